@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"time"
+
+	"edict/engine/policy"
+	"edict/engine/value"
+)
+
+// A Principal is who asks.
+type Principal struct {
+	ID            string
+	Roles         []string
+	Attr          value.Mapping // nil: no attributes
+	PolicyVersion string        // empty: the default version
+	Scope         string
+}
+
+// A Resource is what the principal wants to act on.
+type Resource struct {
+	Kind          string
+	ID            string
+	Attr          value.Mapping // nil: no attributes
+	PolicyVersion string        // empty: the default version
+	Scope         string
+}
+
+// AuxData is verified data that belongs neither to the principal nor to the
+// resource: the claims of the request's token.
+type AuxData struct {
+	JWT value.Mapping // nil: none
+}
+
+// A Request asks whether a principal may perform actions on a resource. The
+// engine only reads it, and keeps nothing of it after Check returns.
+type Request struct {
+	Principal Principal
+	Resource  Resource
+	Actions   []string
+	AuxData   AuxData
+
+	// Now is the instant that now() gives throughout the request. The zero
+	// time means the moment at which Check was called.
+	Now time.Time
+}
+
+// Effect is Allow, Deny, or neither (the zero Effect).
+type Effect = policy.Effect
+
+// The effects of a decision.
+const (
+	Allow = policy.Allow
+	Deny  = policy.Deny
+)
