@@ -1,0 +1,200 @@
+package expr
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/types"
+
+	"edict/engine/diag"
+	"edict/engine/value"
+)
+
+// A Program is a compiled expression.
+type Program struct {
+	source     string
+	celgo      cel.Program
+	native     node // nil: run by cel-go
+	selections []Selection
+	resultType *Type
+}
+
+// A Selection is a field that an expression selects straight from a variable:
+// V.isSmall selects isSmall from V. It is found in the text, so it is there
+// even where evaluation would never reach it.
+type Selection struct {
+	Variable string
+	Field    string
+	Line     int // from 1, within the expression
+	Column   int // from 1, within the expression
+}
+
+// An Issue is one reason why an expression does not compile.
+type Issue struct {
+	Line, Column int // from 1, within the expression
+	Message      string
+	Hint         string // the mend, where one can be guessed
+}
+
+// maxSource bounds the length of one expression. The longest that people write
+// are a tenth of it.
+const maxSource = 64 << 10
+
+// Compile parses and checks source. It returns a Program, or else at least one
+// Issue.
+func (e *Env) Compile(source string) (*Program, []Issue) {
+	if strings.TrimSpace(source) == "" {
+		return nil, []Issue{{Line: 1, Column: 1, Message: "the expression is empty"}}
+	}
+	if len(source) > maxSource {
+		return nil, []Issue{{Line: 1, Column: 1,
+			Message: fmt.Sprintf("the expression has %d bytes; at most %d are allowed", len(source), maxSource)}}
+	}
+	checked, issues := e.cel.Compile(source)
+	if issues.Err() != nil {
+		var out []Issue
+		for _, err := range issues.Errors() {
+			out = append(out, Issue{
+				Line:    max(1, err.Location.Line()),
+				Column:  max(0, err.Location.Column()) + 1,
+				Message: err.Message,
+				Hint:    e.hint(err.Message, source),
+			})
+		}
+		return nil, out
+	}
+	p := &Program{
+		source:     source,
+		selections: e.selectionsOf(checked.NativeRep()),
+		resultType: checked.OutputType(),
+	}
+	var err error
+	if p.celgo, err = e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize)); err != nil {
+		return nil, []Issue{{Line: 1, Column: 1, Message: err.Error()}}
+	}
+	p.native = e.compileNative(checked.NativeRep())
+	return p, nil
+}
+
+// Source is the text that the program was compiled from.
+func (p *Program) Source() string { return p.source }
+
+// Selections gives every field that the expression selects straight from a
+// declared variable, in the order of the text.
+func (p *Program) Selections() []Selection { return p.selections }
+
+// ResultType is the static type of the result.
+func (p *Program) ResultType() *Type { return p.resultType }
+
+// Eval runs the program. A failure is a Value of kind Error.
+func (p *Program) Eval(f *Frame) value.Value {
+	if p.native != nil {
+		return p.native(f)
+	}
+	return p.evalCEL(f)
+}
+
+// evalCEL runs the program by cel-go.
+func (p *Program) evalCEL(f *Frame) value.Value {
+	out, _, err := p.celgo.Eval(f)
+	if err != nil {
+		return value.OfError(err)
+	}
+	return fromRef(out)
+}
+
+// Truth runs the program as a condition: it holds only if the result is the
+// boolean true, or an optional that has it. The error is that of the
+// evaluation; a condition with an error does not hold.
+func (p *Program) Truth(f *Frame) (bool, error) {
+	v := p.Eval(f)
+	switch v.Kind() {
+	case value.Bool:
+		return v.Bool(), nil
+	case value.Error:
+		return false, v.Err()
+	case value.Opaque:
+		if opt, ok := v.Opaque().(*types.Optional); ok && opt.HasValue() {
+			return opt.GetValue() == types.True, nil
+		}
+	}
+	return false, nil
+}
+
+var (
+	undeclared     = regexp.MustCompile(`^undeclared reference to '([^']+)'`)
+	undefinedField = regexp.MustCompile(`^undefined field '([^']+)'`)
+)
+
+// hint guesses the mend for a complaint of CEL.
+func (e *Env) hint(message, source string) string {
+	if m := undeclared.FindStringSubmatch(message); m != nil {
+		known := append(e.Names(), slices.Collect(maps.Keys(e.cel.Functions()))...)
+		if hint := diag.DidYouMean(m[1], known); hint != "" {
+			return hint
+		}
+		return "known variables are " + strings.Join(e.Names(), ", ") + "; text stands in quotes"
+	}
+	if m := undefinedField.FindStringSubmatch(message); m != nil {
+		var fields []string
+		hasAttr := false
+		for _, s := range e.structs {
+			for f := range s.Fields {
+				fields = append(fields, f)
+				hasAttr = hasAttr || f == "attr"
+			}
+		}
+		if hint := diag.DidYouMean(m[1], fields); hint != "" {
+			return hint
+		}
+		if hasAttr {
+			return fmt.Sprintf("attributes are under attr: write R.attr.%s or P.attr.%s", m[1], m[1])
+		}
+	}
+	switch {
+	case strings.HasPrefix(message, "Syntax error") && lone.MatchString(source):
+		return "CEL compares with =="
+	case strings.HasPrefix(message, "Syntax error") && words.MatchString(source):
+		return "CEL writes && for and, || for or, ! for not"
+	case strings.HasPrefix(message, "found no matching overload"):
+		return "the operator or function does not take values of these types"
+	}
+	return ""
+}
+
+var (
+	lone  = regexp.MustCompile(`[^=!<>]=[^=]`)
+	words = regexp.MustCompile(`(?i)\b(and|or|not)\b`)
+)
+
+// selectionsOf lists the fields selected straight from declared variables.
+func (e *Env) selectionsOf(a *ast.AST) []Selection {
+	var out []Selection
+	info := a.SourceInfo()
+	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.Kind() != ast.SelectKind {
+			return
+		}
+		operand := x.AsSelect().Operand()
+		if operand.Kind() != ast.IdentKind {
+			return
+		}
+		name := operand.AsIdent()
+		if _, declared := e.slots[name]; !declared {
+			return
+		}
+		at := info.GetStartLocation(operand.ID())
+		out = append(out, Selection{
+			Variable: name,
+			Field:    x.AsSelect().FieldName(),
+			Line:     max(1, at.Line()),
+			Column:   max(0, at.Column()) + 1,
+		})
+	}))
+	return out
+}

@@ -1,0 +1,234 @@
+package expr
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+
+	"edict/engine/value"
+)
+
+// toRef gives v as cel-go sees it. Maps stay lazy; lists are converted whole.
+func toRef(v value.Value) ref.Val {
+	switch v.Kind() {
+	case value.Null:
+		return types.NullValue
+	case value.Bool:
+		return types.Bool(v.Bool())
+	case value.Int:
+		return types.Int(v.Int())
+	case value.Uint:
+		return types.Uint(v.Uint())
+	case value.Double:
+		return types.Double(v.Double())
+	case value.String:
+		return types.String(v.Str())
+	case value.Bytes:
+		return types.Bytes(v.Str())
+	case value.Timestamp:
+		return types.Timestamp{Time: v.Time()}
+	case value.Duration:
+		return types.Duration{Duration: v.Duration()}
+	case value.List:
+		if s, ok := v.Sequence().(refList); ok {
+			return s.Lister
+		}
+		s := v.Sequence()
+		elems := make([]ref.Val, s.Len())
+		for i := range elems {
+			elems[i] = toRef(s.At(i))
+		}
+		return types.NewRefValList(types.DefaultTypeAdapter, elems)
+	case value.Map:
+		if m, ok := v.Mapping().(refMap); ok {
+			return m.Mapper
+		}
+		if o, ok := v.Mapping().(StructValue); ok {
+			return &structVal{mapVal{o}}
+		}
+		return mapVal{v.Mapping()}
+	case value.Error:
+		return types.WrapErr(v.Err())
+	case value.Opaque:
+		if r, ok := v.Opaque().(ref.Val); ok {
+			return r
+		}
+	}
+	return types.NewErr("no such value")
+}
+
+// fromRef gives a result of cel-go as a Value.
+func fromRef(r ref.Val) value.Value {
+	switch t := r.(type) {
+	case nil:
+		return value.OfError(fmt.Errorf("no result"))
+	case types.Bool:
+		return value.OfBool(bool(t))
+	case types.String:
+		return value.OfString(string(t))
+	case types.Double:
+		return value.OfDouble(float64(t))
+	case types.Int:
+		return value.OfInt(int64(t))
+	case types.Uint:
+		return value.OfUint(uint64(t))
+	case types.Bytes:
+		return value.OfBytes(t)
+	case types.Null:
+		return value.OfNull()
+	case types.Timestamp:
+		return value.OfTime(t.Time)
+	case types.Duration:
+		return value.OfDuration(t.Duration)
+	case *types.Err:
+		return value.OfError(t)
+	case *structVal:
+		return value.OfMapping(t.m)
+	case mapVal:
+		return value.OfMapping(t.m)
+	case traits.Lister:
+		return value.OfSequence(refList{t})
+	case traits.Mapper:
+		return value.OfMapping(refMap{t})
+	default:
+		return value.OfOpaque(t)
+	}
+}
+
+// refList is a list of cel-go as a Sequence.
+type refList struct{ traits.Lister }
+
+// Len implements value.Sequence.
+func (l refList) Len() int { return int(l.Size().(types.Int)) }
+
+// At implements value.Sequence.
+func (l refList) At(i int) value.Value { return fromRef(l.Get(types.Int(i))) }
+
+// refMap is a map of cel-go as a Mapping. Keys that are no strings are not
+// seen through it.
+type refMap struct{ traits.Mapper }
+
+// Lookup implements value.Mapping.
+func (m refMap) Lookup(key string) (value.Value, bool) {
+	v, ok := m.Find(types.String(key))
+	if !ok {
+		return value.Value{}, false
+	}
+	return fromRef(v), true
+}
+
+// Len implements value.Mapping.
+func (m refMap) Len() int { return int(m.Size().(types.Int)) }
+
+// Range implements value.Mapping.
+func (m refMap) Range(yield func(string, value.Value) bool) {
+	for it := m.Iterator(); it.HasNext() == types.True; {
+		k, ok := it.Next().(types.String)
+		if !ok {
+			continue
+		}
+		if v, ok := m.Lookup(string(k)); ok && !yield(string(k), v) {
+			return
+		}
+	}
+}
+
+// mapVal is a Mapping as a map of cel-go: map(string, dyn).
+type mapVal struct{ m value.Mapping }
+
+var _ traits.Mapper = mapVal{}
+
+// whole gives the map with every entry converted, for the operations that are
+// too rare to be worth doing lazily.
+func (v mapVal) whole() traits.Mapper {
+	entries := make(map[ref.Val]ref.Val, v.m.Len())
+	v.m.Range(func(k string, e value.Value) bool {
+		entries[types.String(k)] = toRef(e)
+		return true
+	})
+	return types.NewRefValMap(types.DefaultTypeAdapter, entries)
+}
+
+// Find implements traits.Mapper.
+func (v mapVal) Find(key ref.Val) (ref.Val, bool) {
+	k, ok := key.(types.String)
+	if !ok {
+		return nil, false
+	}
+	e, ok := v.m.Lookup(string(k))
+	if !ok {
+		return nil, false
+	}
+	return toRef(e), true
+}
+
+// Get implements traits.Indexer.
+func (v mapVal) Get(key ref.Val) ref.Val {
+	e, ok := v.Find(key)
+	if !ok {
+		return types.ValOrErr(e, "no such key: %v", key)
+	}
+	return e
+}
+
+// Contains implements traits.Container.
+func (v mapVal) Contains(key ref.Val) ref.Val {
+	_, ok := v.Find(key)
+	return types.Bool(ok)
+}
+
+// Size implements traits.Sizer.
+func (v mapVal) Size() ref.Val { return types.Int(v.m.Len()) }
+
+// Iterator implements traits.Iterable.
+func (v mapVal) Iterator() traits.Iterator { return v.whole().Iterator() }
+
+// Equal implements ref.Val.
+func (v mapVal) Equal(other ref.Val) ref.Val { return v.whole().Equal(other) }
+
+// ConvertToNative implements ref.Val.
+func (v mapVal) ConvertToNative(t reflect.Type) (any, error) { return v.whole().ConvertToNative(t) }
+
+// ConvertToType implements ref.Val.
+func (v mapVal) ConvertToType(t ref.Type) ref.Val { return v.whole().ConvertToType(t) }
+
+// Type implements ref.Val.
+func (v mapVal) Type() ref.Type { return types.MapType }
+
+// Value implements ref.Val.
+func (v mapVal) Value() any { return v.m }
+
+// A StructValue is a Mapping whose CEL type is a declared Struct.
+type StructValue interface {
+	value.Mapping
+
+	// StructName is the Name of the Struct.
+	StructName() string
+}
+
+// structVal is a StructValue for cel-go: not a map, so neither `in`, size()
+// nor a comprehension works on it.
+type structVal struct{ mapVal }
+
+func (v *structVal) name() string { return v.m.(StructValue).StructName() }
+
+// Type implements ref.Val.
+func (v *structVal) Type() ref.Type { return types.NewObjectType(v.name()) }
+
+// Equal implements ref.Val.
+func (v *structVal) Equal(other ref.Val) ref.Val {
+	o, ok := other.(*structVal)
+	if !ok || o.name() != v.name() {
+		return types.False
+	}
+	return v.whole().Equal(o.whole())
+}
+
+// durationSince is timeSince: what has passed at now since t.
+func durationSince(now, t time.Time) ref.Val {
+	return types.Duration{Duration: now.Sub(t)}
+}

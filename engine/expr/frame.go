@@ -1,0 +1,78 @@
+package expr
+
+import (
+	"time"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+
+	"edict/engine/value"
+)
+
+// A Frame holds what one evaluation reads: a value per slot, and the instant
+// that now() gives. A Frame serves one goroutine, and may be reused after
+// Reset. Values that a Program returned may refer to the Frame's values, so
+// they must not outlive them.
+type Frame struct {
+	env   *Env
+	now   time.Time
+	slots []value.Value
+
+	// What cel-go needs of the slots, converted when it is first asked for.
+	refs    []ref.Val
+	structs []structVal
+}
+
+// NewFrame makes a Frame with every slot absent.
+func (e *Env) NewFrame() *Frame {
+	return &Frame{
+		env:     e,
+		slots:   make([]value.Value, e.size),
+		refs:    make([]ref.Val, e.size),
+		structs: make([]structVal, e.size),
+	}
+}
+
+// Reset empties every slot and sets the instant of now().
+func (f *Frame) Reset(now time.Time) {
+	clear(f.slots)
+	clear(f.refs)
+	clear(f.structs)
+	f.now = now
+}
+
+// Set puts v into a slot.
+func (f *Frame) Set(slot int, v value.Value) {
+	f.slots[slot] = v
+	f.refs[slot] = nil
+}
+
+// Get gives the value in a slot.
+func (f *Frame) Get(slot int) value.Value { return f.slots[slot] }
+
+// Now is the instant that now() gives.
+func (f *Frame) Now() time.Time { return f.now }
+
+// ResolveName implements cel.Activation.
+func (f *Frame) ResolveName(name string) (any, bool) {
+	if name == nowVariable {
+		return types.Timestamp{Time: f.now}, true
+	}
+	slot, ok := f.env.slots[name]
+	if !ok || f.slots[slot].Kind() == value.Absent {
+		return nil, false
+	}
+	if f.refs[slot] == nil {
+		if s, ok := f.slots[slot].Mapping().(StructValue); ok {
+			f.structs[slot] = structVal{mapVal{s}}
+			f.refs[slot] = &f.structs[slot]
+		} else {
+			f.refs[slot] = toRef(f.slots[slot])
+		}
+	}
+	return f.refs[slot], true
+}
+
+// Parent implements cel.Activation.
+func (f *Frame) Parent() cel.Activation { return nil }
