@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"sync"
 
 	"edict/engine/expr"
@@ -29,16 +30,15 @@ func (ps *PolicySet) Rules() []*Rule { return ps.rules }
 // Len is the number of policies that requests are decided by.
 func (ps *PolicySet) Len() int { return len(ps.units) }
 
-// HasKind tells whether there is a policy for a kind of resource, in any
-// version and scope.
-func (ps *PolicySet) HasKind(kind string) bool {
-	kind = policy.Sanitize(kind)
+// Kinds gives the kinds of resource that there is a policy for, sorted, in the
+// form that policy keys carry.
+func (ps *PolicySet) Kinds() []string {
+	var out []string
 	for k := range ps.units {
-		if k.kind == kind {
-			return true
-		}
+		out = append(out, k.kind)
 	}
-	return false
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // unitKey finds the unit that a request is decided by. The kind is sanitised.

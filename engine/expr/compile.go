@@ -20,6 +20,7 @@ type Program struct {
 	source     string
 	celgo      cel.Program
 	native     node // nil: run by cel-go
+	loops      int  // how many loop variables native needs
 	selections []Selection
 	resultType *Type
 }
@@ -74,10 +75,15 @@ func (e *Env) Compile(source string) (*Program, []Issue) {
 		resultType: checked.OutputType(),
 	}
 	var err error
-	if p.celgo, err = e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize)); err != nil {
+	if p.celgo, err = e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize)); err == nil {
+		p.native, p.loops = e.compileNative(checked.NativeRep())
+		return p, nil
+	}
+	// A constant that can't be converted, such as int("x"), fails when it is
+	// folded. That is an error of evaluation, and may never be reached.
+	if p.celgo, err = e.cel.Program(checked); err != nil {
 		return nil, []Issue{{Line: 1, Column: 1, Message: err.Error()}}
 	}
-	p.native = e.compileNative(checked.NativeRep())
 	return p, nil
 }
 
@@ -94,9 +100,31 @@ func (p *Program) ResultType() *Type { return p.resultType }
 // Eval runs the program. A failure is a Value of kind Error.
 func (p *Program) Eval(f *Frame) value.Value {
 	if p.native != nil {
-		return p.native(f)
+		if v := p.evalNative(f); !punts(v) {
+			return v
+		}
 	}
 	return p.evalCEL(f)
+}
+
+// evalNative runs the program by its closures. The answer is punt if cel-go has
+// to run it: where native code does not know the answer, or panicked.
+func (p *Program) evalNative(f *Frame) (v value.Value) {
+	// A variable of a policy is a program that may run while a loop of another
+	// runs on the same frame: each has loop variables of its own.
+	base, top := f.base, f.top
+	f.base, f.top = top, top+p.loops
+	for len(f.locals) < f.top {
+		f.locals = append(f.locals, value.Value{})
+	}
+	defer func() {
+		clear(f.locals[f.base:f.top])
+		f.base, f.top = base, top
+		if recover() != nil {
+			v = punt
+		}
+	}()
+	return p.native(f)
 }
 
 // evalCEL runs the program by cel-go.
@@ -171,6 +199,19 @@ var (
 	lone  = regexp.MustCompile(`[^=!<>]=[^=]`)
 	words = regexp.MustCompile(`(?i)\b(and|or|not)\b`)
 )
+
+// Optional gives the value inside an optional result of an expression, and
+// whether it has one.
+func Optional(v value.Value) (value.Value, bool) {
+	opt, ok := v.Opaque().(*types.Optional)
+	if !ok {
+		return v, true
+	}
+	if !opt.HasValue() {
+		return value.Value{}, false
+	}
+	return fromRef(opt.GetValue()), true
+}
 
 // selectionsOf lists the fields selected straight from declared variables.
 func (e *Env) selectionsOf(a *ast.AST) []Selection {

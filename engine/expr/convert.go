@@ -12,8 +12,12 @@ import (
 	"edict/engine/value"
 )
 
+// structTypes are the declared structs by name. They are what it takes to show
+// a Value to cel-go.
+type structTypes map[string]Struct
+
 // toRef gives v as cel-go sees it. Maps stay lazy; lists are converted whole.
-func toRef(v value.Value) ref.Val {
+func (s structTypes) toRef(v value.Value) ref.Val {
 	switch v.Kind() {
 	case value.Null:
 		return types.NullValue
@@ -34,23 +38,24 @@ func toRef(v value.Value) ref.Val {
 	case value.Duration:
 		return types.Duration{Duration: v.Duration()}
 	case value.List:
-		if s, ok := v.Sequence().(refList); ok {
-			return s.Lister
+		list := v.Sequence()
+		if l, ok := list.(refList); ok {
+			return l.Lister
 		}
-		s := v.Sequence()
-		elems := make([]ref.Val, s.Len())
+		elems := make([]ref.Val, list.Len())
 		for i := range elems {
-			elems[i] = toRef(s.At(i))
+			elems[i] = s.toRef(list.At(i))
 		}
 		return types.NewRefValList(types.DefaultTypeAdapter, elems)
 	case value.Map:
-		if m, ok := v.Mapping().(refMap); ok {
+		switch m := v.Mapping().(type) {
+		case refMap:
 			return m.Mapper
+		case StructValue:
+			return &structVal{m, s}
+		default:
+			return &mapVal{m, s}
 		}
-		if o, ok := v.Mapping().(StructValue); ok {
-			return &structVal{mapVal{o}}
-		}
-		return mapVal{v.Mapping()}
 	case value.Error:
 		return types.WrapErr(v.Err())
 	case value.Opaque:
@@ -88,7 +93,7 @@ func fromRef(r ref.Val) value.Value {
 		return value.OfError(t)
 	case *structVal:
 		return value.OfMapping(t.m)
-	case mapVal:
+	case *mapVal:
 		return value.OfMapping(t.m)
 	case traits.Lister:
 		return value.OfSequence(refList{t})
@@ -137,24 +142,32 @@ func (m refMap) Range(yield func(string, value.Value) bool) {
 	}
 }
 
-// mapVal is a Mapping as a map of cel-go: map(string, dyn).
-type mapVal struct{ m value.Mapping }
+// mapVal is a Mapping as a map of cel-go: map(string, dyn). It is used by
+// pointer, since cel-go takes values as keys of Go maps, and not every Mapping
+// could be one.
+type mapVal struct {
+	m       value.Mapping
+	structs structTypes
+}
 
-var _ traits.Mapper = mapVal{}
+var (
+	_ traits.Mapper = (*mapVal)(nil)
+	_ traits.Zeroer = (*mapVal)(nil)
+)
 
 // whole gives the map with every entry converted, for the operations that are
 // too rare to be worth doing lazily.
-func (v mapVal) whole() traits.Mapper {
+func (v *mapVal) whole() traits.Mapper {
 	entries := make(map[ref.Val]ref.Val, v.m.Len())
 	v.m.Range(func(k string, e value.Value) bool {
-		entries[types.String(k)] = toRef(e)
+		entries[types.String(k)] = v.structs.toRef(e)
 		return true
 	})
 	return types.NewRefValMap(types.DefaultTypeAdapter, entries)
 }
 
 // Find implements traits.Mapper.
-func (v mapVal) Find(key ref.Val) (ref.Val, bool) {
+func (v *mapVal) Find(key ref.Val) (ref.Val, bool) {
 	k, ok := key.(types.String)
 	if !ok {
 		return nil, false
@@ -163,11 +176,11 @@ func (v mapVal) Find(key ref.Val) (ref.Val, bool) {
 	if !ok {
 		return nil, false
 	}
-	return toRef(e), true
+	return v.structs.toRef(e), true
 }
 
 // Get implements traits.Indexer.
-func (v mapVal) Get(key ref.Val) ref.Val {
+func (v *mapVal) Get(key ref.Val) ref.Val {
 	e, ok := v.Find(key)
 	if !ok {
 		return types.ValOrErr(e, "no such key: %v", key)
@@ -176,31 +189,42 @@ func (v mapVal) Get(key ref.Val) ref.Val {
 }
 
 // Contains implements traits.Container.
-func (v mapVal) Contains(key ref.Val) ref.Val {
+func (v *mapVal) Contains(key ref.Val) ref.Val {
 	_, ok := v.Find(key)
 	return types.Bool(ok)
 }
 
 // Size implements traits.Sizer.
-func (v mapVal) Size() ref.Val { return types.Int(v.m.Len()) }
+func (v *mapVal) Size() ref.Val { return types.Int(v.m.Len()) }
+
+// IsZeroValue implements traits.Zeroer.
+func (v *mapVal) IsZeroValue() bool { return v.m.Len() == 0 }
 
 // Iterator implements traits.Iterable.
-func (v mapVal) Iterator() traits.Iterator { return v.whole().Iterator() }
+func (v *mapVal) Iterator() traits.Iterator { return v.whole().Iterator() }
 
 // Equal implements ref.Val.
-func (v mapVal) Equal(other ref.Val) ref.Val { return v.whole().Equal(other) }
+func (v *mapVal) Equal(other ref.Val) ref.Val { return v.whole().Equal(other) }
 
 // ConvertToNative implements ref.Val.
-func (v mapVal) ConvertToNative(t reflect.Type) (any, error) { return v.whole().ConvertToNative(t) }
+func (v *mapVal) ConvertToNative(t reflect.Type) (any, error) { return v.whole().ConvertToNative(t) }
 
 // ConvertToType implements ref.Val.
-func (v mapVal) ConvertToType(t ref.Type) ref.Val { return v.whole().ConvertToType(t) }
+func (v *mapVal) ConvertToType(t ref.Type) ref.Val {
+	switch t {
+	case types.MapType:
+		return v
+	case types.TypeType:
+		return types.MapType
+	}
+	return types.NewErr("type conversion error from '%s' to '%s'", types.MapType, t)
+}
 
 // Type implements ref.Val.
-func (v mapVal) Type() ref.Type { return types.MapType }
+func (v *mapVal) Type() ref.Type { return types.MapType }
 
 // Value implements ref.Val.
-func (v mapVal) Value() any { return v.m }
+func (v *mapVal) Value() any { return v.m }
 
 // A StructValue is a Mapping whose CEL type is a declared Struct.
 type StructValue interface {
@@ -211,22 +235,98 @@ type StructValue interface {
 }
 
 // structVal is a StructValue for cel-go: not a map, so neither `in`, size()
-// nor a comprehension works on it.
-type structVal struct{ mapVal }
+// nor a comprehension works on it. Where its type is known when an expression
+// is compiled, cel-go reads it through the provider instead of these methods.
+type structVal struct {
+	m       StructValue
+	structs structTypes
+}
 
-func (v *structVal) name() string { return v.m.(StructValue).StructName() }
+var (
+	_ traits.Indexer     = (*structVal)(nil)
+	_ traits.FieldTester = (*structVal)(nil)
+	_ traits.Zeroer      = (*structVal)(nil)
+)
 
-// Type implements ref.Val.
-func (v *structVal) Type() ref.Type { return types.NewObjectType(v.name()) }
+// field gives the name of a field of v, or an error.
+func (v *structVal) field(name ref.Val) (string, ref.Val) {
+	s, ok := name.(types.String)
+	if !ok {
+		return "", types.MaybeNoSuchOverloadErr(name)
+	}
+	decl := v.structs[v.m.StructName()]
+	if _, ok := decl.Fields[string(s)]; !ok && !decl.Open {
+		return "", types.NewErr("no such field '%s'", string(s))
+	}
+	return string(s), nil
+}
+
+// Get implements traits.Indexer.
+func (v *structVal) Get(name ref.Val) ref.Val {
+	field, err := v.field(name)
+	if err != nil {
+		return err
+	}
+	e, ok := v.m.Lookup(field)
+	if !ok {
+		return types.NewErr("undefined field '%s'", field)
+	}
+	return v.structs.toRef(e)
+}
+
+// IsSet implements traits.FieldTester.
+func (v *structVal) IsSet(name ref.Val) ref.Val {
+	field, err := v.field(name)
+	if err != nil {
+		return err
+	}
+	return types.Bool(isSet(v.m, field, v.structs[v.m.StructName()].Open))
+}
+
+// asMap gives the fields that are set as a map.
+func (v *structVal) asMap() traits.Mapper {
+	entries := map[ref.Val]ref.Val{}
+	open := v.structs[v.m.StructName()].Open
+	v.m.Range(func(k string, e value.Value) bool {
+		if open || !isDefault(e) {
+			entries[types.String(k)] = v.structs.toRef(e)
+		}
+		return true
+	})
+	return types.NewRefValMap(types.DefaultTypeAdapter, entries)
+}
+
+// IsZeroValue implements traits.Zeroer: no field is set.
+func (v *structVal) IsZeroValue() bool { return v.asMap().Size() == types.IntZero }
 
 // Equal implements ref.Val.
 func (v *structVal) Equal(other ref.Val) ref.Val {
 	o, ok := other.(*structVal)
-	if !ok || o.name() != v.name() {
+	if !ok || o.m.StructName() != v.m.StructName() {
 		return types.False
 	}
-	return v.whole().Equal(o.whole())
+	return v.asMap().Equal(o.asMap())
 }
+
+// ConvertToNative implements ref.Val.
+func (v *structVal) ConvertToNative(t reflect.Type) (any, error) { return v.asMap().ConvertToNative(t) }
+
+// ConvertToType implements ref.Val.
+func (v *structVal) ConvertToType(t ref.Type) ref.Val {
+	switch {
+	case t == types.TypeType:
+		return types.NewObjectType(v.m.StructName())
+	case t.TypeName() == v.m.StructName():
+		return v
+	}
+	return types.NewErr("type conversion error from '%s' to '%s'", v.m.StructName(), t)
+}
+
+// Type implements ref.Val.
+func (v *structVal) Type() ref.Type { return types.NewObjectType(v.m.StructName()) }
+
+// Value implements ref.Val.
+func (v *structVal) Value() any { return v.m }
 
 // durationSince is timeSince: what has passed at now since t.
 func durationSince(now, t time.Time) ref.Val {

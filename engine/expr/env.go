@@ -60,7 +60,7 @@ type Env struct {
 	cel     *cel.Env
 	slots   map[string]int
 	size    int
-	structs map[string]Struct
+	structs structTypes
 }
 
 // nowVariable is what now() and timeSince() expand to. No source text can
@@ -70,7 +70,7 @@ const nowVariable = "@now"
 // NewEnv builds an environment. It fails only on contradictory declarations,
 // which are a mistake of the program, not of a user.
 func NewEnv(variables []Variable, structs []Struct) (*Env, error) {
-	e := &Env{slots: map[string]int{}, structs: map[string]Struct{}}
+	e := &Env{slots: map[string]int{}, structs: structTypes{}}
 	for _, s := range structs {
 		e.structs[s.Name] = s
 	}
@@ -127,7 +127,7 @@ func (e *Env) FieldNames(name string) []string {
 // provider adds the declared structs to CEL's own types.
 type provider struct {
 	*types.Registry
-	structs map[string]Struct
+	structs structTypes
 }
 
 // FindStructType implements types.Provider.
@@ -177,7 +177,7 @@ func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bo
 			if err := v.Err(); err != nil {
 				return nil, err
 			}
-			return toRef(v), nil
+			return p.structs.toRef(v), nil
 		},
 	}, true
 }

@@ -19,6 +19,11 @@ type Frame struct {
 	now   time.Time
 	slots []value.Value
 
+	// The loop variables of the running programs: those of the innermost are
+	// locals[base:top].
+	locals    []value.Value
+	base, top int
+
 	// What cel-go needs of the slots, converted when it is first asked for.
 	refs    []ref.Val
 	structs []structVal
@@ -65,10 +70,10 @@ func (f *Frame) ResolveName(name string) (any, bool) {
 	}
 	if f.refs[slot] == nil {
 		if s, ok := f.slots[slot].Mapping().(StructValue); ok {
-			f.structs[slot] = structVal{mapVal{s}}
+			f.structs[slot] = structVal{s, f.env.structs}
 			f.refs[slot] = &f.structs[slot]
 		} else {
-			f.refs[slot] = toRef(f.slots[slot])
+			f.refs[slot] = f.env.structs.toRef(f.slots[slot])
 		}
 	}
 	return f.refs[slot], true

@@ -1,14 +1,580 @@
 package expr
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+
 	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
 
 	"edict/engine/value"
 )
 
+// This file and its neighbours native_*.go run the expressions that most
+// policies consist of without cel-go. Their one duty is to give what cel-go
+// gives. Whatever they do not know for sure they leave to it: a shape that is
+// not listed here makes compileNative answer nil, and operands that a node does
+// not cover make it answer punt, whereupon the whole program runs by cel-go.
+//
+// A node never gives an absent value. An error may be told apart from cel-go's
+// by its text, never by its presence.
+
 // A node evaluates one node of an expression.
 type node func(*Frame) value.Value
 
+// A term is a compiled sub-expression. One that can't be compiled has no run.
+type term struct {
+	run node
+
+	// constant tells that cel-go takes the term for a constant when it plans a
+	// program: a literal, a list of constants, a conversion of one. Then value
+	// is what run gives.
+	constant bool
+	value    value.Value
+}
+
+var (
+	errPunt = errors.New("not covered")
+
+	// punt is the answer of a node that does not know what cel-go would do.
+	punt = value.OfError(errPunt)
+
+	noOverload = value.OfError(errors.New("no such overload"))
+	noValue    = value.OfError(errors.New("no such value"))
+	isTrue     = value.OfBool(true)
+	isFalse    = value.OfBool(false)
+)
+
+// punts tells whether v is punt.
+func punts(v value.Value) bool { return v.Kind() == value.Error && v.Err() == errPunt }
+
+// special tells whether v is an error or a value that only cel-go works with.
+func special(v value.Value) bool { return v.Kind() >= value.Error }
+
+// unsuited gives what an operation without an overload for v gives: the error
+// that v is, punt for a value that only cel-go works with, or else noOverload.
+func unsuited(v value.Value) value.Value {
+	switch v.Kind() {
+	case value.Error:
+		return v
+	case value.Opaque:
+		return punt
+	}
+	return noOverload
+}
+
+// present gives v, or an error where the data has no value at all.
+func present(v value.Value) value.Value {
+	if v.Kind() == value.Absent {
+		return noValue
+	}
+	return v
+}
+
+func errorf(format string, args ...any) value.Value {
+	return value.OfError(fmt.Errorf(format, args...))
+}
+
+func constant(v value.Value) term {
+	return term{run: func(*Frame) value.Value { return v }, constant: true, value: v}
+}
+
 // compileNative gives the expression as closures, or nil if it has a shape
-// that only cel-go runs.
-func (e *Env) compileNative(*ast.AST) node { return nil }
+// that only cel-go runs, and the number of the loop variables it needs.
+func (e *Env) compileNative(a *ast.AST) (node, int) {
+	c := &compiler{env: e, types: a.TypeMap(), refs: a.ReferenceMap()}
+	return c.compile(a.Expr()).run, c.depth
+}
+
+type compiler struct {
+	env   *Env
+	types map[int64]*types.Type
+	refs  map[int64]*ast.ReferenceInfo
+	loops []string // the loop variables in scope, from the outermost
+	depth int      // the most that loops ever held
+}
+
+func (c *compiler) compile(e ast.Expr) term {
+	switch e.Kind() {
+	case ast.LiteralKind:
+		v := fromRef(e.AsLiteral())
+		if v.Kind() == value.Absent || special(v) {
+			return term{}
+		}
+		return constant(v)
+	case ast.IdentKind:
+		return c.ident(e)
+	case ast.SelectKind:
+		return c.selection(e)
+	case ast.CallKind:
+		return c.call(e)
+	case ast.ListKind:
+		return c.list(e)
+	case ast.MapKind:
+		return c.mapping(e)
+	case ast.ComprehensionKind:
+		return c.comprehension(e)
+	}
+	return term{}
+}
+
+// all compiles several expressions, or none: ok tells which.
+func (c *compiler) all(exprs []ast.Expr) (terms []term, ok bool) {
+	terms = make([]term, len(exprs))
+	for i, e := range exprs {
+		if terms[i] = c.compile(e); terms[i].run == nil {
+			return nil, false
+		}
+	}
+	return terms, true
+}
+
+func (c *compiler) ident(e ast.Expr) term {
+	for i, name := range slices.Backward(c.loops) {
+		if name == e.AsIdent() {
+			return term{run: func(f *Frame) value.Value { return f.locals[f.base+i] }}
+		}
+	}
+	r, ok := c.refs[e.ID()]
+	if !ok || r.Value != nil {
+		return term{}
+	}
+	if r.Name == nowVariable {
+		return term{run: func(f *Frame) value.Value { return value.OfTime(f.now) }}
+	}
+	slot, ok := c.env.slots[r.Name]
+	if !ok {
+		return term{}
+	}
+	missing := errorf("no such attribute(s): %s", r.Name)
+	return term{run: func(f *Frame) value.Value {
+		v := f.slots[slot]
+		if v.Kind() == value.Absent {
+			return missing
+		}
+		return v
+	}}
+}
+
+// selection compiles operand.field and has(operand.field).
+func (c *compiler) selection(e ast.Expr) term {
+	if _, qualified := c.refs[e.ID()]; qualified {
+		return term{} // the name of a type or a constant with dots in it
+	}
+	s := e.AsSelect()
+	operand, t := c.compile(s.Operand()), c.types[s.Operand().ID()]
+	if operand.run == nil || t == nil {
+		return term{}
+	}
+	switch t.Kind() {
+	case types.StructKind:
+		decl, ok := c.env.structs[t.TypeName()]
+		if !ok {
+			return term{}
+		}
+		if s.IsTestOnly() {
+			return term{run: hasField(operand.run, s.FieldName(), decl.Open)}
+		}
+		return term{run: field(operand.run, s.FieldName())}
+	case types.MapKind, types.DynKind:
+		if s.IsTestOnly() {
+			return term{run: hasKey(operand.run, s.FieldName())}
+		}
+		return term{run: member(operand.run, s.FieldName())}
+	}
+	return term{}
+}
+
+// list compiles a list literal.
+func (c *compiler) list(e ast.Expr) term {
+	l := e.AsList()
+	if len(l.OptionalIndices()) > 0 {
+		return term{}
+	}
+	elements, ok := c.all(l.Elements())
+	if !ok {
+		return term{}
+	}
+	constants := value.Slice{}
+	for _, element := range elements {
+		if !element.constant {
+			return term{run: newList(elements)}
+		}
+		constants = append(constants, element.value)
+	}
+	return constant(value.OfSequence(constants))
+}
+
+// newList makes a list when it is run.
+func newList(elements []term) node {
+	return func(f *Frame) value.Value {
+		list := make(value.Slice, len(elements))
+		for i := range elements {
+			v := elements[i].run(f)
+			if v.Kind() == value.Error {
+				return v
+			}
+			list[i] = v
+		}
+		return value.OfSequence(list)
+	}
+}
+
+// mapping compiles a map literal if it is a constant with text as keys: a table
+// that is looked up in.
+func (c *compiler) mapping(e ast.Expr) term {
+	entries := value.Values{}
+	for _, entry := range e.AsMap().Entries() {
+		m := entry.AsMapEntry()
+		if m.IsOptional() {
+			return term{}
+		}
+		k, v := c.compile(m.Key()), c.compile(m.Value())
+		if !k.constant || !v.constant || k.value.Kind() != value.String {
+			return term{}
+		}
+		entries[k.value.Str()] = v.value
+	}
+	return constant(value.OfMapping(entries))
+}
+
+// field reads a field of a declared struct.
+func field(operand node, name string) node {
+	noField, undefined := errorf("no such field: %s", name), errorf("undefined field '%s'", name)
+	return func(f *Frame) value.Value {
+		v := operand(f)
+		if special(v) {
+			return unsuited(v)
+		}
+		m := v.Mapping()
+		if m == nil {
+			return noField
+		}
+		e, ok := m.Lookup(name)
+		if !ok {
+			return undefined
+		}
+		return present(e)
+	}
+}
+
+// hasField tells whether a field of a declared struct is set.
+func hasField(operand node, name string, open bool) node {
+	return func(f *Frame) value.Value {
+		v := operand(f)
+		if special(v) {
+			return unsuited(v)
+		}
+		m := v.Mapping()
+		return value.OfBool(m != nil && isSet(m, name, open))
+	}
+}
+
+var textIndex = value.OfError(errors.New("unsupported index type 'string' in list"))
+
+// plainMap gives the entries of v unless it is a struct: there cel-go goes by
+// the declaration.
+func plainMap(v value.Value) (value.Mapping, bool) {
+	m := v.Mapping()
+	if _, ok := m.(StructValue); ok {
+		return nil, false
+	}
+	return m, true
+}
+
+// member reads what a map has under key.
+func member(operand node, key string) node {
+	missing := errorf("no such key: %s", key)
+	return func(f *Frame) value.Value {
+		v := operand(f)
+		switch v.Kind() {
+		case value.Map:
+			m, ok := plainMap(v)
+			if !ok {
+				return punt
+			}
+			e, ok := m.Lookup(key)
+			if !ok {
+				return missing
+			}
+			return present(e)
+		case value.List:
+			return textIndex
+		case value.Error:
+			return v
+		case value.Opaque:
+			return punt
+		}
+		return missing
+	}
+}
+
+// hasKey tells whether a map has key.
+func hasKey(operand node, key string) node {
+	return func(f *Frame) value.Value {
+		v := operand(f)
+		switch v.Kind() {
+		case value.Map:
+			m, ok := plainMap(v)
+			if !ok {
+				return punt
+			}
+			e, ok := m.Lookup(key)
+			if e = present(e); ok && e.Kind() == value.Error {
+				return e
+			}
+			return value.OfBool(ok)
+		case value.List:
+			return textIndex
+		case value.Error:
+			return v
+		case value.Opaque:
+			return punt
+		}
+		return isFalse
+	}
+}
+
+// index compiles a[b].
+func (c *compiler) index(args []ast.Expr) term {
+	t := c.types[args[0].ID()]
+	if t == nil || t.Kind() != types.MapKind && t.Kind() != types.ListKind && t.Kind() != types.DynKind {
+		return term{}
+	}
+	operands, ok := c.all(args)
+	if !ok {
+		return term{}
+	}
+	a, b := operands[0].run, operands[1]
+	if b.constant && b.value.Kind() == value.String {
+		return term{run: member(a, b.value.Str())}
+	}
+	return term{run: func(f *Frame) value.Value {
+		v := a(f)
+		if special(v) {
+			return unsuited(v)
+		}
+		k := b.run(f)
+		if special(k) {
+			return unsuited(k)
+		}
+		return at(v, k)
+	}}
+}
+
+// at gives v[k].
+func at(v, k value.Value) value.Value {
+	switch k.Kind() {
+	case value.String, value.Int, value.Uint, value.Double, value.Bool:
+	default:
+		return errorf("invalid qualifier type: %v", k.Kind())
+	}
+	switch v.Kind() {
+	case value.Map:
+		m, ok := plainMap(v)
+		if !ok {
+			return punt
+		}
+		if k.Kind() == value.String {
+			if e, ok := m.Lookup(k.Str()); ok {
+				return present(e)
+			}
+		} else if _, ok := m.(refMap); ok {
+			return punt // its keys may be numbers
+		}
+	case value.List:
+		i, ok := position(k)
+		if !ok {
+			return errorf("unsupported index value %v in list", k)
+		}
+		s := v.Sequence()
+		if i < 0 || i >= int64(s.Len()) {
+			return errorf("index out of bounds: %v", k)
+		}
+		return present(s.At(int(i)))
+	}
+	return errorf("no such key: %v", k.Native())
+}
+
+// position gives k as the index of a list: any number without a fraction.
+func position(k value.Value) (int64, bool) {
+	switch k.Kind() {
+	case value.Int:
+		return k.Int(), true
+	case value.Uint:
+		return int64(k.Uint()), k.Uint() <= maxInt
+	case value.Double:
+		i, ok := truncated(k.Double())
+		return i, ok && float64(i) == k.Double()
+	}
+	return 0, false
+}
+
+// comprehension compiles exists, all and exists_one with one loop variable,
+// which it knows by what the macros expand to.
+func (c *compiler) comprehension(e ast.Expr) term {
+	l := e.AsComprehension()
+	if l.IterVar2() != "" {
+		return term{}
+	}
+	args, ok := loopStep(l)
+	if !ok {
+		return term{}
+	}
+	over := c.compile(l.IterRange())
+	if over.run == nil {
+		return term{}
+	}
+	c.loops = append(c.loops, l.IterVar())
+	c.depth = max(c.depth, len(c.loops))
+	predicate := c.compile(args.predicate)
+	c.loops = c.loops[:len(c.loops)-1]
+	if predicate.run == nil {
+		return term{}
+	}
+	return term{run: quantify(over.run, predicate.run, len(c.loops), args.quantifier)}
+}
+
+// A quantifier starts with a value and takes in that of the predicate for one
+// element after the other.
+type quantifier struct {
+	start value.Value
+
+	// step gives the value with one more predicate, and whether it is final.
+	step func(sum, predicate value.Value) (value.Value, bool)
+
+	// result gives the result of the last value.
+	result func(sum value.Value) value.Value
+}
+
+// quantify runs a quantifier over the elements of a list or the keys of a map.
+func quantify(over, predicate node, slot int, q quantifier) node {
+	return func(f *Frame) value.Value {
+		v := over(f)
+		sum := q.start
+		switch v.Kind() {
+		case value.List:
+			s := v.Sequence()
+			for i, n := 0, s.Len(); i < n; i++ {
+				f.locals[f.base+slot] = present(s.At(i))
+				var done bool
+				if sum, done = q.step(sum, predicate(f)); done {
+					return sum
+				}
+			}
+		case value.Map:
+			m, ok := plainMap(v)
+			if !ok {
+				return punt
+			}
+			if _, ok := m.(refMap); ok {
+				return punt // its keys may be numbers
+			}
+			done := false
+			m.Range(func(key string, _ value.Value) bool {
+				f.locals[f.base+slot] = value.OfString(key)
+				sum, done = q.step(sum, predicate(f))
+				return !done
+			})
+			if done {
+				return sum
+			}
+		default:
+			return unsuited(v)
+		}
+		return q.result(sum)
+	}
+}
+
+func same(sum value.Value) value.Value { return sum }
+
+// The quantifiers. An error counts only if no other element decides.
+var (
+	exists = quantifier{start: isFalse, step: untilBool(true), result: same}
+	every  = quantifier{start: isTrue, step: untilBool(false), result: same}
+
+	// existsOne looks at every element: the last error is the result.
+	existsOne = quantifier{
+		start: value.OfInt(0),
+		step: func(sum, p value.Value) (value.Value, bool) {
+			switch {
+			case p.Kind() != value.Bool:
+				p = unsuited(p)
+				return p, punts(p)
+			case p.Bool() && sum.Kind() == value.Int:
+				return value.OfInt(sum.Int() + 1), false
+			}
+			return sum, false
+		},
+		result: func(sum value.Value) value.Value {
+			if sum.Kind() == value.Error {
+				return sum
+			}
+			return value.OfBool(sum.Int() == 1)
+		},
+	}
+)
+
+// untilBool stops at the first predicate that gives decides, and else keeps the
+// first error.
+func untilBool(decides bool) func(sum, p value.Value) (value.Value, bool) {
+	return func(sum, p value.Value) (value.Value, bool) {
+		if p.Kind() == value.Bool {
+			if p.Bool() == decides {
+				return p, true
+			}
+			return sum, false
+		}
+		if p = unsuited(p); punts(p) {
+			return p, true
+		}
+		if sum.Kind() == value.Error {
+			return sum, false
+		}
+		return p, false
+	}
+}
+
+type loop struct {
+	quantifier
+	predicate ast.Expr
+}
+
+// loopStep tells which quantifier a comprehension is, and its predicate.
+func loopStep(l ast.ComprehensionExpr) (loop, bool) {
+	accu := func(e ast.Expr) bool { return e.Kind() == ast.IdentKind && e.AsIdent() == l.AccuVar() }
+	literal := func(e ast.Expr, v any) bool { return e.Kind() == ast.LiteralKind && e.AsLiteral() == v }
+	call := func(e ast.Expr, name string, n int) ([]ast.Expr, bool) {
+		if e.Kind() != ast.CallKind || e.AsCall().IsMemberFunction() || e.AsCall().FunctionName() != name || len(e.AsCall().Args()) != n {
+			return nil, false
+		}
+		return e.AsCall().Args(), true
+	}
+	start, condition, step, result := l.AccuInit(), l.LoopCondition(), l.LoopStep(), l.Result()
+
+	if strict, ok := call(condition, operators.NotStrictlyFalse, 1); ok && accu(result) {
+		if step, ok := call(step, operators.LogicalAnd, 2); ok && literal(start, types.True) && accu(strict[0]) && accu(step[0]) {
+			return loop{every, step[1]}, true
+		}
+		not, ok := call(strict[0], operators.LogicalNot, 1)
+		if step, or := call(step, operators.LogicalOr, 2); ok && or && literal(start, types.False) && accu(not[0]) && accu(step[0]) {
+			return loop{exists, step[1]}, true
+		}
+		return loop{}, false
+	}
+	choice, ok := call(step, operators.Conditional, 3)
+	if !ok || !literal(start, types.IntZero) || !literal(condition, types.True) || !accu(choice[2]) {
+		return loop{}, false
+	}
+	sum, ok := call(choice[1], operators.Add, 2)
+	if !ok || !accu(sum[0]) || !literal(sum[1], types.IntOne) {
+		return loop{}, false
+	}
+	is, ok := call(result, operators.Equals, 2)
+	if !ok || !accu(is[0]) || !literal(is[1], types.IntOne) {
+		return loop{}, false
+	}
+	return loop{existsOne, choice[0]}, true
+}

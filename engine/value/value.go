@@ -43,11 +43,12 @@ func (k Kind) String() string {
 }
 
 // A Value is one value of any Kind. It is laid out so that the kinds that
-// conditions mostly compare (bool, numbers, string) need no allocation.
+// conditions mostly compare (bool, numbers, string, time) need no allocation.
 type Value struct {
-	ref  any    // Sequence, Mapping, time.Time, error, or the opaque value
+	ref  any    // Sequence, Mapping, *time.Location, error, or the opaque value
 	str  string // String; Bytes, as a string
-	num  uint64 // Bool 0/1, Int, Uint, Double bits, Duration nanoseconds
+	num  uint64 // Bool 0/1, Int, Uint, Double bits, Duration nanoseconds, Timestamp Unix seconds
+	nano uint32 // Timestamp: nanoseconds within the second
 	kind Kind
 }
 
@@ -95,8 +96,11 @@ func OfString(s string) Value { return Value{kind: String, str: s} }
 // OfBytes wraps a copy of b.
 func OfBytes(b []byte) Value { return Value{kind: Bytes, str: string(b)} }
 
-// OfTime wraps a point in time.
-func OfTime(t time.Time) Value { return Value{kind: Timestamp, ref: t} }
+// OfTime wraps a point in time with its location. A reading of the monotonic
+// clock is dropped.
+func OfTime(t time.Time) Value {
+	return Value{kind: Timestamp, num: uint64(t.Unix()), nano: uint32(t.Nanosecond()), ref: t.Location()}
+}
 
 // OfDuration wraps a duration.
 func OfDuration(d time.Duration) Value { return Value{kind: Duration, num: uint64(d)} }
@@ -154,10 +158,13 @@ func (v Value) Double() float64 {
 // Str gives the text of a String and the content of Bytes, "" of all else.
 func (v Value) Str() string { return v.str }
 
-// Time gives the instant of a Timestamp, the zero time of all else.
+// Time gives the instant of a Timestamp in its location, the zero time of all
+// else.
 func (v Value) Time() time.Time {
-	t, _ := v.ref.(time.Time)
-	return t
+	if v.kind != Timestamp {
+		return time.Time{}
+	}
+	return time.Unix(int64(v.num), int64(v.nano)).In(v.ref.(*time.Location))
 }
 
 // Duration gives the length of a Duration, 0 of all else.
@@ -242,7 +249,9 @@ func (v Value) Native() any {
 			return true
 		})
 		return out
-	case Timestamp, Error, Opaque:
+	case Timestamp:
+		return v.Time()
+	case Error, Opaque:
 		return v.ref
 	default:
 		return nil

@@ -1,0 +1,11 @@
+// Package config is the daemon's own configuration: its keys, their defaults,
+// and reading them from a YAML file, the environment and the command line.
+//
+// What always holds here:
+//
+//  1. Every key has a default, so that no configuration is a configuration.
+//  2. The command line outweighs the environment, which outweighs the file.
+//  3. An unknown key, a value of the wrong type and a key that is not
+//     supported yet are errors that name the place and the mend. None is
+//     ignored: a setting that does not act is worse than one that is refused.
+package config

@@ -1,0 +1,167 @@
+package config
+
+import (
+	"time"
+
+	"edict/engine/diag"
+	"edict/engine/yamldoc"
+	"edict/extauthz"
+)
+
+// A Key is one setting.
+type Key struct {
+	Path    string // listen.extAuthz
+	Default string // as YAML
+	Doc     string // one sentence, for the table in docs/configuration.md
+
+	set func(*Config, yamldoc.Node)
+}
+
+// Supported tells whether the key does something. The others are reserved:
+// setting them is an error.
+func (k *Key) Supported() bool { return k.set != nil }
+
+// Keys gives every key, in the order of the documentation.
+func Keys() []Key {
+	return []Key{
+		{"listen.extAuthz", "127.0.0.1:9001", "Where Envoy asks: gRPC ext_authz, gRPC health and reflection. `host:port` or `unix:/path`.",
+			text(func(c *Config, s string) { c.ExtAuthz = s })},
+		{"listen.admin", "127.0.0.1:9002", "Where `/healthz` and `/readyz` are. `host:port` or `unix:/path`.",
+			text(func(c *Config, s string) { c.Admin = s })},
+		{"listen.extAuthzHTTP", `""`, "The HTTP variant of ext_authz.", nil},
+		{"listen.apiGRPC", "127.0.0.1:3593", "The Cerbos-compatible API over gRPC.", nil},
+		{"listen.apiHTTP", "127.0.0.1:3592", "The Cerbos-compatible API over HTTP.", nil},
+
+		{"policies.dir", "./policies", "The folder of the policies. It is watched.",
+			text(func(c *Config, s string) { c.PoliciesDir = s })},
+		{"routes.dir", "./routes", "The folder of the route maps, which form one revision with the policies. It is watched. Only the default may be missing.",
+			text(func(c *Config, s string) { c.RoutesDir = s })},
+		{"reload.debounce", "100ms", "How long the folders must be quiet before they are read again.",
+			duration(func(c *Config, n time.Duration) { c.ReloadDebounce = n })},
+		{"reload.poll", "10s", "How often the folders are looked at where the system reports no changes, as on network file systems. `0s`: never.",
+			duration(func(c *Config, n time.Duration) { c.ReloadPoll = n })},
+
+		{"engine.defaultPolicyVersion", "default", "The policy version of a principal or resource that names none.",
+			text(func(c *Config, s string) { c.DefaultPolicyVersion = s })},
+		{"engine.strictEvaluation", "true", "A condition that can't be evaluated denies the action. With `false` it counts as not met, so that a DENY rule with an error does not apply.",
+			boolean(func(c *Config, b bool) { c.StrictEvaluation = b })},
+		{"engine.globals", "{}", "Values that conditions read as `globals.name` or `G.name`.", setGlobals},
+		{"engine.defaultScope", `""`, "The scope of a principal or resource that names none.", nil},
+		{"engine.lenientScopeSearch", "false", "Look for parent scopes of a scope that no policy has.", nil},
+		{"schema.enforcement", "none", "What becomes of attributes that break their schema.", nil},
+		{"auxData.jwt", "{}", "Key sets for the tokens in API requests.", nil},
+		{"requestLimits.maxActionsPerResource", "50", "Actions per resource in an API request.", nil},
+		{"requestLimits.maxResourcesPerRequest", "50", "Resources in an API request.", nil},
+
+		{"identity.sources", "[{jwtMetadata: {}}]", "Where the identity of a request comes from, in order; see [identity](identity.md).", setSources},
+		{"identity.anonymous", "false", "Requests without an identity ask the policies as the principal `anonymous` with the role `anonymous`, on every route.",
+			boolean(func(c *Config, b bool) { c.Checks.Anonymous = b })},
+		{"identity.challenge", "Bearer", "The `WWW-Authenticate` header of a 401.",
+			text(func(c *Config, s string) { c.Checks.Challenge = s })},
+		{"upstream.principalHeader", "x-edict-principal", "The header that tells the upstream the principal's id. `\"\"`: none.",
+			text(func(c *Config, s string) { c.Checks.PrincipalHeader = s })},
+		{"upstream.rolesHeader", "x-edict-roles", "The header that tells the upstream the principal's roles. `\"\"`: none.",
+			text(func(c *Config, s string) { c.Checks.RolesHeader = s })},
+		{"body.limit", "0", "Envoy's `max_request_bytes`, where no context extension `body_limit` tells it. `0`: not known.",
+			setBodyLimit},
+
+		{"log.level", "info", "`trace`, `debug`, `info`, `warn` or `error`. With `debug` every decision is logged.",
+			enum(func(c *Config, s string) { c.LogLevel = s }, "trace", "debug", "info", "warn", "error")},
+		{"log.format", "auto", "`json`, `console`, or `auto`: console on a terminal.",
+			enum(func(c *Config, s string) { c.LogFormat = s }, "auto", "json", "console")},
+
+		{"shutdown.delay", "2s", "After SIGTERM, how long Edict reports NOT_SERVING and still answers, so that Envoy turns away first.",
+			duration(func(c *Config, n time.Duration) { c.ShutdownDelay = n })},
+		{"shutdown.timeout", "10s", "How long calls that are under way may take after that.",
+			duration(func(c *Config, n time.Duration) { c.ShutdownTimeout = n })},
+	}
+}
+
+func setGlobals(c *Config, n yamldoc.Node) {
+	if !n.IsMapping() {
+		n.Report(yamldoc.WrongType, "engine.globals must be a mapping of names to values", "")
+		return
+	}
+	if v, ok := n.Value(); ok {
+		c.Globals = v.Mapping()
+	}
+}
+
+func setBodyLimit(c *Config, n yamldoc.Node) {
+	i, ok := n.Int()
+	if ok && i < 0 {
+		n.Report(CodeBadValue, "body.limit is a number of bytes and can't be negative", "")
+		return
+	}
+	c.Checks.BodyLimit = i
+}
+
+func setSources(c *Config, n yamldoc.Node) {
+	list, _ := n.List()
+	c.Checks.Identity = nil
+	for _, n := range list {
+		o, ok := n.Object("jwtMetadata", "headers")
+		if !ok {
+			continue
+		}
+		switch name, n, ok := o.OneOf("jwtMetadata", "headers"); {
+		case !ok:
+		case name == "jwtMetadata":
+			c.Checks.Identity = append(c.Checks.Identity, extauthz.Source{JWTMetadata: jwtMetadata(n)})
+		default:
+			c.Checks.Identity = append(c.Checks.Identity, extauthz.Source{Headers: trustedHeaders(n)})
+		}
+	}
+}
+
+func jwtMetadata(n yamldoc.Node) *extauthz.JWTMetadata {
+	m := new(extauthz.JWTMetadata)
+	o, ok := n.Object("namespace", "key", "id", "roles", "defaultRoles")
+	if !ok {
+		return m
+	}
+	field(o, "namespace", &m.Namespace)
+	field(o, "key", &m.Key)
+	field(o, "id", &m.ID)
+	field(o, "roles", &m.Roles)
+	if n, ok := o.Field("defaultRoles"); ok {
+		texts, _ := n.Texts()
+		for _, t := range texts {
+			m.DefaultRoles = append(m.DefaultRoles, t.Value)
+		}
+	}
+	return m
+}
+
+func trustedHeaders(n yamldoc.Node) *extauthz.TrustedHeaders {
+	h := new(extauthz.TrustedHeaders)
+	o, ok := n.Object("id", "roles", "attributes")
+	if !ok {
+		return h
+	}
+	if _, ok := o.Required("id"); ok {
+		field(o, "id", &h.ID)
+	}
+	field(o, "roles", &h.Roles)
+	if n, ok := o.Field("attributes"); ok {
+		entries, _ := n.Entries()
+		h.Attributes = map[string]string{}
+		for _, e := range entries {
+			if t, ok := e.Value.NonEmptyText(); ok {
+				h.Attributes[e.Key.Value] = t.Value
+			}
+		}
+	}
+	return h
+}
+
+func field(o yamldoc.Object, name string, dst *string) {
+	if n, ok := o.Field(name); ok {
+		if t, ok := n.NonEmptyText(); ok {
+			*dst = t.Value
+		}
+	}
+}
+
+// CodeBadValue is for a value of the right type that makes no sense.
+const CodeBadValue diag.Code = "config-bad-value"

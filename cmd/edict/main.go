@@ -1,0 +1,96 @@
+// Command edict decides, for Envoy, who may do what.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit statuses. Scripts rely on them.
+const (
+	exitOK         = 0
+	exitFailure    = 1 // something unexpected
+	exitUsage      = 2 // wrong usage or configuration
+	exitUncompiled = 3 // policies or routes do not compile
+)
+
+func main() {
+	ctx, stop := untilSignalled(context.Background(), os.Stderr)
+	status := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// untilSignalled gives a context that ends with the first SIGINT or SIGTERM.
+// The second signal ends the process at once.
+func untilSignalled(parent context.Context, stderr io.Writer) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		fmt.Fprintln(stderr, "edict: second signal, not waiting any longer")
+		os.Exit(exitFailure)
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel()
+	}
+}
+
+// run is the whole command: its arguments and streams in, its exit status out.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	root := newRoot(environ, stderr)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var status statusError
+	if !errors.As(err, &status) {
+		// What cobra itself complains about is wrong usage.
+		status = statusError{exitUsage, fmt.Errorf("%w; `edict --help` lists the commands", err)}
+	}
+	if status.err != nil {
+		fmt.Fprintf(stderr, "edict: %v\n", status.err)
+	}
+	return status.status
+}
+
+// A statusError ends the command with a status. A nil err has been told
+// already.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e statusError) Error() string { return fmt.Sprint(e.err) }
+
+func (e statusError) Unwrap() error { return e.err }
+
+func newRoot(environ []string, stderr io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "edict",
+		Short:         "Edict decides, at the proxy, who may do what",
+		Long:          "Edict answers Envoy's external authorization checks by policies in the Cerbos format.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return c.Help()
+		},
+	}
+	root.AddCommand(newServe(environ, stderr), newVersion())
+	return root
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"edict/cmd/edict/internal/config"
+	"edict/cmd/edict/internal/watch"
+	"edict/engine/diag"
+	"edict/extauthz"
+)
+
+func newServe(environ []string, stderr io.Writer) *cobra.Command {
+	var file string
+	var sets []string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Answer Envoy's checks",
+		Long: "Serve answers Envoy's external authorization checks until it gets SIGTERM or SIGINT.\n" +
+			"Without a configuration it serves ./policies and ./routes on loopback.",
+		Example: "  edict serve\n  edict serve --config edict.yaml --set log.level=debug\n  edict serve --set listen.extAuthz=unix:/run/edict/authz.sock",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, unknown, list := config.Load(file, environ, sets)
+			if len(list) > 0 {
+				fmt.Fprint(stderr, list.Render())
+				return statusError{status: exitUsage}
+			}
+			log := newLogger(stderr, cfg)
+			for _, name := range unknown {
+				log.Warn().Str("variable", name).Msg("this environment variable begins like a setting and is none")
+			}
+			return serve(c.Context(), cfg, log)
+		},
+	}
+	c.Flags().StringVar(&file, "config", "", "configuration file (YAML)")
+	c.Flags().StringArrayVar(&sets, "set", nil, "set one key, as in --set log.level=debug; may be repeated")
+	return c
+}
+
+// newLogger makes the log: JSON, or readable lines on a terminal.
+func newLogger(w io.Writer, c *config.Config) zerolog.Logger {
+	f, isFile := w.(*os.File)
+	terminal := isFile && term.IsTerminal(int(f.Fd()))
+	if c.LogFormat == "console" || c.LogFormat == "auto" && terminal {
+		noColor := !terminal || os.Getenv("NO_COLOR") != ""
+		w = zerolog.ConsoleWriter{Out: w, NoColor: noColor, TimeFormat: time.TimeOnly}
+	}
+	level, err := zerolog.ParseLevel(c.LogLevel)
+	if err != nil {
+		level = zerolog.InfoLevel
+	}
+	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+}
+
+// serve runs the daemon until ctx ends. What is started is stopped in reverse.
+func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
+	checks := &extauthz.Server{Panicked: func(v any, stack []byte) {
+		log.Error().Interface("panic", v).Bytes("stack", stack).Msg("a check panicked and was denied")
+	}}
+	if log.GetLevel() <= zerolog.DebugLevel {
+		c.Checks.Observe = logDecision(log)
+	}
+	d := &daemon{config: c, log: log, checks: checks, health: health.NewServer()}
+	d.setServing(false)
+	reloader, err := newReloader(c, checks, d.setServing, log)
+	if err != nil {
+		return statusError{exitUsage, err}
+	}
+	// Broken policies end a start at once: there is no older set to serve, and
+	// whoever rolls them out should learn. Absent ones are waited for.
+	var list diag.List
+	if err := reloader.reload(); errors.As(err, &list) {
+		return statusError{exitUncompiled, fmt.Errorf("%d problems; see the log, or run `edict compile`", len(list))}
+	}
+	return d.run(ctx, reloader)
+}
+
+// logDecision logs every check, for development.
+func logDecision(log zerolog.Logger) func(*extauthz.Record) {
+	return func(r *extauthz.Record) {
+		e := log.Debug().Stringer("outcome", r.Outcome).Str("route", r.Route).
+			Str("principal", r.Principal).Str("provenance", string(r.Source)).
+			Str("kind", r.Kind).Str("resource", r.Resource).
+			Str("method", r.Method).Str("path", r.Path).Str("requestId", r.RequestID).
+			Str("revision", r.Revision)
+		if r.Detail != "" {
+			e = e.Str("detail", r.Detail)
+		}
+		if r.Decision != nil {
+			if d := r.Decision.Deciding(); d != nil {
+				e = e.Str("action", d.Action).Stringer("effect", d.Effect).Stringer("reason", d.Reason).Str("policy", d.Policy)
+				if d.Rule != nil {
+					e = e.Str("rule", d.Rule.Name).Stringer("at", d.Rule.Pos)
+				}
+				e = e.AnErr("conditionError", d.Err)
+			}
+		}
+		e.Err(r.Err).Msg("check")
+	}
+}
+
+// A daemon is the running process.
+type daemon struct {
+	config *config.Config
+	log    zerolog.Logger
+	checks *extauthz.Server
+	health *health.Server
+
+	mu      sync.Mutex
+	serving bool
+	stopped bool // it will not serve again
+}
+
+// setServing tells those who ask for health whether checks are decided.
+func (d *daemon) setServing(serving bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return
+	}
+	d.serving = serving
+	status := grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	if serving {
+		status = grpc_health_v1.HealthCheckResponse_SERVING
+	}
+	d.health.SetServingStatus("", status)
+	d.health.SetServingStatus(extauthz.ServiceName, status)
+}
+
+func (d *daemon) isServing() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.serving
+}
+
+func (d *daemon) run(ctx context.Context, reloader *reloader) error {
+	authz, err := listen(d.config.ExtAuthz)
+	if err != nil {
+		return statusError{exitUsage, fmt.Errorf("listen.extAuthz: %w", err)}
+	}
+	defer authz.Close()
+	admin, err := listen(d.config.Admin)
+	if err != nil {
+		return statusError{exitUsage, fmt.Errorf("listen.admin: %w", err)}
+	}
+	defer admin.Close()
+
+	grpcServer := d.newGRPCServer()
+	adminServer := &http.Server{Handler: newAdmin(d.checks, d.isServing), ReadHeaderTimeout: 5 * time.Second}
+	failed := make(chan error, 2)
+	go func() { failed <- grpcServer.Serve(authz) }()
+	go func() { failed <- adminServer.Serve(admin) }()
+	defer adminServer.Close()
+	defer grpcServer.Stop()
+
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		watch.Folders(watching, []string{d.config.PoliciesDir, d.config.RoutesDir}, watch.Options{
+			Debounce: d.config.ReloadDebounce,
+			Poll:     d.config.ReloadPoll,
+			Failed:   func(err error) { d.log.Warn().Err(err).Msg("watching the folders failed; polling goes on") },
+		}, func() { _ = reloader.reload() }) // it has logged what is wrong
+	}()
+	d.log.Info().Str("extAuthz", address(authz)).Str("admin", address(admin)).Bool("ready", d.isServing()).Msg("listening")
+
+	select {
+	case err := <-failed:
+		return fmt.Errorf("a listener failed: %w", err)
+	case <-ctx.Done():
+	}
+	d.drain(grpcServer)
+	stopWatching()
+	<-watched
+	return nil
+}
+
+// address gives where a listener listens, in the form of the configuration.
+func address(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix:" + l.Addr().String()
+	}
+	return l.Addr().String()
+}
+
+// drain stops the server without losing calls: it says that it is not serving,
+// gives Envoy's health checks the time to see that, and lets calls that are
+// under way end.
+func (d *daemon) drain(s *grpc.Server) {
+	d.log.Info().Dur("delay", d.config.ShutdownDelay).Msg("shutting down; a second signal ends it at once")
+	d.setServing(false)
+	d.mu.Lock()
+	d.stopped = true
+	d.mu.Unlock()
+	time.Sleep(d.config.ShutdownDelay)
+	done := make(chan struct{})
+	go func() {
+		s.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(d.config.ShutdownTimeout):
+		d.log.Warn().Msg("calls under way were cut off")
+		s.Stop()
+		<-done
+	}
+	d.log.Info().Msg("stopped")
+}
+
+func (d *daemon) newGRPCServer() *grpc.Server {
+	s := grpc.NewServer(
+		grpc.ForceServerCodecV2(extauthz.NewCodec()),
+		// A check that is too large would be an error, not a denial. Envoy
+		// bounds headers and bodies far below this.
+		grpc.MaxRecvMsgSize(16<<20),
+		grpc.MaxConcurrentStreams(1024),
+		// Envoy pings more often than gRPC allows by default, and would be
+		// sent away.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		// Connections end now and then, so that load spreads over new replicas.
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: time.Minute, Timeout: 10 * time.Second,
+			MaxConnectionAge: 10 * time.Minute, MaxConnectionAgeGrace: 10 * time.Second,
+		}),
+	)
+	d.checks.Register(s)
+	grpc_health_v1.RegisterHealthServer(s, d.health)
+	reflection.Register(s)
+	return s
+}

@@ -1,0 +1,1 @@
+"""The expenses service that Envoy and Edict guard."""

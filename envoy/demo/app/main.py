@@ -1,0 +1,183 @@
+"""The expenses service: list, read, create, approve and delete.
+
+There is no authorization code here. Envoy lets a request through only if Edict
+allowed it, and Edict puts the verified caller into the header x-edict-principal.
+What is left to the backend is to keep the words that Edict judged by:
+
+- The address of an expense names its region, owner and number, and a row is found
+  by all three. A wrong region or owner is "not found", never another's row.
+- The owner of a new expense is the verified caller, never a field of the body.
+- An approval states the amount that the approver saw. If the row says another,
+  the answer is 409: what was judged is not what would be approved.
+
+A request without x-edict-principal did not come through Envoy and gets 401.
+"""
+
+import os
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from .store import AmountDiffers, NotFound, NotSubmitted, Store
+
+PRINCIPAL = b"x-edict-principal"
+
+# Paths that may be read without an identity.
+ANONYMOUS = {"/healthz"}
+
+Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+Number = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,17}$")]
+
+
+class Strict(BaseModel):
+    """A body of exactly these fields and types: no text for a number, no extras."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+# A positive amount of money in whole cents.
+Amount = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+
+
+class NewExpense(Strict):
+    region: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    department: Annotated[str, Field(min_length=1, max_length=64)]
+    amount: Amount
+    description: Annotated[str, Field(max_length=500)] = ""
+
+
+class Approval(Strict):
+    amount: Amount
+
+
+def cents(amount: float) -> int:
+    """The amount in cents; 422 if it has parts of one."""
+    # The shortest text of a float is what the client wrote: 64.2, not 64.2000000000000028.
+    exact = Decimal(repr(amount)) * 100
+    if exact != exact.to_integral_value():
+        raise HTTPException(422, "the amount has parts of a cent")
+    return int(exact)
+
+
+class PrincipalRequired:
+    """Answers 401 to requests that name no principal, or more than one.
+
+    It stands before routing, so that it holds for every path, those that do not
+    exist included.
+    """
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http" and scope["path"] not in ANONYMOUS:
+            named = [value for name, value in scope["headers"] if name == PRINCIPAL]
+            if len(named) != 1 or not named[0].strip():
+                refusal = JSONResponse({"detail": "no verified principal: come through Envoy"}, 401)
+                await refusal(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def principal(request: Request) -> str:
+    return request.headers[PRINCIPAL.decode()]
+
+
+def create_app(database: str) -> FastAPI:
+    """The service over the SQLite file at database, made and seeded if it is new.
+
+    ":memory:" keeps everything in memory, for one process.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI):
+        app.state.store = Store(database)
+        yield
+        app.state.store.close()
+
+    app = FastAPI(
+        title="Expenses",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # "/expenses/" is not "/expenses": Edict judged the one address, and a
+        # redirect would send the client to another.
+        redirect_slashes=False,
+    )
+    app.add_middleware(PrincipalRequired)
+
+    def store(request: Request) -> Store:
+        return request.app.state.store
+
+    # Handlers are coroutines, hence run one after the other on the event loop's
+    # thread; so one SQLite connection serves them all.
+
+    @app.get("/expenses")
+    async def list_expenses(
+        request: Request,
+        region: Annotated[list[str], Query(min_length=1, max_length=1)],
+        owner: Annotated[list[str] | None, Query(max_length=1)] = None,
+    ) -> list[dict]:
+        return store(request).list_region(principal(request), region[0], owner[0] if owner else None)
+
+    @app.post("/expenses", status_code=201)
+    async def create_expense(request: Request, response: Response, new: NewExpense) -> dict:
+        who = principal(request)
+        expense = store(request).create(who, new.region, new.department, cents(new.amount), new.description)
+        response.headers["location"] = f"/expenses/{expense['region']}/{expense['ownerId']}/{expense['id']}"
+        return expense
+
+    @app.get("/expenses/{region}/{owner}/{number}")
+    async def read_expense(request: Request, region: Name, owner: Name, number: Number) -> dict:
+        return store(request).read(principal(request), region, owner, int(number))
+
+    @app.post("/expenses/{region}/{owner}/{number}/approve")
+    async def approve_expense(request: Request, region: Name, owner: Name, number: Number, approval: Approval) -> dict:
+        return store(request).approve(principal(request), region, owner, int(number), cents(approval.amount))
+
+    @app.delete("/expenses/{region}/{owner}/{number}", status_code=204)
+    async def delete_expense(request: Request, region: Name, owner: Name, number: Number) -> None:
+        store(request).delete(principal(request), region, owner, int(number))
+
+    @app.get("/whoami")
+    async def whoami(request: Request) -> dict[str, list[str]]:
+        """The identity headers that arrived, each with all its values."""
+        store(request).record("whoami", principal(request))
+        seen: dict[str, list[str]] = {}
+        for name, value in request.headers.items():
+            if "edict" in name or name in ("authorization", "cookie") or name.startswith("x-"):
+                seen.setdefault(name, []).append(value)
+        return seen
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError):
+        # What was wrong and where, without the input: it may be NaN, which JSON cannot say.
+        return JSONResponse({"detail": [{"at": e["loc"], "error": e["msg"]} for e in error.errors()]}, 422)
+
+    @app.exception_handler(NotFound)
+    async def not_found(request: Request, error: NotFound):
+        return JSONResponse({"detail": "no such expense"}, 404)
+
+    @app.exception_handler(AmountDiffers)
+    async def amount_differs(request: Request, error: AmountDiffers):
+        return JSONResponse({"detail": "the expense has another amount than the one approved"}, 409)
+
+    @app.exception_handler(NotSubmitted)
+    async def not_submitted(request: Request, error: NotSubmitted):
+        return JSONResponse({"detail": "the expense is approved already"}, 409)
+
+    return app
+
+
+def app() -> FastAPI:
+    """What uvicorn starts (--factory); EXPENSES_DB names the database file."""
+    return create_app(os.environ.get("EXPENSES_DB", ".demo/expenses.db"))

@@ -1,0 +1,185 @@
+package extauthz
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"mime"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"edict/engine/value"
+)
+
+// The bounds of a JSON body.
+const (
+	maxBodyDepth  = 64
+	maxBodyTokens = 10_000
+)
+
+// partialBody is the header in which Envoy tells whether it cut the body.
+const partialBody = "x-envoy-auth-partial-body"
+
+// limitExtension is the context extension that tells Envoy's
+// max_request_bytes for a route.
+const limitExtension = "body_limit"
+
+// body gives request.body: the JSON body, read once and only when asked for.
+// A body that is missing, cut, encoded or not strict JSON ends the request,
+// whatever the expression that asked does about it.
+func (x *exchange) body() value.Value {
+	if x.parsedBody.Kind() == value.Absent {
+		v, o, err := x.readBody()
+		if err != nil {
+			x.err = err
+			v = value.OfError(x.refuse(o, o.String()))
+		}
+		x.parsedBody = v
+	}
+	return x.parsedBody
+}
+
+func (x *exchange) readBody() (value.Value, Outcome, error) {
+	none := value.Value{}
+	body := x.in.Body()
+	if len(body) == 0 {
+		return none, BodyMissing, errors.New("there is no body; does Envoy send it (with_request_body)?")
+	}
+	if !x.bodyIsWhole(len(body)) {
+		return none, BodyIncomplete, fmt.Errorf("the body may have been cut at %d bytes", len(body))
+	}
+	if encoding, _ := x.in.Header("content-encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return none, BodyUnsupported, errors.New("the body has a content-encoding")
+	}
+	contentType, _ := x.in.Header("content-type")
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil || media != "application/json" || !utf8Charset(params) {
+		return none, BodyUnsupported, errors.New("the content-type is not application/json")
+	}
+	v, err := parseJSON(body)
+	if err != nil {
+		return none, BodyMissing, fmt.Errorf("the body is not JSON: %w", err)
+	}
+	return v, Allowed, nil
+}
+
+// bodyIsWhole tells whether n bytes are all of the body. Envoy says "not cut"
+// also of a body that filled its buffer to the last byte and goes on, so that
+// a body of the limit's size is whole only if its declared length says so.
+func (x *exchange) bodyIsWhole(n int) bool {
+	if partial, count := x.in.Header(partialBody); count > 0 && partial != "false" {
+		return false
+	}
+	if declared, count := x.in.Header("content-length"); count > 0 {
+		length, err := strconv.ParseUint(declared, 10, 63)
+		return err == nil && length == uint64(n)
+	}
+	limit := x.rev.options.BodyLimit
+	if text, ok := x.in.ContextExtension(limitExtension); ok {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil {
+			return false
+		}
+	}
+	return n < limit
+}
+
+func utf8Charset(params map[string]string) bool {
+	for name, v := range params {
+		if name != "charset" || !strings.EqualFold(v, "utf-8") {
+			return false
+		}
+	}
+	return true
+}
+
+// parseJSON reads one JSON text (RFC 8259, restricted by RFC 7493: no name
+// twice in an object, valid UTF-8, numbers that a double holds).
+func parseJSON(text []byte) (value.Value, error) {
+	r := jsonReader{decoder: jsontext.NewDecoder(bytes.NewReader(text))}
+	v, err := r.value()
+	if err != nil {
+		return value.Value{}, err
+	}
+	if _, err := r.decoder.ReadToken(); err != io.EOF {
+		return value.Value{}, errors.New("something follows the JSON value")
+	}
+	return v, nil
+}
+
+type jsonReader struct {
+	decoder *jsontext.Decoder
+	tokens  int
+}
+
+func (r *jsonReader) value() (value.Value, error) {
+	none := value.Value{}
+	t, err := r.token()
+	if err != nil {
+		return none, err
+	}
+	switch t.Kind() {
+	case 'n':
+		return value.OfNull(), nil
+	case 't', 'f':
+		return value.OfBool(t.Bool()), nil
+	case '"':
+		return value.OfString(t.String()), nil
+	case '0':
+		f, err := strconv.ParseFloat(t.String(), 64)
+		if err != nil || math.IsInf(f, 0) {
+			return none, errors.New("a number is out of range")
+		}
+		return value.OfDouble(f), nil
+	case '[':
+		list := value.Slice{}
+		for r.decoder.PeekKind() != ']' {
+			v, err := r.value()
+			if err != nil {
+				return none, err
+			}
+			list = append(list, v)
+		}
+		_, err := r.token()
+		return value.OfSequence(list), err
+	case '{':
+		object := value.Values{}
+		for r.decoder.PeekKind() != '}' {
+			name, err := r.token()
+			if err != nil {
+				return none, err
+			}
+			key := name.String()
+			v, err := r.value()
+			if err != nil {
+				return none, err
+			}
+			object[key] = v
+		}
+		_, err := r.token()
+		return value.OfMapping(object), err
+	default:
+		return none, errors.New("not a JSON value")
+	}
+}
+
+func (r *jsonReader) token() (jsontext.Token, error) {
+	if r.tokens++; r.tokens > maxBodyTokens {
+		return jsontext.Token{}, errors.New("there are too many values")
+	}
+	t, err := r.decoder.ReadToken()
+	if err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return t, err
+	}
+	if r.decoder.StackDepth() > maxBodyDepth {
+		return t, errors.New("it is nested too deep")
+	}
+	return t, nil
+}

@@ -1,0 +1,86 @@
+package extauthz
+
+import (
+	"context"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // registers the codec that Codec hands all other messages to
+	"google.golang.org/grpc/mem"
+
+	"edict/extauthz/wire"
+)
+
+// ServiceName is the full name of the service, as health checks ask for it.
+const ServiceName = "envoy.service.auth.v3.Authorization"
+
+// Register adds the Authorization service to a gRPC server, which must have
+// been made with the option grpc.ForceServerCodecV2(NewCodec()).
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	r.RegisterService(&grpc.ServiceDesc{
+		ServiceName: ServiceName,
+		HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{{
+			MethodName: "Check",
+			Handler:    s.handle,
+		}},
+		Metadata: authv3.File_envoy_service_auth_v3_external_auth_proto.Path(),
+	}, s)
+}
+
+// handle serves one call of Check.
+func (s *Server) handle(_ any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+	m := new(checkMessage)
+	if err := decode(m); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return s.check(ctx, m)
+	}
+	info := &grpc.UnaryServerInfo{Server: s, FullMethod: "/" + ServiceName + "/Check"}
+	return interceptor(ctx, m, info, s.check)
+}
+
+func (s *Server) check(ctx context.Context, request any) (any, error) {
+	m, ok := request.(*checkMessage)
+	if !ok {
+		return &checkMessage{answer: wire.Response{}.Bytes()}, nil
+	}
+	m.answer = s.AppendCheck(ctx, make([]byte, 0, answerSize), m.request.ReadOnlyData())
+	m.request.Free()
+	return m, nil
+}
+
+// answerSize is what most answers fit into, in bytes.
+const answerSize = 512
+
+// A checkMessage is a CheckRequest as received, and the answer to it.
+type checkMessage struct {
+	request mem.Buffer
+	answer  []byte
+}
+
+// NewCodec gives the codec that a server with this service needs: it passes
+// the bytes of checks through, since they are read in place, and leaves all
+// other messages to gRPC's own codec.
+func NewCodec() encoding.CodecV2 { return codec{encoding.GetCodecV2("proto")} }
+
+type codec struct{ encoding.CodecV2 }
+
+// Marshal implements encoding.CodecV2.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	if m, ok := v.(*checkMessage); ok {
+		return mem.BufferSlice{mem.SliceBuffer(m.answer)}, nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if m, ok := v.(*checkMessage); ok {
+		m.request = data.MaterializeToBuffer(mem.DefaultBufferPool())
+		return nil
+	}
+	return c.CodecV2.Unmarshal(data, v)
+}

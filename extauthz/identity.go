@@ -1,0 +1,211 @@
+package extauthz
+
+import (
+	"fmt"
+	"strings"
+
+	"edict/engine/value"
+)
+
+// Provenance says where the identity of a request came from.
+type Provenance string
+
+// The provenances.
+const (
+	VerifiedJWT   Provenance = "verified-jwt" // claims of a token that Envoy verified
+	ProxyHeaders  Provenance = "proxy"        // headers that a proxy is trusted to set
+	NoProvenance  Provenance = "none"         // nobody: no identity
+	AnonymousUser Provenance = "anonymous"    // no identity, where that is admitted
+)
+
+// identify finds out who asks: by the first source that the request has. A
+// source that it has in the wrong shape ends the request; it does not give way
+// to the next, which might be easier to forge.
+func (x *exchange) identify() Outcome {
+	for i := range x.rev.options.Identity {
+		s := &x.rev.options.Identity[i]
+		var found bool
+		var err error
+		if s.JWTMetadata != nil {
+			found, err = x.fromMetadata(s.JWTMetadata)
+		} else {
+			found, err = x.fromHeaders(s.Headers)
+		}
+		if err != nil {
+			x.err = err
+			return BadIdentity
+		}
+		if found {
+			x.source = i
+			x.req.Principal.Roles = x.roles
+			return Allowed
+		}
+	}
+	// A token that nobody verified is no identity. That it is there tells
+	// that the client wants one, so it learns that this one is no good.
+	if token, n := x.in.Header("authorization"); n > 0 && len(token) >= 7 && strings.EqualFold(token[:7], "bearer ") {
+		return BadToken
+	}
+	if x.failedToken() {
+		return BadToken
+	}
+	if !x.route.anonymous && !x.rev.options.Anonymous {
+		return NoIdentity
+	}
+	x.req.Principal.ID = AnonymousID
+	x.roles = append(x.roles, AnonymousRole)
+	x.req.Principal.Roles = x.roles
+	return Allowed
+}
+
+// failedToken tells whether jwt_authn says that it rejected a token
+// (failed_status_in_metadata). It removes the token of some requests, so that
+// the header alone does not tell.
+func (x *exchange) failedToken() bool {
+	for i := range x.rev.options.Identity {
+		m := x.rev.options.Identity[i].JWTMetadata
+		if m == nil {
+			continue
+		}
+		ns, ok := x.in.FilterMetadata(m.Namespace)
+		if !ok {
+			continue
+		}
+		if failure, ok := ns.Lookup(m.Key + "_failure"); ok && failure.Kind() == value.Map {
+			// jwt_authn writes one for a request without a token, too; the
+			// code tells them apart (JwtMissed is 1).
+			code, _ := failure.Mapping().Lookup("code")
+			message, _ := failure.Mapping().Lookup("message")
+			if code.Double() != 1 && message.Str() != "Jwt is missing" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// provenance tells where the identity came from.
+func (x *exchange) provenance() Provenance {
+	switch {
+	case x.req.Principal.ID == "":
+		return NoProvenance
+	case x.source == len(x.rev.options.Identity):
+		return AnonymousUser
+	case x.rev.options.Identity[x.source].JWTMetadata != nil:
+		return VerifiedJWT
+	default:
+		return ProxyHeaders
+	}
+}
+
+// fromMetadata takes the identity from verified claims. All claims become
+// attributes of the principal.
+func (x *exchange) fromMetadata(m *JWTMetadata) (bool, error) {
+	ns, ok := x.in.FilterMetadata(m.Namespace)
+	if !ok {
+		return false, nil
+	}
+	payload, ok := ns.Lookup(m.Key)
+	if !ok {
+		return false, nil
+	}
+	claims := payload.Mapping()
+	if payload.Kind() != value.Map {
+		return false, fmt.Errorf("the metadata %s %s is a %s, not a map of claims", m.Namespace, m.Key, payload.Kind())
+	}
+	id, ok := claim(claims, m.ID)
+	if !ok || id.Kind() != value.String || id.Str() == "" {
+		return false, fmt.Errorf("the claim %s is not a text", m.ID)
+	}
+	roles, ok := claim(claims, m.Roles)
+	switch {
+	case !ok:
+		x.roles = append(x.roles, m.DefaultRoles...)
+	case roles.Kind() != value.List:
+		return false, fmt.Errorf("the claim %s is not a list", m.Roles)
+	default:
+		list := roles.Sequence()
+		for i := range list.Len() {
+			role := list.At(i)
+			if role.Kind() != value.String || role.Str() == "" {
+				return false, fmt.Errorf("the claim %s holds something that is not a text", m.Roles)
+			}
+			x.roles = append(x.roles, role.Str())
+		}
+	}
+	x.req.Principal.ID = id.Str()
+	x.claims = claims
+	x.principalAttrs.base = claims
+	return true, nil
+}
+
+// claim finds a claim: by its name or, if there is none of that name, by the
+// path that dots make of it.
+func claim(claims value.Mapping, name string) (value.Value, bool) {
+	if v, ok := claims.Lookup(name); ok {
+		return v, true
+	}
+	first, rest, ok := strings.Cut(name, ".")
+	if !ok {
+		return value.Value{}, false
+	}
+	v, ok := claims.Lookup(first)
+	if !ok || v.Kind() != value.Map {
+		return value.Value{}, false
+	}
+	return claim(v.Mapping(), rest)
+}
+
+// fromHeaders takes the identity from headers that a proxy is trusted to set.
+func (x *exchange) fromHeaders(h *TrustedHeaders) (bool, error) {
+	id, ok, err := x.one(h.ID)
+	if err != nil || !ok {
+		return false, err
+	}
+	if id == "" {
+		return false, fmt.Errorf("the header %s is empty", h.ID)
+	}
+	if h.Roles != "" {
+		list, _, err := x.one(h.Roles)
+		if err != nil {
+			return false, err
+		}
+		for role := range strings.SplitSeq(list, ",") {
+			if role = strings.Trim(role, " \t"); role != "" {
+				x.roles = append(x.roles, role)
+			}
+		}
+	}
+	if len(h.Attributes) > 0 {
+		x.headerAttrs = make(value.Values, len(h.Attributes))
+		for name, header := range h.Attributes {
+			s, ok, err := x.one(header)
+			if err != nil {
+				return false, err
+			}
+			if ok {
+				x.headerAttrs[name] = value.OfString(s)
+			}
+		}
+		x.principalAttrs.base = x.headerAttrs
+	}
+	x.req.Principal.ID = id
+	return true, nil
+}
+
+// one gives a header that may be there once. More than one is an error: what
+// the proxy set would be indistinguishable from what a client sent.
+func (x *exchange) one(name string) (string, bool, error) {
+	v, n := x.in.Header(name)
+	switch {
+	case n > 1:
+		return "", false, fmt.Errorf("the header %s is there %d times", name, n)
+	case n == 1:
+		for i := range len(v) {
+			if v[i] < ' ' || v[i] > '~' {
+				return "", false, fmt.Errorf("the header %s holds bytes that are not printable ASCII", name)
+			}
+		}
+	}
+	return v, n == 1, nil
+}

@@ -1,0 +1,154 @@
+package extauthz
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"edict/extauthz/wire"
+)
+
+// Options says where identity comes from and what the upstream is told. They
+// belong to a Revision: changing them makes a new one.
+type Options struct {
+	// Identity lists where the identity of a request may come from, in order.
+	// The first source that the request has decides. Empty means that nobody
+	// has an identity.
+	Identity []Source
+
+	// Anonymous lets requests without an identity ask the policies as the
+	// principal "anonymous" with the role "anonymous" on every route. By
+	// default only routes with `anonymous: true` do.
+	Anonymous bool
+
+	// Challenge is the WWW-Authenticate header of a 401 (RFC 9110 §11.6.1).
+	// Empty means `Bearer`.
+	Challenge string
+
+	// PrincipalHeader tells the upstream the principal's id, RolesHeader its
+	// roles, joined by commas. Values are percent-encoded where a header
+	// could not carry them. Empty means that the header is not sent.
+	PrincipalHeader string
+	RolesHeader     string
+
+	// BodyLimit is Envoy's max_request_bytes. A body of that size may have
+	// been cut, so it is not taken for whole. The context extension
+	// body_limit of a route outweighs it. Zero means that it is not known:
+	// then only a body as long as its Content-Length is whole.
+	BodyLimit int
+
+	// Observe is called with every finished check, on the request's path: it
+	// must be quick and keep nothing of the Record. Nil means nobody looks.
+	Observe func(*Record)
+}
+
+// A Source is one place that identity comes from. Exactly one of its members
+// is set.
+type Source struct {
+	JWTMetadata *JWTMetadata
+	Headers     *TrustedHeaders
+}
+
+// JWTMetadata takes the identity from the claims of a token that Envoy's
+// jwt_authn filter verified and put into the request's dynamic metadata
+// (payload_in_metadata). No client can write there.
+type JWTMetadata struct {
+	Namespace string // the filter's; empty: envoy.filters.http.jwt_authn
+	Key       string // payload_in_metadata; empty: jwt
+	ID        string // the claim with the principal's id; empty: sub
+	Roles     string // the claim with the list of roles; empty: roles
+
+	// DefaultRoles are the roles of a token that has no such claim.
+	DefaultRoles []string
+}
+
+// TrustedHeaders takes the identity from request headers. Every client can
+// send them, unless a proxy in front removes them first; naming them here says
+// that one does.
+type TrustedHeaders struct {
+	ID         string            // header with the principal's id
+	Roles      string            // header with the roles, separated by commas; may be empty
+	Attributes map[string]string // attribute name to header name
+}
+
+// The principal of a request without an identity, where that is admitted.
+const (
+	AnonymousID   = "anonymous"
+	AnonymousRole = "anonymous"
+)
+
+// withDefaults gives the options with empty settings filled in, or an error
+// that names the setting that is wrong.
+func (o Options) withDefaults() (Options, error) {
+	if o.Challenge == "" {
+		o.Challenge = "Bearer"
+	}
+	if !wire.ValidHeader("www-authenticate", o.Challenge) {
+		return o, fmt.Errorf("identity.challenge: %q can't be sent as a header", o.Challenge)
+	}
+	for _, h := range []struct{ key, name string }{
+		{"upstream.principalHeader", o.PrincipalHeader},
+		{"upstream.rolesHeader", o.RolesHeader},
+	} {
+		if h.name != "" && !headerName(h.name) {
+			return o, fmt.Errorf("%s: %q is not a header name; write it in lower case", h.key, h.name)
+		}
+	}
+	if o.PrincipalHeader != "" && o.PrincipalHeader == o.RolesHeader {
+		return o, fmt.Errorf("upstream.rolesHeader: %q is upstream.principalHeader already", o.RolesHeader)
+	}
+	o.Identity = slices.Clone(o.Identity)
+	for i := range o.Identity {
+		s := &o.Identity[i]
+		switch {
+		case (s.JWTMetadata == nil) == (s.Headers == nil):
+			return o, fmt.Errorf("identity.sources[%d]: name exactly one of jwtMetadata and headers", i)
+		case s.JWTMetadata != nil:
+			m := *s.JWTMetadata
+			m.Namespace = orDefault(m.Namespace, "envoy.filters.http.jwt_authn")
+			m.Key = orDefault(m.Key, "jwt")
+			m.ID = orDefault(m.ID, "sub")
+			m.Roles = orDefault(m.Roles, "roles")
+			s.JWTMetadata = &m
+		default:
+			for _, name := range s.Headers.names() {
+				if !headerName(name) {
+					return o, fmt.Errorf("identity.sources[%d].headers: %q is not a header name; write it in lower case", i, name)
+				}
+				if name == o.PrincipalHeader || name == o.RolesHeader {
+					return o, fmt.Errorf("identity.sources[%d].headers: %q is also sent upstream; a header can't be both", i, name)
+				}
+			}
+			if s.Headers.ID == "" {
+				return o, fmt.Errorf("identity.sources[%d].headers.id is missing", i)
+			}
+		}
+	}
+	return o, nil
+}
+
+// names gives the headers that the source reads.
+func (h *TrustedHeaders) names() []string {
+	var out []string
+	for _, name := range []string{h.ID, h.Roles} {
+		if name != "" {
+			out = append(out, name)
+		}
+	}
+	for _, name := range h.Attributes {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func headerName(s string) bool {
+	return wire.ValidHeader(s, "x") && strings.ToLower(s) == s
+}
+
+func orDefault(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}

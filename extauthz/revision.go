@@ -1,0 +1,397 @@
+package extauthz
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"edict/engine"
+	"edict/engine/diag"
+	"edict/engine/expr"
+	"edict/engine/policy"
+	"edict/engine/value"
+	"edict/extauthz/routemap"
+	"edict/extauthz/routing"
+	"edict/extauthz/wire"
+)
+
+// The diagnostics that compiling route maps can give.
+const (
+	// CodeRouteTemplate is for a path template, or a gRPC method, that can't
+	// be parsed.
+	CodeRouteTemplate diag.Code = "route-template"
+
+	// CodeRouteHost is for a host that is neither a name nor a wildcard.
+	CodeRouteHost diag.Code = "route-host"
+
+	// CodeRouteConflict is for two routes that match one request with nothing
+	// to choose between them.
+	CodeRouteConflict diag.Code = "route-conflict"
+
+	// CodeRouteExpression is for an expression that does not compile.
+	CodeRouteExpression diag.Code = "route-expression"
+
+	// CodeRouteCapture is for path.name with a name that the template does
+	// not capture.
+	CodeRouteCapture diag.Code = "route-capture"
+
+	// CodeRouteKind is for a constant resource kind that no policy is for: the
+	// route would deny every request.
+	CodeRouteKind diag.Code = "route-kind"
+
+	// CodeNoPolicies is for a folder without policies. It is more often a
+	// folder that was not mounted than a wish to deny everything.
+	CodeNoPolicies diag.Code = "no-policies"
+
+	// CodeRouteName is for two route maps of one name.
+	CodeRouteName diag.Code = "route-map-name"
+)
+
+// A Revision is policies and routes that were loaded together, compiled and
+// frozen, with every answer that can be prepared.
+type Revision struct {
+	id       string
+	policies *engine.PolicySet
+	table    *routing.Table
+	routes   []route
+	env      *expr.Env
+	options  Options
+
+	answers *answers
+	allows  []wire.Prepared // per route and identity source; see prepared
+}
+
+// ID names the revision: a digest of what it was made from.
+func (r *Revision) ID() string { return r.id }
+
+// Policies is the number of policies that decide.
+func (r *Revision) Policies() int { return r.policies.Len() }
+
+// Routes is the number of routes.
+func (r *Revision) Routes() int { return len(r.routes) }
+
+// A route is a routemap.Route, compiled.
+type route struct {
+	name      string // route map and route
+	anonymous bool
+
+	kind, id                         term
+	version, scope                   term
+	principalVersion, principalScope term
+	actions                          []term
+	constantActions                  []string // if all are constant
+	resourceAttrs, principalAttrs    []attribute
+}
+
+// A term is a routemap.Term, compiled. The zero term is the empty text.
+type term struct {
+	program  *expr.Program // nil: constant
+	constant value.Value
+}
+
+type attribute struct {
+	name string
+	term term
+}
+
+// A Compiler turns policies and route maps into Revisions.
+type Compiler struct {
+	policies *engine.Compiler
+	env      *expr.Env
+	options  Options
+}
+
+// NewCompiler prepares a Compiler. The error names the option that is wrong.
+func NewCompiler(policies engine.Options, options Options) (*Compiler, error) {
+	options, err := options.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	env, err := newEnv()
+	if err != nil {
+		return nil, fmt.Errorf("preparing the CEL environment of routes: %w", err)
+	}
+	c, err := engine.NewCompiler(policies)
+	if err != nil {
+		return nil, err
+	}
+	return &Compiler{policies: c, env: env, options: options}, nil
+}
+
+// Compile compiles policies and route maps to a Revision called id, or gives
+// everything that is wrong with them: exactly one of the results is nil.
+func (c *Compiler) Compile(id string, policies []*policy.Policy, files []*routemap.File) (*Revision, diag.List) {
+	set, list := c.policies.Compile(policies)
+	run := &compilation{Compiler: c, set: set, diagnostics: list}
+	if set != nil {
+		run.kinds = set.Kinds()
+	}
+	run.compile(files)
+	if len(policies) == 0 && len(list) == 0 {
+		run.diagnostics = append(run.diagnostics, diag.Diagnostic{Code: CodeNoPolicies,
+			Message: "there are no policies", Hint: "is the policy folder the right one, and is it mounted?"})
+	}
+	if len(run.diagnostics) > 0 {
+		return nil, run.diagnostics.Sorted()
+	}
+	r := &Revision{
+		id: id, policies: set, table: run.table, routes: run.routes,
+		env: c.env, options: c.options, answers: prepareAnswers(id, c.options),
+	}
+	r.prepareAllows()
+	return r, nil
+}
+
+type compilation struct {
+	*Compiler
+	set         *engine.PolicySet // nil if the policies don't compile
+	kinds       []string          // that there is a policy for, sorted
+	diagnostics diag.List
+
+	table    *routing.Table
+	routes   []route
+	patterns []routing.Pattern
+	sources  []source // per pattern
+}
+
+// A source is where a pattern was written.
+type source struct {
+	file  *routemap.File
+	match *routemap.Match
+}
+
+func (c *compilation) report(f *routemap.File, pos diag.Position, code diag.Code, message, hint string, related ...diag.Related) {
+	c.diagnostics = append(c.diagnostics, diag.Diagnostic{
+		Pos: pos, Code: code, Message: message, Hint: hint, Source: f.Line(pos.Line), Related: related,
+	})
+}
+
+func (c *compilation) compile(files []*routemap.File) {
+	named := map[string]diag.Position{}
+	for _, f := range files {
+		if first, dup := named[f.Name.Value]; dup {
+			c.report(f, f.Name.Pos, CodeRouteName, fmt.Sprintf("the route map %q is there twice", f.Name.Value),
+				"give every route map a name of its own", diag.Related{Pos: first, Message: "first used here"})
+		}
+		named[f.Name.Value] = f.Name.Pos
+		for i := range f.Routes {
+			c.route(f, &f.Routes[i])
+		}
+	}
+	table, conflicts := routing.New(c.patterns)
+	for _, k := range conflicts {
+		s := c.sources[k.Second]
+		var related []diag.Related
+		if k.First != k.Second {
+			related = []diag.Related{{Pos: matchPos(c.sources[k.First].match), Message: "the other route"}}
+		}
+		c.report(s.file, matchPos(s.match), CodeRouteConflict, k.Message, k.Hint, related...)
+	}
+	c.table = table
+}
+
+func matchPos(m *routemap.Match) diag.Position {
+	if m.Path.Pos.IsValid() {
+		return m.Path.Pos
+	}
+	return m.Pos
+}
+
+func (c *compilation) route(f *routemap.File, r *routemap.Route) {
+	template, ok := c.template(f, &r.Match)
+	hosts := r.Match.Hosts
+	if len(hosts) == 0 {
+		hosts = f.Hosts
+	}
+	pattern := routing.Pattern{ID: len(c.routes), Name: f.Name.Value + "/" + r.Name.Value, Path: template}
+	for _, h := range hosts {
+		if err := routing.CheckHost(h.Value); err != nil {
+			c.report(f, h.Pos, CodeRouteHost, err.Error(), "write a name, *.suffix or *")
+			ok = false
+		}
+		pattern.Hosts = append(pattern.Hosts, h.Value)
+	}
+	for _, m := range r.Match.Methods {
+		pattern.Methods = append(pattern.Methods, m.Value)
+	}
+	if r.Match.GRPC != nil {
+		pattern.Methods = []string{"POST"}
+	}
+	if ok {
+		c.patterns = append(c.patterns, pattern)
+		c.sources = append(c.sources, source{f, &r.Match})
+	}
+	captures := template.Variables()
+	if !ok {
+		captures = nil
+	}
+	t := func(t *routemap.Term) term { return c.term(f, t, captures, ok) }
+	out := route{
+		name:             pattern.Name,
+		anonymous:        r.Anonymous,
+		kind:             t(&r.Resource.Kind),
+		id:               t(&r.Resource.ID),
+		version:          t(r.Resource.PolicyVersion),
+		scope:            t(r.Resource.Scope),
+		principalVersion: t(firstOf(r.Principal.PolicyVersion, f.Principal.PolicyVersion)),
+		principalScope:   t(firstOf(r.Principal.Scope, f.Principal.Scope)),
+	}
+	for i := range r.Actions {
+		out.actions = append(out.actions, t(&r.Actions[i]))
+	}
+	if !slices.ContainsFunc(out.actions, func(t term) bool { return t.program != nil }) {
+		for _, a := range out.actions {
+			out.constantActions = append(out.constantActions, a.constant.Str())
+		}
+	}
+	attributes := func(list []routemap.Attribute) []attribute {
+		var out []attribute
+		for i := range list {
+			out = append(out, attribute{list[i].Name.Value, t(&list[i].Term)})
+		}
+		return out
+	}
+	out.resourceAttrs = attributes(r.Resource.Attributes)
+	out.principalAttrs = attributes(r.Principal.Attributes)
+	for _, a := range attributes(f.Principal.Attributes) {
+		if !slices.ContainsFunc(out.principalAttrs, func(own attribute) bool { return own.name == a.name }) {
+			out.principalAttrs = append(out.principalAttrs, a)
+		}
+	}
+	c.checkKind(f, &r.Resource.Kind)
+	c.routes = append(c.routes, out)
+}
+
+// checkKind reports a constant kind that no policy is for.
+func (c *compilation) checkKind(f *routemap.File, kind *routemap.Term) {
+	if c.set == nil || kind.IsExpr {
+		return
+	}
+	name := kind.Constant.Str()
+	if _, found := slices.BinarySearch(c.kinds, policy.Sanitize(name)); !found {
+		c.report(f, kind.Pos, CodeRouteKind, fmt.Sprintf("no policy is for the resource kind %q, so the route would deny everything", name),
+			orDefault(diag.DidYouMean(name, c.kinds), "add a resource policy for it"))
+	}
+}
+
+func firstOf(a, b *routemap.Term) *routemap.Term {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func (c *compilation) template(f *routemap.File, m *routemap.Match) (routing.Template, bool) {
+	if m.GRPC != nil {
+		t, err := routing.GRPC(m.GRPC.Service.Value, m.GRPC.Method.Value)
+		if err != nil {
+			c.templateError(f, diag.Text{Pos: m.GRPC.Pos}, err)
+		}
+		return t, err == nil
+	}
+	t, err := routing.ParseTemplate(m.Path.Value)
+	if err != nil {
+		c.templateError(f, m.Path, err)
+	}
+	return t, err == nil
+}
+
+func (c *compilation) templateError(f *routemap.File, at diag.Text, err error) {
+	var te *routing.TemplateError
+	if errors.As(err, &te) {
+		c.report(f, at.At(1, te.Column), CodeRouteTemplate, te.Message, te.Hint)
+		return
+	}
+	c.report(f, at.Pos, CodeRouteTemplate, err.Error(), "")
+}
+
+// term compiles a term; nil gives the empty text.
+func (c *compilation) term(f *routemap.File, t *routemap.Term, captures []string, checkCaptures bool) term {
+	switch {
+	case t == nil:
+		return term{constant: value.OfString("")}
+	case !t.IsExpr:
+		return term{constant: t.Constant}
+	}
+	program, issues := c.env.Compile(t.Expr.Value)
+	for _, i := range issues {
+		c.report(f, t.Expr.At(i.Line, i.Column), CodeRouteExpression, i.Message, i.Hint)
+	}
+	if program == nil {
+		return term{}
+	}
+	for _, s := range program.Selections() {
+		if s.Variable == "path" && checkCaptures && !slices.Contains(captures, s.Field) {
+			c.report(f, t.Expr.At(s.Line, s.Column), CodeRouteCapture, fmt.Sprintf("the path captures no %q", s.Field),
+				orDefault(diag.DidYouMean(s.Field, captures), fmt.Sprintf("write {%s} in the path template", s.Field)))
+		}
+	}
+	return term{program: program}
+}
+
+// prepareAllows encodes the parts of an allow that do not depend on the
+// request.
+func (r *Revision) prepareAllows() {
+	for i := range r.routes {
+		for source := range len(r.options.Identity) + 1 {
+			// The headers' names were checked with the options.
+			p, _ := wire.Prepare(nil, r.removals(source), []wire.MetadataValue{
+				{Key: "effect", Value: "allow"},
+				{Key: "reason", Value: Allowed.String()},
+				{Key: "revision", Value: r.id},
+				{Key: "route", Value: r.routes[i].name},
+			})
+			r.allows = append(r.allows, p)
+		}
+	}
+}
+
+// prepared gives the prepared part of an allow. The source is an index of
+// Options.Identity, or their number if the request has no identity.
+func (r *Revision) prepared(route, source int) wire.Prepared {
+	return r.allows[route*(len(r.options.Identity)+1)+source]
+}
+
+// removals lists the headers that a request loses whose identity came from
+// source i: the headers that other sources would have read, and whatever a
+// backend that takes - and _ for the same could take for a header of identity.
+// The headers that are sent upstream are overwritten; one that has no value to
+// send is removed when the answer is made.
+func (r *Revision) removals(source int) []string {
+	var used, sent, out []string
+	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader} {
+		if h != "" {
+			sent = append(sent, h)
+		}
+	}
+	if source < len(r.options.Identity) && r.options.Identity[source].Headers != nil {
+		used = r.options.Identity[source].Headers.names()
+	}
+	add := func(name string) {
+		if !slices.Contains(used, name) && !slices.Contains(sent, name) && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	for _, h := range sent {
+		add(underscored(h))
+	}
+	for _, s := range r.options.Identity {
+		if s.Headers != nil {
+			for _, h := range s.Headers.names() {
+				add(h)
+				add(underscored(h))
+			}
+		}
+	}
+	return out
+}
+
+func underscored(header string) string {
+	b := []byte(header)
+	for i := range b {
+		if b[i] == '-' {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}

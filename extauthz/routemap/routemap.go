@@ -1,0 +1,89 @@
+package routemap
+
+import (
+	"edict/engine/diag"
+	"edict/engine/value"
+)
+
+// APIVersion is the only apiVersion there is.
+const APIVersion = "edict.dev/v1"
+
+// A File is one route map.
+type File struct {
+	Pos       diag.Position
+	Name      diag.Text
+	Hosts     []diag.Text // of every route that names none; empty: any host
+	Principal Principal   // added to the principal of every route
+	Routes    []Route
+
+	// Source holds the lines of the file, for diagnostics to show.
+	Source []string
+}
+
+// Line gives line n of the file, counted from 1, or "".
+func (f *File) Line(n int) string {
+	if n < 1 || n > len(f.Source) {
+		return ""
+	}
+	return f.Source[n-1]
+}
+
+// A Route says which requests it is for, and which resource and actions they
+// ask for.
+type Route struct {
+	Pos       diag.Position
+	Name      diag.Text
+	Match     Match
+	Anonymous bool // the request may come without an identity
+	Principal Principal
+	Resource  Resource
+	Actions   []Term // never empty; all must be allowed
+}
+
+// A Match says which requests a Route is for: by path template or by gRPC
+// method.
+type Match struct {
+	Pos     diag.Position
+	Hosts   []diag.Text // empty: those of the File
+	Methods []diag.Text // empty: any method
+	Path    diag.Text   // template; empty if GRPC is set
+	GRPC    *GRPC
+}
+
+// GRPC names the gRPC methods that a Route is for.
+type GRPC struct {
+	Pos     diag.Position
+	Service diag.Text // package.Service
+	Method  diag.Text // a method, or * for all
+}
+
+// A Principal holds what a route map adds to the principal.
+type Principal struct {
+	PolicyVersion *Term
+	Scope         *Term
+	Attributes    []Attribute
+}
+
+// A Resource says what the request is about.
+type Resource struct {
+	Pos           diag.Position
+	Kind          Term
+	ID            Term
+	PolicyVersion *Term
+	Scope         *Term
+	Attributes    []Attribute
+}
+
+// An Attribute is a named Term.
+type Attribute struct {
+	Name diag.Text
+	Term Term
+}
+
+// A Term is a constant, or a CEL expression over the request.
+type Term struct {
+	Pos      diag.Position
+	IsExpr   bool
+	Expr     diag.Text   // of an expression
+	Constant value.Value // of a constant
+}

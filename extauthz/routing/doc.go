@@ -1,0 +1,49 @@
+// Package routing finds the route of a request: patterns of host, method and
+// path, compiled once to an immutable table.
+//
+// A path pattern is a template in the grammar of Envoy's path templates
+// (envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig), or one
+// or all methods of a gRPC service:
+//
+//	/albums/{id}           one segment, captured
+//	/albums/*              one segment
+//	/v{version}/{id}.json  a part of a segment, captured
+//	/files/{path=**}       the rest of the path, captured
+//	/files/**.jpg          the rest, with its end given
+//	/{name=shops/*}/items  several segments, captured together
+//
+// A trailing slash is exact: /a does not match /a/, nor /a/ the path /a. A **
+// takes what follows its slash: /a/** matches /a/, /a/b and /a/b/, not /a.
+//
+// Which of several matching patterns is used does not depend on their order.
+// They are compared by these, the first that differs decides:
+//
+//  1. Host: an exact name, then the longest wildcard suffix, then any host.
+//  2. Path, segment by segment from the left: a literal (a trailing slash is
+//     one), then a wildcard with literal text around it (the longer text before
+//     it first, then the longer text after it), then a plain * or {name}, then
+//     **. Between two ** at the same place: the one with more literal segments
+//     after it, then the one with the longer end text.
+//  3. Method: listed, then any. A HEAD request takes a pattern that lists HEAD,
+//     then one that lists GET, then one for any method.
+//
+// Patterns that this does not order, and that both match some request, are a
+// Conflict, and there is no table. OPTIONS and CONNECT are methods like others.
+//
+// What always holds here:
+//
+//  1. A Table never changes after New, and is safe for concurrent use. A nil
+//     Table, an empty host or method and a refused target match nothing.
+//  2. The answer is that of trying every pattern and taking the best by the
+//     order above. A better path without a route for the method gives way to
+//     the next best.
+//  3. A literal is compared with the decoded segment, exactly.
+//  4. Matching and reading a capture of one segment allocate nothing.
+//  5. One Match visits a node of the table at most once, so no path can make it
+//     cost more than the table is large: there is no exponential case. A step
+//     costs map lookups, whose number depends on neither the routes nor the
+//     siblings of a segment, save one lookup for each pair of lengths that the
+//     text around wildcards has at that place. A walk branches only where a
+//     literal and a wildcard both fit: without such a place a lookup takes one
+//     step per segment, however many routes there are.
+package routing

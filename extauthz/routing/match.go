@@ -1,0 +1,244 @@
+package routing
+
+import (
+	"strings"
+
+	"edict/engine/value"
+	"edict/extauthz/target"
+)
+
+// A Match is the route that was found for a request, and what the variables of
+// its path captured: as a value.Mapping, each name and its string. It reads the
+// segments of the request's Target, so it is valid until that Target's next
+// Parse or Reset. The zero Match is no match.
+type Match struct {
+	route  *route
+	target *target.Target
+}
+
+// Match finds the best pattern for a request and tells whether there is one.
+// The host must be canonical, as target.Host gives it. m is overwritten in any
+// case, and is the zero Match if there is none.
+//
+// A gRPC call is matched by its path like any other request; that the path of
+// one is well-formed is for the caller to check, see target.GRPCMethod.
+func (t *Table) Match(host, method string, tgt *target.Target, m *Match) bool {
+	*m = Match{}
+	if t == nil || host == "" || method == "" || !tgt.OK() {
+		return false
+	}
+	s := search{target: tgt, method: method, length: tgt.Len()}
+	if tgt.TrailingSlash() {
+		s.length++
+	}
+	if r := t.find(host, &s); r != nil {
+		*m = Match{route: r, target: tgt}
+		return true
+	}
+	return false
+}
+
+// find goes through the host patterns that fit, from the most specific one.
+func (t *Table) find(host string, s *search) *route {
+	if n := t.hosts[host]; n != nil {
+		if r := s.from(n, 0); r != nil {
+			return r
+		}
+	}
+	if len(t.wildcards) > 0 {
+		for rest := host; ; {
+			_, after, ok := strings.Cut(rest, ".")
+			if !ok {
+				break
+			}
+			if n := t.wildcards[after]; n != nil {
+				if r := s.from(n, 0); r != nil {
+					return r
+				}
+			}
+			rest = after
+		}
+	}
+	if t.any != nil {
+		return s.from(t.any, 0)
+	}
+	return nil
+}
+
+// A search is one walk through a table, from the most specific pattern to the
+// least, until one has a route. The depth of a node is the index of the segment
+// that is read there, so no node is visited twice.
+type search struct {
+	target *target.Target
+	method string
+	length int // segments of the path, a trailing slash counted as one more
+}
+
+// segment gives segment i of the path; that of a trailing slash is empty.
+func (s *search) segment(i int) string {
+	if i == s.target.Len() {
+		return ""
+	}
+	return s.target.Segment(i)
+}
+
+// from finds the route for segments i and on, below n.
+func (s *search) from(n *node, i int) *route {
+	if i == s.length {
+		return n.leaf.route(s.method)
+	}
+	text := s.segment(i)
+	if c := n.literals[text]; c != nil {
+		if r := s.from(c, i+1); r != nil {
+			return r
+		}
+	}
+	if text != "" {
+		for _, l := range n.affixes.lengths {
+			if c := n.affixes.find(l, text); c != nil && len(text) > l.prefix+l.suffix {
+				if r := s.from(c, i+1); r != nil {
+					return r
+				}
+			}
+		}
+		if n.one != nil {
+			if r := s.from(n.one, i+1); r != nil {
+				return r
+			}
+		}
+	}
+	if n.rest != nil {
+		return s.back(n.rest, i, s.length-1)
+	}
+	return nil
+}
+
+// back finds the route of a ** that takes segments first to last, or fewer if
+// the literals below n take some from the end. One is left to it at least.
+func (s *search) back(n *node, first, last int) *route {
+	text := s.segment(last)
+	if last > first {
+		if c := n.literals[text]; c != nil {
+			if r := s.back(c, first, last-1); r != nil {
+				return r
+			}
+		}
+	}
+	for _, l := range n.affixes.lengths {
+		if c := n.affixes.find(l, text); c != nil {
+			if r := c.leaf.route(s.method); r != nil {
+				return r
+			}
+		}
+	}
+	return n.leaf.route(s.method)
+}
+
+// find gives the node of the affix of these lengths that text has.
+func (a *affixes) find(l affixLength, text string) *node {
+	if len(text) < l.prefix+l.suffix {
+		return nil
+	}
+	return a.nodes[affix{text[:l.prefix], text[len(text)-l.suffix:]}]
+}
+
+func (l *leaf) route(method string) *route {
+	if r := l.methods[method]; r != nil {
+		return r
+	}
+	if method == "HEAD" {
+		if r := l.methods["GET"]; r != nil {
+			return r
+		}
+	}
+	return l.any
+}
+
+// ID is the ID of the pattern, -1 if there is no match.
+func (m *Match) ID() int {
+	if m.route == nil {
+		return -1
+	}
+	return m.route.id
+}
+
+// Name is the name of the pattern, "" if there is no match.
+func (m *Match) Name() string {
+	if m.route == nil {
+		return ""
+	}
+	return m.route.name
+}
+
+// Len is the number of captures.
+func (m *Match) Len() int {
+	if m.route == nil {
+		return 0
+	}
+	return len(m.route.captures)
+}
+
+// Capture gives name and value of capture i, 0 <= i < Len(), in the order of
+// the template. The value is the decoded text. A variable of several segments
+// has them joined by '/', which no segment holds; that alone allocates.
+func (m *Match) Capture(i int) (name, val string) {
+	c := &m.route.captures[i]
+	return c.name, m.text(c)
+}
+
+// Get gives the value of the variable with this name, and whether there is one.
+func (m *Match) Get(name string) (string, bool) {
+	for i := range m.Len() {
+		if c := &m.route.captures[i]; c.name == name {
+			return m.text(c), true
+		}
+	}
+	return "", false
+}
+
+// Lookup implements value.Mapping; see Get.
+func (m *Match) Lookup(name string) (value.Value, bool) {
+	s, ok := m.Get(name)
+	if !ok {
+		return value.Value{}, false
+	}
+	return value.OfString(s), true
+}
+
+// Range implements value.Mapping, in the order of the template.
+func (m *Match) Range(yield func(string, value.Value) bool) {
+	for i := range m.Len() {
+		if name, val := m.Capture(i); !yield(name, value.OfString(val)) {
+			return
+		}
+	}
+}
+
+// text gives what a capture took. Pattern segments up to ** stand at their own
+// index in the path, those after it at the same distance from the path's end.
+func (m *Match) text(c *capture) string {
+	s := search{target: m.target, length: m.target.Len()}
+	if m.target.TrailingSlash() {
+		s.length++
+	}
+	shift := s.length - m.route.length // 0 unless there is a **
+	first, last := c.first, c.last
+	if first > m.route.rest {
+		first += shift
+	}
+	if last >= m.route.rest {
+		last += shift
+	}
+	if first == last {
+		text := s.segment(first)
+		return text[c.skip : len(text)-c.trim]
+	}
+	var b strings.Builder
+	for i := first; i <= last; i++ {
+		if i > first {
+			b.WriteByte('/')
+		}
+		b.WriteString(s.segment(i))
+	}
+	return b.String()[c.skip : b.Len()-c.trim]
+}

@@ -1,0 +1,114 @@
+package extauthz
+
+import (
+	"strings"
+)
+
+// screen refuses requests whose headers the upstream could read in another way
+// than Edict does: repeated headers of which there may be one, hop-by-hop
+// tricks, and a method hidden in a header.
+func (x *exchange) screen() Outcome {
+	var seen [singletons]uint8
+	raw := x.in.RawHeaders()
+	detail := ""
+	x.in.Headers(func(name, text string) bool {
+		i := -1
+		switch name {
+		case ":method", ":path", ":authority", ":scheme":
+			i = pseudo(name)
+		case "host":
+			i = singleHost
+		case "authorization":
+			i = singleAuthorization
+		case "content-length":
+			i = singleLength
+		case "content-type":
+			i = singleType
+		case "content-encoding":
+			i = singleEncoding
+		case partialBody:
+			i = singlePartial
+		case "connection":
+			if !plainConnection(text) {
+				detail = "connection_option"
+			}
+		case "x-http-method-override", "x-http-method", "x-method-override":
+			if text != x.in.Method() {
+				detail = "method_override"
+			}
+		}
+		if i >= 0 {
+			if seen[i]++; seen[i] > 1 || !raw && joined(name, text) {
+				detail = "repeated_header"
+			}
+		}
+		return detail == ""
+	})
+	if detail != "" {
+		x.detail = detail
+		return BadRequest
+	}
+	return Allowed
+}
+
+// The headers of which a request may have one.
+const (
+	singleMethod = iota
+	singlePath
+	singleAuthority
+	singleScheme
+	singleHost
+	singleAuthorization
+	singleLength
+	singleType
+	singleEncoding
+	singlePartial
+	singletons
+)
+
+func pseudo(name string) int {
+	switch name {
+	case ":method":
+		return singleMethod
+	case ":path":
+		return singlePath
+	case ":authority":
+		return singleAuthority
+	default:
+		return singleScheme
+	}
+}
+
+// joined tells whether a header that there may be one of looks like several
+// that Envoy joined, as it does when it does not send raw headers.
+func joined(name, text string) bool {
+	switch name {
+	case ":path":
+		return false // commas are part of paths
+	case "authorization":
+		// The parameters of some schemes have commas, the tokens of these not.
+		scheme, _, _ := strings.Cut(text, " ")
+		if !strings.EqualFold(scheme, "bearer") && !strings.EqualFold(scheme, "basic") {
+			return false
+		}
+	}
+	return strings.IndexByte(text, ',') >= 0
+}
+
+// plainConnection tells whether a Connection header names only options that
+// take nothing away. Any header named there is dropped by the next proxy (RFC
+// 9110 §7.6.1), an identity header that Edict sets too.
+func plainConnection(text string) bool {
+	for option := range strings.SplitSeq(text, ",") {
+		switch option = strings.Trim(option, " \t"); {
+		case option == "",
+			strings.EqualFold(option, "close"),
+			strings.EqualFold(option, "keep-alive"),
+			strings.EqualFold(option, "upgrade"),
+			strings.EqualFold(option, "te"):
+		default:
+			return false
+		}
+	}
+	return true
+}
