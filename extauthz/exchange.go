@@ -113,6 +113,14 @@ func (x *exchange) readTarget() Outcome {
 		return BadRequest
 	}
 	x.host = host
+	if isGRPC(&x.in) {
+		// A gRPC server finds the method by the exact path, so nothing that is
+		// not one may pass for it.
+		if _, _, ok := target.GRPCMethod(x.in.Path()); !ok {
+			x.detail = "grpc_path"
+			return BadRequest
+		}
+	}
 	return Allowed
 }
 

@@ -64,11 +64,8 @@ func (s *Server) AppendCheck(ctx context.Context, dst, request []byte) (answer [
 	defer func() {
 		// An exchange that panicked is not used again.
 		if p := recover(); p != nil {
-			if s.Panicked != nil {
-				s.Panicked(p, debug.Stack())
-			}
 			answer = rev.answers.http[Internal].Append(dst, nil)
-			rev.observe(nil, Internal, fmt.Errorf("panic: %v", p))
+			s.tellPanic(rev, p)
 		}
 	}()
 	outcome := x.decide(ctx, rev, request)
@@ -77,6 +74,15 @@ func (s *Server) AppendCheck(ctx context.Context, dst, request []byte) (answer [
 	x.release()
 	s.exchanges.Put(x)
 	return answer
+}
+
+// tellPanic tells of a panic. What listens may itself be what panics.
+func (s *Server) tellPanic(rev *Revision, p any) {
+	defer func() { _ = recover() }()
+	if s.Panicked != nil {
+		s.Panicked(p, debug.Stack())
+	}
+	rev.observe(nil, Internal, fmt.Errorf("panic: %v", p))
 }
 
 // notReady is the answer as long as there is no Revision.

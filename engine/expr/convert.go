@@ -226,6 +226,9 @@ func (v *mapVal) Type() ref.Type { return types.MapType }
 // Value implements ref.Val.
 func (v *mapVal) Value() any { return v.m }
 
+// String is the map in messages of cel-go.
+func (v *mapVal) String() string { return value.OfMapping(v.m).String() }
+
 // A StructValue is a Mapping whose CEL type is a declared Struct.
 type StructValue interface {
 	value.Mapping
@@ -327,6 +330,9 @@ func (v *structVal) Type() ref.Type { return types.NewObjectType(v.m.StructName(
 
 // Value implements ref.Val.
 func (v *structVal) Value() any { return v.m }
+
+// String is the struct in messages of cel-go.
+func (v *structVal) String() string { return v.m.StructName() + value.OfMapping(v.m).String() }
 
 // durationSince is timeSince: what has passed at now since t.
 func durationSince(now, t time.Time) ref.Val {

@@ -453,39 +453,45 @@ type quantifier struct {
 func quantify(over, predicate node, slot int, q quantifier) node {
 	return func(f *Frame) value.Value {
 		v := over(f)
-		sum := q.start
 		switch v.Kind() {
 		case value.List:
-			s := v.Sequence()
-			for i, n := 0, s.Len(); i < n; i++ {
-				f.locals[f.base+slot] = present(s.At(i))
-				var done bool
-				if sum, done = q.step(sum, predicate(f)); done {
-					return sum
-				}
-			}
+			return q.overList(f, v.Sequence(), predicate, slot)
 		case value.Map:
-			m, ok := plainMap(v)
-			if !ok {
-				return punt
-			}
-			if _, ok := m.(refMap); ok {
-				return punt // its keys may be numbers
-			}
-			done := false
-			m.Range(func(key string, _ value.Value) bool {
-				f.locals[f.base+slot] = value.OfString(key)
-				sum, done = q.step(sum, predicate(f))
-				return !done
-			})
-			if done {
-				return sum
-			}
-		default:
-			return unsuited(v)
+			return q.overKeys(f, v, predicate, slot)
 		}
-		return q.result(sum)
+		return unsuited(v)
 	}
+}
+
+func (q quantifier) overList(f *Frame, s value.Sequence, predicate node, slot int) value.Value {
+	sum, done := q.start, false
+	for i, n := 0, s.Len(); i < n; i++ {
+		f.locals[f.base+slot] = present(s.At(i))
+		if sum, done = q.step(sum, predicate(f)); done {
+			return sum
+		}
+	}
+	return q.result(sum)
+}
+
+func (q quantifier) overKeys(f *Frame, v value.Value, predicate node, slot int) value.Value {
+	m, ok := plainMap(v)
+	if !ok {
+		return punt
+	}
+	if _, ok := m.(refMap); ok {
+		return punt // its keys may be numbers
+	}
+	sum, done := q.start, false
+	m.Range(func(key string, _ value.Value) bool {
+		f.locals[f.base+slot] = value.OfString(key)
+		sum, done = q.step(sum, predicate(f))
+		return !done
+	})
+	if done {
+		return sum
+	}
+	return q.result(sum)
 }
 
 func same(sum value.Value) value.Value { return sum }

@@ -431,8 +431,8 @@ func contained(x, over value.Value) value.Value {
 			_, ok := m.Lookup(x.Str())
 			return value.OfBool(ok)
 		}
-		if _, ok := m.(refMap); ok {
-			return punt // its keys may be numbers
+		if _, ok := m.(refMap); ok || x.Kind() == value.Bytes {
+			return punt // keys may be numbers; bytes can't be looked up
 		}
 		return isFalse
 	}

@@ -225,8 +225,8 @@ func TestConformanceStore(t *testing.T) {
 	}
 }
 
-// The policies of the compile cases can all be read; what is wrong with them
-// is found when they are compiled, but for nothing.
+// The policies of the compile cases can all be read: what is wrong with them is
+// only found when they are compiled.
 func TestConformanceCompile(t *testing.T) {
 	dir := conformanceDir(t)
 	files, err := filepath.Glob(filepath.Join(dir, "compile", "*.yaml.input"))

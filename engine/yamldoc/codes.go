@@ -7,6 +7,10 @@ const (
 	// TooLarge occurs when a file has more than MaxSize bytes.
 	TooLarge diag.Code = "yaml-too-large"
 
+	// TooManyProblems occurs when MaxProblems things were reported about a
+	// file. What else is wrong with it is not listed.
+	TooManyProblems diag.Code = "yaml-too-many-problems"
+
 	// BadEncoding occurs when a file is not UTF-8, or holds a control
 	// character that YAML does not allow.
 	BadEncoding diag.Code = "yaml-bad-encoding"

@@ -7,9 +7,9 @@
 //  1. Nothing is dropped in silence. An unknown field, a repeated key, a value
 //     of the wrong type or a second document is a diagnostic.
 //  2. One mistake does not hide another: reading goes on after a diagnostic
-//     wherever the rest still means something.
+//     wherever the rest still means something, up to MaxProblems of them.
 //  3. A method that gives (value, ok) has reported why when ok is false, but
-//     for Root, Object.Field and Entry lookups, where false means absent.
+//     for Root and Object.Field, where false means absent.
 //  4. Every diagnostic names the file and a line from 1, and shows that line.
 //  5. Work is bounded by the size of the file: aliases and merge keys cannot
 //     blow a small file up, and nesting is limited.

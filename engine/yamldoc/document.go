@@ -25,6 +25,9 @@ const (
 	// MaxAliasNodes is how many nodes all the aliases and merge keys of a
 	// document may repeat.
 	MaxAliasNodes = 100_000
+
+	// MaxProblems is how many diagnostics of a document are kept.
+	MaxProblems = 1000
 )
 
 // A Document is one file: its nodes, its lines and what is wrong with it. It
@@ -183,6 +186,12 @@ func (d *Document) Report(pos diag.Position, code diag.Code, message, hint strin
 
 // ReportRelated adds a diagnostic that involves other places too.
 func (d *Document) ReportRelated(pos diag.Position, code diag.Code, message, hint string, related ...diag.Related) {
+	switch {
+	case len(d.list) > MaxProblems:
+		return
+	case len(d.list) == MaxProblems:
+		code, message, hint, related = TooManyProblems, "the file has more problems, which are not listed", "", nil
+	}
 	report := diag.Diagnostic{Pos: pos, Code: code, Message: message, Hint: hint, Related: related}
 	if pos.File == d.file && pos.Line >= 1 && pos.Line <= len(d.lines) {
 		report.Source = d.lines[pos.Line-1].text

@@ -31,21 +31,24 @@ func readAll(d *yamldoc.Document) {
 	if n, ok := o.Required("nonEmpty"); ok {
 		n.NonEmptyText()
 	}
-	for name, read := range map[string]func(yamldoc.Node){
-		"text":      func(n yamldoc.Node) { n.Text() },
-		"$schema":   func(n yamldoc.Node) { n.Text() },
-		"snakeCase": func(n yamldoc.Node) { n.Text() },
-		"flag":      func(n yamldoc.Node) { n.Bool() },
-		"count":     func(n yamldoc.Node) { n.Int() },
-		"wait":      func(n yamldoc.Node) { n.Duration() },
-		"list":      func(n yamldoc.Node) { n.List() },
-		"texts":     func(n yamldoc.Node) { n.Texts() },
-		"entries":   func(n yamldoc.Node) { n.Entries() },
-		"value":     func(n yamldoc.Node) { n.Value() },
-		"choice":    func(n yamldoc.Node) { n.Enum("green", "blue") },
+	for _, field := range []struct {
+		name string
+		read func(yamldoc.Node)
+	}{
+		{"text", func(n yamldoc.Node) { n.Text() }},
+		{"$schema", func(n yamldoc.Node) { n.Text() }},
+		{"snakeCase", func(n yamldoc.Node) { n.Text() }},
+		{"flag", func(n yamldoc.Node) { n.Bool() }},
+		{"count", func(n yamldoc.Node) { n.Int() }},
+		{"wait", func(n yamldoc.Node) { n.Duration() }},
+		{"list", func(n yamldoc.Node) { n.List() }},
+		{"texts", func(n yamldoc.Node) { n.Texts() }},
+		{"entries", func(n yamldoc.Node) { n.Entries() }},
+		{"value", func(n yamldoc.Node) { n.Value() }},
+		{"choice", func(n yamldoc.Node) { n.Enum("green", "blue") }},
 	} {
-		if n, ok := o.Field(name); ok {
-			read(n)
+		if n, ok := o.Field(field.name); ok {
+			field.read(n)
 		}
 	}
 	if _, n, ok := o.OneOf("left", "middle", "right"); ok {
@@ -57,15 +60,11 @@ func readAll(d *yamldoc.Document) {
 	}
 }
 
-// readEverything reads all values of a document as what they are.
-func readEverything(d *yamldoc.Document) {
-	root, ok := d.Root()
-	if !ok {
-		return
+// readValue reads a document as a free value.
+func readValue(d *yamldoc.Document) {
+	if root, ok := d.Root(); ok {
+		root.Value()
 	}
-	root.Value()
-	root.Entries()
-	root.Texts()
 }
 
 func TestMarkedFiles(t *testing.T) {
@@ -73,7 +72,7 @@ func TestMarkedFiles(t *testing.T) {
 		name string
 		read func(*yamldoc.Document)
 	}{
-		{"syntax.yaml", readEverythingOfMapping},
+		{"syntax.yaml", readValue},
 		{"shape.yaml", readAll},
 	} {
 		for _, c := range diagtest.Read(t, filepath.Join("testdata", file.name)) {
@@ -83,12 +82,6 @@ func TestMarkedFiles(t *testing.T) {
 				c.Check(t, d.Diagnostics())
 			})
 		}
-	}
-}
-
-func readEverythingOfMapping(d *yamldoc.Document) {
-	if root, ok := d.Root(); ok {
-		root.Value()
 	}
 }
 
@@ -190,9 +183,18 @@ func TestSourceOfDiagnostics(t *testing.T) {
 	}
 }
 
+func TestProblemsAreBounded(t *testing.T) {
+	d := yamldoc.Parse("a.yaml", []byte(strings.Repeat("a: b\n", 2*yamldoc.MaxProblems)))
+	readValue(d)
+	list := d.Diagnostics()
+	if last := list[len(list)-1]; len(list) != yamldoc.MaxProblems+1 || last.Code != yamldoc.TooManyProblems || last.Pos.Line != yamldoc.MaxProblems+2 {
+		t.Errorf("%d diagnostics, the last is %v", len(list), last)
+	}
+}
+
 // Every code of the catalogue is provoked by a test in this package.
 func TestCatalogue(t *testing.T) {
-	provoked := []diag.Code{yamldoc.TooLarge, yamldoc.BadEncoding, yamldoc.TooDeep, yamldoc.TooManyAliases} // TestUnmarkedProblems
+	provoked := []diag.Code{yamldoc.TooLarge, yamldoc.BadEncoding, yamldoc.TooDeep, yamldoc.TooManyAliases, yamldoc.TooManyProblems} // in Go tests
 	for _, file := range []string{"syntax.yaml", "shape.yaml"} {
 		for _, c := range diagtest.Read(t, filepath.Join("testdata", file)) {
 			provoked = append(provoked, c.Codes()...)

@@ -28,7 +28,7 @@ const (
 	floatTag     = "!!float"
 	stringTag    = "!!str"
 	timestampTag = "!!timestamp" // a string that looks like a date; it is read as a string
-	mergeTag     = "!!merge"
+	mergeTag     = "!!merge"     // <<, which is a string anywhere but as a key
 )
 
 // A Node is a value in a document, aliases resolved. It is small, and is

@@ -22,7 +22,7 @@ func (n Node) Text() (diag.Text, bool) {
 		return diag.Text{Pos: n.Pos()}, true
 	case Scalar:
 		switch n.y.ShortTag() {
-		case stringTag, timestampTag:
+		case stringTag, timestampTag, mergeTag:
 			return n.text(n.y.Value), true
 		case intTag:
 			if isPlainInt(n.y.Value) {
@@ -211,7 +211,7 @@ func (n Node) Value() (value.Value, bool) {
 		return value.OfMapping(members), ok
 	}
 	switch n.y.ShortTag() {
-	case stringTag, timestampTag:
+	case stringTag, timestampTag, mergeTag:
 		return value.OfString(n.y.Value), true
 	case boolTag:
 		b, ok := n.Bool()

@@ -11,6 +11,7 @@ import (
 // A suspect is a place that looks like one of the mistakes people make in YAML.
 type suspect struct {
 	line, column  int
+	last          int // the line on which it shows
 	code          diag.Code
 	message, hint string
 }
@@ -35,7 +36,7 @@ func findSuspects(lines []sourceLine) []suspect {
 		text, number := lines[i].text, i+1
 		report := func(offset int, code diag.Code, message, hint string) {
 			column := 1 + utf8.RuneCountInString(text[:offset])
-			found = append(found, suspect{line: number, column: column, code: code, message: message, hint: hint})
+			found = append(found, suspect{line: number, column: column, last: number, code: code, message: message, hint: hint})
 		}
 		content := strings.TrimLeft(text, " \t")
 		if content == "" {
@@ -44,7 +45,7 @@ func findSuspects(lines []sourceLine) []suspect {
 		if open.quote != 0 {
 			if end := closingQuote(text, open.quote); end >= 0 {
 				if continues(text[end+1:]) {
-					found = append(found, suspect{line: open.line, column: open.column, code: Unclosed,
+					found = append(found, suspect{line: open.line, column: open.column, last: number, code: Unclosed,
 						message: fmt.Sprintf("the quote that is opened here ends on line %d, and text follows it there", number),
 						hint:    "close the quote where the value ends"})
 				}
@@ -112,7 +113,7 @@ func findSuspects(lines []sourceLine) []suspect {
 		}
 	}
 	if open.quote != 0 {
-		found = append(found, suspect{line: open.line, column: open.column, code: Unclosed, message: "the quote that is opened here is not closed"})
+		found = append(found, suspect{line: open.line, column: open.column, last: len(lines), code: Unclosed, message: "the quote that is opened here is not closed"})
 	}
 	return found
 }

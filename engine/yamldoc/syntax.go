@@ -29,15 +29,25 @@ func (d *Document) explain(err error) {
 		return
 	}
 	started := line
-	if isStructural(problem) {
-		line = d.lineOf(err, line)
+	from, to := line-1, line+1 // the lines that the problem may be on
+	switch {
+	case !known:
+		from, to = 1, 0
+	case !isStructural(problem): // the scanner is a line off at times
+	case len(d.content) > maxSearched:
+		to = len(d.lines)
+	default:
+		line = d.lineOf(err)
+		from, to = line, line
 	}
 	if !d.json {
-		suspects := findSuspects(d.lines)
 		explained := false
-		for _, s := range suspects {
+		for _, s := range findSuspects(d.lines) {
+			if s.last < from {
+				continue // the parser found no fault with it
+			}
 			d.Report(d.at(s.line, s.column), s.code, s.message, s.hint)
-			explained = explained || known && s.line <= line+1
+			explained = explained || s.line <= to
 		}
 		if explained {
 			return
@@ -81,10 +91,7 @@ func isStructural(problem string) bool {
 
 // lineOf finds the line that makes the parser fail with err: the last line of
 // the shortest beginning of the file that fails in the same way.
-func (d *Document) lineOf(err error, otherwise int) int {
-	if len(d.content) > maxSearched {
-		return otherwise
-	}
+func (d *Document) lineOf(err error) int {
 	want := err.Error()
 	return 1 + sort.Search(len(d.lines)-1, func(i int) bool {
 		end := d.lines[i].start + len(d.lines[i].text)

@@ -202,11 +202,14 @@ def started(pid: int) -> str | None:
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
+            # A process whose first thread has ended is a zombie at once, but holds its
+            # ports until its last thread has ended too.
+            threads = len(os.listdir(f"/proc/{pid}/task"))
         except OSError:
             return None
         # The name, in parentheses, may hold spaces; state and start time follow it.
         fields = stat.rpartition(")")[2].split()
-        return None if fields[0] == "Z" else fields[19]
+        return None if fields[0] == "Z" and threads <= 1 else fields[19]
     ps = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, start = ps.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else start.strip()

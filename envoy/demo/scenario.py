@@ -17,8 +17,9 @@ class Row:
 
     who: str
     request: str                     # method and target, as sent
-    expect: int | Callable[[], int]  # the status; a function where it depends on the hour
+    expect: int                      # the status that must come back
     rule: str = ""                   # the policy rule that must have decided
+    clock: Callable[[], tuple[int, str]] | None = None  # gives expect and rule by the hour
     body: dict | bytes | None = None # sent as JSON; bytes as they are
     headers: list[tuple[str, str]] = field(default_factory=list)
     source: str = "127.0.0.1"        # the address to send from
@@ -27,9 +28,11 @@ class Row:
     again: str = ""                  # the target to use if the row has to be sent twice
 
 
-def working_hours() -> bool:
-    """As the policy says: 06:00 until 20:00, UTC."""
-    return 6 <= datetime.now(timezone.utc).hour < 20
+def working_hours() -> tuple[int, str]:
+    """What a deletion must be answered with now: allowed from 06:00 until 20:00, UTC."""
+    if 6 <= datetime.now(timezone.utc).hour < 20:
+        return 204, "owner-deletes-in-working-hours"
+    return 403, ""
 
 
 def bearer(text: str) -> list[tuple[str, str]]:
@@ -87,7 +90,7 @@ def scenario(key) -> list[Row]:
             body={"amount": 95}, source=OUTSIDE, note="small, from outside"),
         row("carol", "POST /expenses/apac/erin/6/approve", 403, "auditors-change-nothing", body={"amount": 95}),
         # Deleting: in working hours, by the clock of this very moment.
-        row("alice", "DELETE /expenses/emea/alice/5", lambda: 204 if working_hours() else 403,
+        row("alice", "DELETE /expenses/emea/alice/5", *working_hours(), clock=working_hours,
             note="allowed 06:00-20:00 UTC", again="/expenses/emea/alice/4"),
         # Identity: none, forged, stale, and a spoofed header.
         Row("nobody", "GET /expenses/emea/alice/1", 401, note="no token"),

@@ -38,9 +38,9 @@ const keptEntries = 4096
 // change while r is in use. An error says that the message is malformed, so
 // that no decision can be based on it; r is empty then.
 //
-// A message in which a singular field or the key of a map occurs twice is
-// valid, and means that the occurrences are merged, but Envoy never sends one.
-// It is decoded and encoded anew before it is viewed.
+// A message in which a singular message field or the key of a map occurs twice
+// is valid, and means that the occurrences are merged, but Envoy never sends
+// one. It is decoded and encoded anew before it is viewed.
 func (r *Request) Reset(b []byte) error {
 	f := r.view(b)
 	if f == repeated {

@@ -133,17 +133,17 @@ func knownStatus(status, fallback int32) int32 {
 }
 
 func encode(tag byte, code, httpStatus int32, headers []HeaderValue, body string, metadata []MetadataValue) Response {
-	b := []byte{tagStatus}
+	b := []byte{tagStatus, 0}
 	at := len(b)
 	b = protowire.AppendVarint(append(b, tagCode), uint64(code))
-	b = insertLength(b, at)
+	b = setLength(b, at)
 
-	b = append(b, tag)
+	b = append(b, tag, 0)
 	at = len(b)
-	b = append(b, tagHTTPStatus)
+	b = append(b, tagHTTPStatus, 0)
 	inner := len(b)
 	b = protowire.AppendVarint(append(b, tagCode), uint64(httpStatus))
-	b = insertLength(b, inner)
+	b = setLength(b, inner)
 	for _, h := range headers {
 		if h.Value != "" && ValidHeader(h.Name, h.Value) {
 			b = appendHeader(b, h)
@@ -152,7 +152,7 @@ func encode(tag byte, code, httpStatus int32, headers []HeaderValue, body string
 	if body != "" {
 		b = appendText(b, tagBody, body)
 	}
-	b = insertLength(b, at)
+	b = setLength(b, at)
 
 	r := Response{head: len(b)}
 	entries := appendEntries(nil, metadata)
@@ -213,14 +213,14 @@ func AppendAllowed(dst []byte, a *Allow) (out []byte, allowed bool) {
 	if a == nil {
 		return append(dst, denial...), false
 	}
-	out = append(dst, tagStatus, 0, tagAllowed) // a status that is there, with code 0
+	out = append(dst, tagStatus, 0, tagAllowed, 0) // a status that is there, with code 0
 	at := len(out)
 	out = append(out, a.Prepared.ok...)
 	out, valid := appendMutations(out, a.Headers, a.RemoveHeaders)
 	if !valid {
 		return append(out[:len(dst)], denial...), false
 	}
-	out = insertLength(out, at)
+	out = setLength(out, at)
 	return appendMetadata(out, a.Prepared.entries, a.Metadata), true
 }
 
@@ -249,16 +249,16 @@ func appendMutations(dst []byte, headers []HeaderValue, remove []string) ([]byte
 // appendHeader appends one element of a field of type repeated
 // HeaderValueOption.
 func appendHeader(dst []byte, h HeaderValue) []byte {
-	dst = append(dst, tagHeaders)
+	dst = append(dst, tagHeaders, 0)
 	option := len(dst)
-	dst = append(dst, tagHeader)
+	dst = append(dst, tagHeader, 0)
 	header := len(dst)
 	dst = appendText(dst, tagName, h.Name)
 	dst = appendText(dst, tagValue, h.Value)
-	dst = insertLength(dst, header)
+	dst = setLength(dst, header)
 	dst = append(dst, tagAppend, 0) // a BoolValue that is there, and false
 	dst = append(dst, tagAppendAction, overwriteIfExistsOrAdd)
-	return insertLength(dst, option)
+	return setLength(dst, option)
 }
 
 // appendMetadata appends the field dynamic_metadata, unless it has no entries.
@@ -266,22 +266,22 @@ func appendMetadata(dst, entries []byte, more []MetadataValue) []byte {
 	if len(entries) == 0 && len(more) == 0 {
 		return dst
 	}
-	dst = append(dst, tagDynamicMetadata)
+	dst = append(dst, tagDynamicMetadata, 0)
 	at := len(dst)
-	return insertLength(appendEntries(append(dst, entries...), more), at)
+	return setLength(appendEntries(append(dst, entries...), more), at)
 }
 
 // appendEntries appends fields of a google.protobuf.Struct.
 func appendEntries(dst []byte, values []MetadataValue) []byte {
 	for _, v := range values {
-		dst = append(dst, tagEntry)
+		dst = append(dst, tagEntry, 0)
 		entry := len(dst)
 		dst = appendText(dst, tagEntryKey, v.Key)
-		dst = append(dst, tagEntryValue)
+		dst = append(dst, tagEntryValue, 0)
 		val := len(dst)
 		dst = appendText(dst, tagStringValue, v.Value)
-		dst = insertLength(dst, val)
-		dst = insertLength(dst, entry)
+		dst = setLength(dst, val)
+		dst = setLength(dst, entry)
 	}
 	return dst
 }
@@ -291,15 +291,19 @@ func appendText(dst []byte, tag byte, s string) []byte {
 	return protowire.AppendString(append(dst, tag), strings.ToValidUTF8(s, "\uFFFD"))
 }
 
-// insertLength makes dst[at:] a length-delimited value: it puts the length
-// before it. Moving what is mostly a few bytes costs less than measuring every
-// message beforehand, and leaves nothing that could disagree.
-func insertLength(dst []byte, at int) []byte {
+// setLength ends a length-delimited value, dst[at:], by writing its length. The
+// byte before it was left free for that; a longer length moves the value, which
+// costs less than to measure every message beforehand.
+func setLength(dst []byte, at int) []byte {
 	n := len(dst) - at
-	var prefix [10]byte
-	p := protowire.AppendVarint(prefix[:0], uint64(n))
-	dst = append(dst, p...)
-	copy(dst[at+len(p):], dst[at:at+n])
-	copy(dst[at:], p)
+	if n < 0x80 {
+		dst[at-1] = byte(n)
+		return dst
+	}
+	var room [9]byte
+	more := protowire.SizeVarint(uint64(n)) - 1
+	dst = append(dst, room[:more]...)
+	copy(dst[at+more:], dst[at:at+n])
+	protowire.AppendVarint(dst[:at-1], uint64(n))
 	return dst
 }

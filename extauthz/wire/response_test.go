@@ -120,6 +120,16 @@ func TestDenied(t *testing.T) {
 	}
 }
 
+// Lengths around those at which the length itself grows by a byte.
+func TestLengths(t *testing.T) {
+	for _, around := range []int{1 << 7, 1 << 14, 1 << 21} {
+		for n := around - 32; n < around+8; n++ {
+			body := strings.Repeat("b", n)
+			wantMessage(t, Denied(7, 403, nil, body, nil).Bytes(), deny(7, 403, body))
+		}
+	}
+}
+
 func TestFailed(t *testing.T) {
 	failed := func(code, httpStatus int32) *authv3.CheckResponse {
 		return &authv3.CheckResponse{

@@ -14,9 +14,9 @@ const (
 	malformedField
 	invalidUTF8
 	tooDeep
-	// repeated is no fault of the message. A field that should occur once
-	// occurred again, or a key of a map did, so that the scan would have to
-	// merge; the caller normalises the message and scans the result.
+	// repeated is no fault of the message: a key of a map, or a field that
+	// should occur once, occurred again in a way that takes more than to let the
+	// last one count. The caller normalises the message and scans the result.
 	repeated
 )
 
@@ -24,14 +24,15 @@ var faultTexts = [...]string{
 	malformedField: "a field is cut off, or its tag is invalid",
 	invalidUTF8:    "a string is not valid UTF-8",
 	tooDeep:        "messages are nested too deep",
-	repeated:       "a field that must occur once occurs again",
+	repeated:       "a field or key occurs again",
 }
 
 // A span is a part of the message, from byte lo up to byte hi. The zero span is
 // empty text.
 type span struct{ lo, hi uint32 }
 
-// A cell is the value of an entry.
+// A cell is the value of an entry. Of headers and in maps of texts it is always
+// text, and its kind is not set.
 type cell struct {
 	kind cellKind
 	bits uint32 // bool: 0 or 1; object and array: index in Request.blocks
@@ -331,7 +332,7 @@ func (r *Request) message(m messageType, lo, end int, shift slot, depth int) (bl
 		if typ != wireTypes[t.kind] {
 			continue
 		}
-		if t.kind <= message {
+		if t.kind == message || t.oneof != 0 {
 			once := uint32(1) << num
 			if t.oneof != 0 {
 				once = 1 << t.oneof
@@ -403,7 +404,7 @@ func (r *Request) closeBlock(base int) uint32 {
 
 // mapEntry scans one entry of a map with string keys and values of kind k.
 func (r *Request) mapEntry(k kind, lo, end, depth int) (e entry, f fault) {
-	var hasKey, hasValue bool
+	hasMessage := false
 	for lo < end {
 		num, typ, from, to, f := r.field(lo, end)
 		if f != none {
@@ -414,26 +415,24 @@ func (r *Request) mapEntry(k kind, lo, end, depth int) (e entry, f fault) {
 			continue
 		}
 		if num == 1 {
-			if hasKey {
-				return e, r.fail(from, repeated)
-			}
-			hasKey = true
 			if !utf8.Valid(r.b[from:to]) {
 				return e, r.fail(from, invalidUTF8)
 			}
 			e.key = span{uint32(from), uint32(to)}
 			continue
 		}
-		if hasValue {
-			return e, r.fail(from, repeated)
-		}
-		hasValue = true
-		switch k {
-		case texts:
+		if k == texts {
 			if !utf8.Valid(r.b[from:to]) {
 				return e, r.fail(from, invalidUTF8)
 			}
-			e.val = cell{kind: textCell, text: span{uint32(from), uint32(to)}}
+			e.val.text = span{uint32(from), uint32(to)}
+			continue
+		}
+		if hasMessage {
+			return e, r.fail(from, repeated)
+		}
+		hasMessage = true
+		switch k {
 		case structs:
 			e.val.kind = objectCell
 			e.val.bits, f = r.message(structure, from, to, 0, depth)
@@ -446,13 +445,8 @@ func (r *Request) mapEntry(k kind, lo, end, depth int) (e entry, f fault) {
 			return e, f
 		}
 	}
-	if !hasValue {
-		switch k {
-		case texts:
-			e.val.kind = textCell
-		case structs:
-			e.val = cell{kind: objectCell, bits: r.closeBlock(len(r.open))}
-		}
+	if k == structs && !hasMessage {
+		e.val = cell{kind: objectCell, bits: r.closeBlock(len(r.open))}
 	}
 	return e, none
 }
@@ -463,9 +457,7 @@ func (r *Request) headerValue(lo, end, depth int) (e entry, f fault) {
 	if depth--; depth < 0 {
 		return e, r.fail(lo, tooDeep)
 	}
-	e.val.kind = textCell
 	var raw span
-	var seen uint8
 	for lo < end {
 		num, typ, from, to, f := r.field(lo, end)
 		if f != none {
@@ -475,10 +467,6 @@ func (r *Request) headerValue(lo, end, depth int) (e entry, f fault) {
 		if num > 3 || typ != protowire.BytesType {
 			continue
 		}
-		if seen&(1<<num) != 0 {
-			return e, r.fail(from, repeated)
-		}
-		seen |= 1 << num
 		if num != 3 && !utf8.Valid(r.b[from:to]) {
 			return e, r.fail(from, invalidUTF8)
 		}

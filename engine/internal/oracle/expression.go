@@ -56,7 +56,8 @@ type grammar struct {
 	random
 	variables []string // that may be named
 	constants []string
-	runtime   bool // whether runtime may be named
+	runtime   bool     // whether runtime may be named
+	derived   []string // roles that it may list
 	loops     []loopVariable
 }
 
@@ -92,6 +93,8 @@ func (g *grammar) of(static string, depth int) string {
 func (g *grammar) condition() string {
 	depth := g.IntN(4)
 	switch {
+	case g.runtime && g.chance(12):
+		return g.ofDerivedRoles()
 	case g.chance(30):
 		return g.everyday()
 	case g.chance(88):
@@ -102,6 +105,33 @@ func (g *grammar) condition() string {
 	default:
 		return g.of(pick(g.random, allTypes...), depth)
 	}
+}
+
+// ofDerivedRoles derives a truth about runtime.effectiveDerivedRoles, alone or
+// with names of the policy before and after.
+func (g *grammar) ofDerivedRoles() string {
+	list := pick(g.random, "runtime.effectiveDerivedRoles", "runtime.effective_derived_roles")
+	role := func() string {
+		if len(g.derived) > 0 && g.chance(90) {
+			return quote(pick(g.random, g.derived...))
+		}
+		return quote(pick(g.random, derivedRoles...))
+	}
+	truth := g.oneOf(
+		func() string { return role() + " in " + list },
+		func() string { return list + ".exists(r, r == " + role() + ")" },
+		func() string { return list + "[0] == " + role() },
+		func() string { return list + " == [" + role() + ", " + role() + "]" },
+		func() string { return "size(" + list + ") " + g.relation() + " " + strconv.Itoa(g.IntN(3)) },
+		func() string { return list + " == " + list + ".sort()" },
+	)
+	for range g.IntN(3) {
+		truth = g.dynamic(0) + pick(g.random, " == ", " != ") + g.dynamic(0) + pick(g.random, " && ", " || ") + "(" + truth + ")"
+		if g.chance(50) {
+			truth = "(" + truth + ")" + pick(g.random, " && ", " || ") + g.dynamic(0) + " == " + g.literal(g.scalarType())
+		}
+	}
+	return truth
 }
 
 // everyday derives what policies mostly say.
@@ -179,14 +209,6 @@ func (g *grammar) quoted() string {
 	default:
 		return `r"` + w + `"`
 	}
-}
-
-func (g *grammar) literalStrings() string {
-	list := some(g.random, 0, 4, words)
-	for i := range list {
-		list[i] = quote(list[i])
-	}
-	return "[" + strings.Join(list, ", ") + "]"
 }
 
 func (g *grammar) cidr() string {
@@ -638,7 +660,7 @@ func (g *grammar) strings(depth int) string {
 		if g.runtime && g.chance(30) {
 			return pick(g.random, "runtime.effectiveDerivedRoles", "runtime.effective_derived_roles")
 		}
-		return pick(g.random, "P.roles", "request.principal.roles", g.nonEmptyStrings(), g.nonEmptyStrings())
+		return pick(g.random, "P.roles", "request.principal.roles", g.literalStrings(), g.literalStrings())
 	}
 	d := depth - 1
 	name := g.loopName("s")
@@ -659,9 +681,10 @@ func (g *grammar) strings(depth int) string {
 	)
 }
 
-// nonEmptyStrings is a literal list of at least one string: [] alone would be
-// a list of anything.
-func (g *grammar) nonEmptyStrings() string {
+// literalStrings is a literal list of at least one string. There is no empty
+// literal: what x in [] gives for an x that fails depends on whether constants
+// are folded before.
+func (g *grammar) literalStrings() string {
 	list := some(g.random, 1, 4, words)
 	for i := range list {
 		list[i] = quote(list[i])

@@ -198,7 +198,7 @@ func (g *Generator) resourcePolicy(sets []*policy.DerivedRoles) *policy.Resource
 		}
 	}
 	p.Constants.Local = g.constants()
-	gr := &grammar{random: g.random, constants: constantsOf(p.Constants), runtime: true}
+	gr := &grammar{random: g.random, constants: constantsOf(p.Constants), runtime: true, derived: referable}
 	p.Variables.Local = g.variables(gr)
 	names := []string{"zero", "rule-002", "x.y@z", "allow-all"}
 	for range pick(g.random, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8) {
@@ -212,7 +212,7 @@ func (g *Generator) resourcePolicy(sets []*policy.DerivedRoles) *policy.Resource
 		patterns := slices.Concat(actions, actionGlobs)
 		r.Actions = textList(distinct(some(g.random, 1, 3, patterns)))
 		r.Roles = textList(distinct(some(g.random, 0, 3, rolePatterns)))
-		r.DerivedRoles = textList(some(g.random, 0, 2, referable))
+		r.DerivedRoles = textList(some(g.random, 0, 3, referable))
 		if len(r.Roles)+len(r.DerivedRoles) == 0 {
 			r.Roles = textList([]string{pick(g.random, "*", "user")})
 		}
@@ -240,8 +240,8 @@ func (g *Generator) derivedRoleSet(name string) *policy.DerivedRoles {
 	for _, role := range some(g.random, 1, 3, derivedRoles) {
 		d.Definitions = append(d.Definitions, policy.RoleDefinition{
 			Name:        text(role),
-			ParentRoles: textList(distinct(some(g.random, 1, 3, rolePatterns))),
-			Condition:   g.condition(gr, 20),
+			ParentRoles: textList(distinct(some(g.random, 1, 4, rolePatterns))),
+			Condition:   g.condition(gr, 45),
 		})
 	}
 	return d
