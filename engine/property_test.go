@@ -8,10 +8,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"edict/engine"
+	"edict/engine/diag"
 	"edict/engine/internal/glob"
 	"edict/engine/internal/oracle"
+	"edict/engine/policy"
 )
 
 // propertyPairs is how many pairs of a policy set and a request the property
@@ -87,6 +90,42 @@ func TestCheckEqualsReference(t *testing.T) {
 	for _, r := range []engine.Reason{engine.ReasonAllowed, engine.ReasonDenied, engine.ReasonNoRule, engine.ReasonNoPolicy, engine.ReasonError} {
 		if outcomes[r] == 0 {
 			t.Errorf("no action ended as %v: the test does not see enough", r)
+		}
+	}
+}
+
+// A policy's variables stay its own even where the expression that reads them,
+// under another name, makes derived roles be evaluated half-way, whose set has
+// a variable of the same name.
+func TestVariablesAreNotMixedUp(t *testing.T) {
+	text := func(s string) diag.Text { return diag.Text{Value: s} }
+	list := func(s string) []diag.Text { return []diag.Text{text(s)} }
+	local := func(expr string) policy.Variables {
+		return policy.Variables{Local: []policy.Variable{{Name: text("flag"), Expr: text(expr)}}}
+	}
+	leaf := func(expr string) *policy.Condition { return &policy.Condition{Op: policy.Expr, Expr: text(expr)} }
+	for _, expr := range []string{
+		"size(runtime.effectiveDerivedRoles) > 0 && V.flag",
+		"[V].exists(v, size(runtime.effectiveDerivedRoles) > 0 && v.flag)",
+		"[V].exists(v, size(runtime.effectiveDerivedRoles) > 0 && optional.of(v.flag).value())",
+	} {
+		set := &oracle.Set{Policies: []*policy.Policy{
+			{DerivedRoles: &policy.DerivedRoles{Name: text("base"), Variables: local("true"), Definitions: []policy.RoleDefinition{
+				{Name: text("owner"), ParentRoles: list("*"), Condition: leaf("optional.of(V.flag).value()")},
+			}}},
+			{Resource: &policy.ResourcePolicy{Resource: text("doc"), Version: text("default"), ImportDerivedRoles: list("base"), Variables: local("false"), Rules: []policy.Rule{
+				{Actions: list("read"), Effect: policy.Allow, DerivedRoles: list("owner")},
+				{Actions: list("edit"), Effect: policy.Allow, Roles: list("*"), Condition: leaf(expr)},
+			}}},
+		}}
+		req := &engine.Request{
+			Principal: engine.Principal{ID: "amy", Roles: []string{"user"}},
+			Resource:  engine.Resource{Kind: "doc", ID: "1"},
+			Actions:   []string{"edit", "read"},
+			Now:       time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC),
+		}
+		if c := (oracle.Case{Set: set, Request: req}); differs(c) {
+			t.Errorf("%s\n%s", expr, answers(c))
 		}
 	}
 }

@@ -2,11 +2,13 @@ package extauthz
 
 import (
 	"context"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that Codec hands all other messages to
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
 
 	"edict/extauthz/wire"
@@ -15,8 +17,27 @@ import (
 // ServiceName is the full name of the service, as health checks ask for it.
 const ServiceName = "envoy.service.auth.v3.Authorization"
 
+// ServerOptions gives the options of a gRPC server that Envoy asks.
+func ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(NewCodec()),
+		// A check that is too large would be an error, not a denial. Envoy
+		// bounds headers and bodies far below this.
+		grpc.MaxRecvMsgSize(16 << 20),
+		grpc.MaxConcurrentStreams(1024),
+		// Envoy pings more often than gRPC allows by default, and would be
+		// sent away.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		// Connections end now and then, so that load spreads over new replicas.
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: time.Minute, Timeout: 10 * time.Second,
+			MaxConnectionAge: 10 * time.Minute, MaxConnectionAgeGrace: 10 * time.Second,
+		}),
+	}
+}
+
 // Register adds the Authorization service to a gRPC server, which must have
-// been made with the option grpc.ForceServerCodecV2(NewCodec()).
+// been made with ServerOptions, or at least grpc.ForceServerCodecV2(NewCodec()).
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: ServiceName,

@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
 	"edict/cmd/edict/internal/config"
@@ -228,21 +227,7 @@ func (d *daemon) drain(s *grpc.Server) {
 }
 
 func (d *daemon) newGRPCServer() *grpc.Server {
-	s := grpc.NewServer(
-		grpc.ForceServerCodecV2(extauthz.NewCodec()),
-		// A check that is too large would be an error, not a denial. Envoy
-		// bounds headers and bodies far below this.
-		grpc.MaxRecvMsgSize(16<<20),
-		grpc.MaxConcurrentStreams(1024),
-		// Envoy pings more often than gRPC allows by default, and would be
-		// sent away.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		// Connections end now and then, so that load spreads over new replicas.
-		grpc.KeepaliveParams(keepalive.ServerParameters{
-			Time: time.Minute, Timeout: 10 * time.Second,
-			MaxConnectionAge: 10 * time.Minute, MaxConnectionAgeGrace: 10 * time.Second,
-		}),
-	)
+	s := grpc.NewServer(extauthz.ServerOptions()...)
 	d.checks.Register(s)
 	grpc_health_v1.RegisterHealthServer(s, d.health)
 	reflection.Register(s)

@@ -60,6 +60,9 @@ func (e *Env) Compile(source string) (*Program, []Issue) {
 	if issues.Err() != nil {
 		var out []Issue
 		for _, err := range issues.Errors() {
+			if len(out) > 0 && strings.HasPrefix(out[0].Message, syntaxError) {
+				break // what follows a syntax error is mostly its consequence
+			}
 			out = append(out, Issue{
 				Line:    max(1, err.Location.Line()),
 				Column:  max(0, err.Location.Column()) + 1,
@@ -154,6 +157,9 @@ func (p *Program) Truth(f *Frame) (bool, error) {
 	return false, nil
 }
 
+// syntaxError begins the messages of CEL's parser.
+const syntaxError = "Syntax error"
+
 var (
 	undeclared     = regexp.MustCompile(`^undeclared reference to '([^']+)'`)
 	undefinedField = regexp.MustCompile(`^undefined field '([^']+)'`)
@@ -185,9 +191,9 @@ func (e *Env) hint(message, source string) string {
 		}
 	}
 	switch {
-	case strings.HasPrefix(message, "Syntax error") && lone.MatchString(source):
+	case strings.HasPrefix(message, syntaxError) && lone.MatchString(source):
 		return "CEL compares with =="
-	case strings.HasPrefix(message, "Syntax error") && words.MatchString(source):
+	case strings.HasPrefix(message, syntaxError) && words.MatchString(source):
 		return "CEL writes && for and, || for or, ! for not"
 	case strings.HasPrefix(message, "found no matching overload"):
 		return "the operator or function does not take values of these types"

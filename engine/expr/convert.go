@@ -200,8 +200,16 @@ func (v *mapVal) Size() ref.Val { return types.Int(v.m.Len()) }
 // IsZeroValue implements traits.Zeroer.
 func (v *mapVal) IsZeroValue() bool { return v.m.Len() == 0 }
 
-// Iterator implements traits.Iterable.
-func (v *mapVal) Iterator() traits.Iterator { return v.whole().Iterator() }
+// Iterator implements traits.Iterable, in the order of Range: a list made of the
+// keys is the same in every run, which it is not over a map of cel-go.
+func (v *mapVal) Iterator() traits.Iterator {
+	keys := make([]string, 0, v.m.Len())
+	v.m.Range(func(k string, _ value.Value) bool {
+		keys = append(keys, k)
+		return true
+	})
+	return types.NewStringList(types.DefaultTypeAdapter, keys).Iterator()
+}
 
 // Equal implements ref.Val.
 func (v *mapVal) Equal(other ref.Val) ref.Val { return v.whole().Equal(other) }

@@ -36,13 +36,13 @@ const (
 // The diagnostics that reading a folder can give.
 const (
 	// Unreadable is for a file, folder or link that can't be read.
-	Unreadable diag.Code = "folder-unreadable"
+	Unreadable diag.Code = "unreadable"
 
-	// TooMany is for a tree that is too deep or has too many folders.
-	TooMany diag.Code = "folder-too-many"
+	// TooManyFolders is for a tree that is too deep or has too many folders.
+	TooManyFolders diag.Code = "too-many-folders"
 
 	// LinkLoop is for a link to a folder that holds it.
-	LinkLoop diag.Code = "folder-link-loop"
+	LinkLoop diag.Code = "link-loop"
 )
 
 const testdata = "testdata"
@@ -99,10 +99,10 @@ func (r *reader) folder(name string, chain []fs.FileInfo) {
 	case r.folders > MaxFolders+1: // reported once
 		return
 	case r.folders > MaxFolders:
-		r.report(name, TooMany, fmt.Sprintf("there are more than %d folders", MaxFolders), hint)
+		r.report(name, TooManyFolders, fmt.Sprintf("there are more than %d folders", MaxFolders), hint)
 		return
 	case len(chain) > MaxDepth:
-		r.report(name, TooMany, fmt.Sprintf("folders are nested more than %d levels deep", MaxDepth), hint)
+		r.report(name, TooManyFolders, fmt.Sprintf("folders are nested more than %d levels deep", MaxDepth), hint)
 		return
 	}
 	entries, err := fs.ReadDir(r.fsys, name)

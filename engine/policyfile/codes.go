@@ -43,6 +43,9 @@ const (
 	// DuplicateDerivedRole occurs when a set defines a derived role twice.
 	DuplicateDerivedRole diag.Code = "duplicate-derived-role"
 
+	// EmptyCondition occurs when the key condition has nothing below it.
+	EmptyCondition diag.Code = "empty-condition"
+
 	// EmptyOutput occurs when an output holds no expression.
 	EmptyOutput diag.Code = "empty-output"
 
@@ -57,17 +60,6 @@ const (
 
 // The codes of what can be wrong with a folder of policies.
 const (
-	// Unreadable occurs when a file or folder cannot be read, or is neither:
-	// a pipe, a socket, a link to nothing.
-	Unreadable diag.Code = "unreadable"
-
-	// LinkLoop occurs when a symbolic link leads to a folder that holds it.
-	LinkLoop diag.Code = "link-loop"
-
-	// TooManyFolders occurs when folders are nested more than MaxFolderDepth
-	// levels deep, or there are more than MaxFolders.
-	TooManyFolders diag.Code = "too-many-folders"
-
 	// MisplacedSchemas occurs when a folder called _schemas does not lie
 	// directly in the policy folder.
 	MisplacedSchemas diag.Code = "misplaced-schemas"

@@ -12,6 +12,7 @@ import (
 	"testing/fstest"
 
 	"edict/engine/diag"
+	"edict/engine/folder"
 	"edict/engine/policyfile"
 )
 
@@ -33,7 +34,7 @@ func kinds(t *testing.T, fsys fs.FS) ([]string, diag.List) {
 }
 
 func TestLoad(t *testing.T) {
-	folder := fstest.MapFS{}
+	root := fstest.MapFS{}
 	for name, content := range map[string]string{
 		"b.yaml":                 file("b"),
 		"a/z.YML":                file("a_z"),
@@ -58,9 +59,9 @@ func TestLoad(t *testing.T) {
 		"_schemas/x.yaml":        "not: a policy",
 		"_schemas/a/_schemas/.x": "",
 	} {
-		folder[name] = &fstest.MapFile{Data: []byte(content)}
+		root[name] = &fstest.MapFile{Data: []byte(content)}
 	}
-	got, list := kinds(t, folder)
+	got, list := kinds(t, root)
 	if len(list) != 0 {
 		t.Error(list)
 	}
@@ -71,7 +72,7 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadGivesEveryDiagnostic(t *testing.T) {
-	folder := fstest.MapFS{
+	root := fstest.MapFS{
 		"a.yaml":            {Data: []byte(file("a*"))},
 		"b.yaml":            {Data: []byte(file("b"))},
 		"c/_schemas/x.json": {Data: []byte("{}")},
@@ -80,7 +81,7 @@ func TestLoadGivesEveryDiagnostic(t *testing.T) {
 		"e.yaml":            {Data: []byte(strings.Repeat("#", 5<<20))},
 		"f.yaml":            {Mode: fs.ModeNamedPipe},
 	}
-	_, list := policyfile.Load(folder)
+	_, list := policyfile.Load(root)
 	var got []string
 	for _, d := range list {
 		got = append(got, fmt.Sprintf("%s %s", d.Pos, d.Code))
@@ -91,44 +92,9 @@ func TestLoadGivesEveryDiagnostic(t *testing.T) {
 	}
 }
 
-func TestIsPolicyFile(t *testing.T) {
-	for name, want := range map[string]bool{
-		"a.yaml": true, "a.yml": true, "a.json": true, "a.YAML": true, "x/y/a.Json": true, "./a.yaml": true, "test.yaml": true, "_a/x.yaml": true, "testdata.yaml": true,
-		"a.txt": false, "a": false, "yaml": false, ".yaml": false, "a.yaml.bak": false, "a_test.yaml": false, "x/a_test.json": false, "_test.yml": false,
-		".a.yaml": false, ".x/a.yaml": false, "x/.y/a.yaml": false, "testdata/a.yaml": false, "x/testdata/y/a.yaml": false, "_schemas/a.json": false,
-		"x/_schemas/a.json": false, "": false, ".": false, "../a.yaml": false,
-	} {
-		if got := policyfile.IsPolicyFile(name); got != want {
-			t.Errorf("%q: got %v", name, got)
-		}
-	}
-}
-
-// Load and IsPolicyFile agree on which files are policies.
-func TestLoadAgreesWithIsPolicyFile(t *testing.T) {
-	folder := fstest.MapFS{}
-	var want []string
-	for _, dir := range []string{"", "a/", ".a/", "a/.b/", "testdata/", "a/testdata/", "_schemas/", "testdata.d/"} {
-		for i, name := range []string{"p.yaml", "p_test.yaml", ".p.yml", "p.txt", "q.JSON", "test.yml"} {
-			kind := fmt.Sprintf("%s_%d", strings.NewReplacer("/", "_", ".", "-").Replace(dir), i)
-			folder[dir+name] = &fstest.MapFile{Data: []byte(file(kind))}
-			if policyfile.IsPolicyFile(dir + name) {
-				want = append(want, kind)
-			}
-		}
-	}
-	got, list := kinds(t, folder)
-	if len(list) != 0 {
-		t.Error(list)
-	}
-	if slices.Sort(want); !slices.Equal(slices.Sorted(slices.Values(got)), want) {
-		t.Errorf("Load reads %q, IsPolicyFile says %q", got, want)
-	}
-}
-
 func TestLoadOfNoFolder(t *testing.T) {
 	policies, list := policyfile.Load(os.DirFS(filepath.Join(t.TempDir(), "absent")))
-	if policies != nil || len(list) != 1 || list[0].Code != policyfile.Unreadable || !strings.Contains(list[0].Message, "no such file") {
+	if policies != nil || len(list) != 1 || list[0].Code != folder.Unreadable || !strings.Contains(list[0].Message, "no such file") {
 		t.Errorf("got %v, %v", policies, list)
 	}
 	if policies, list := policyfile.Load(fstest.MapFS{}); policies != nil || list != nil {
@@ -212,26 +178,26 @@ func TestLoadIsBounded(t *testing.T) {
 	}
 	root := tree(t, append(doubling, "30/x.yaml = x")...)
 	_, list := policyfile.Load(os.DirFS(root))
-	if len(list) != 1 || list[0].Code != policyfile.TooManyFolders {
+	if len(list) != 1 || list[0].Code != folder.TooManyFolders {
 		t.Errorf("doubling: %d diagnostics, %v", len(list), list[:min(len(list), 3)])
 	}
 	deep := fstest.MapFS{strings.Repeat("a/", 70) + "x.yaml": {Data: []byte(file("x"))}}
 	_, list = policyfile.Load(deep)
-	if len(list) != 1 || list[0].Code != policyfile.TooManyFolders || !strings.Contains(list[0].Message, "64 levels") {
+	if len(list) != 1 || list[0].Code != folder.TooManyFolders || !strings.Contains(list[0].Message, "64 levels") {
 		t.Errorf("deep: %v", list)
 	}
 }
 
 // A folder that cannot be read is not an empty one.
 func TestLoadReportsUnreadableFolders(t *testing.T) {
-	folder := brokenFS{fstest.MapFS{"a.yaml": {Data: []byte(file("a"))}, "b/c.yaml": {Data: []byte(file("c"))}}, "b"}
-	got, list := kinds(t, folder)
-	if len(list) != 1 || list[0].Code != policyfile.Unreadable || list[0].Pos.File != "b" || !slices.Equal(got, []string{"a"}) {
+	root := brokenFS{fstest.MapFS{"a.yaml": {Data: []byte(file("a"))}, "b/c.yaml": {Data: []byte(file("c"))}}, "b"}
+	got, list := kinds(t, root)
+	if len(list) != 1 || list[0].Code != folder.Unreadable || list[0].Pos.File != "b" || !slices.Equal(got, []string{"a"}) {
 		t.Errorf("got %q, %v", got, list)
 	}
-	folder.broken = "b/c.yaml"
-	got, list = kinds(t, folder)
-	if len(list) != 1 || list[0].Code != policyfile.Unreadable || list[0].Pos.File != "b/c.yaml" || !slices.Equal(got, []string{"a"}) {
+	root.broken = "b/c.yaml"
+	got, list = kinds(t, root)
+	if len(list) != 1 || list[0].Code != folder.Unreadable || list[0].Pos.File != "b/c.yaml" || !slices.Equal(got, []string{"a"}) {
 		t.Errorf("got %q, %v", got, list)
 	}
 }

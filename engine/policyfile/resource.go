@@ -163,6 +163,11 @@ func (r *reader) effect(o yamldoc.Object) policy.Effect {
 func (r *reader) condition(o yamldoc.Object) *policy.Condition {
 	n, ok := o.Field("condition")
 	if !ok {
+		if o.Has("condition") {
+			// Taken for absent it would make the rule unconditional, which is
+			// not what whoever wrote the key meant.
+			o.Node().Document().Report(o.KeyPos("condition"), EmptyCondition, "the condition is empty", "write match: and an expression below it, or remove the key")
+		}
 		return nil
 	}
 	c, ok := n.Object("match", "script")

@@ -61,6 +61,12 @@ func (o Object) Field(name string) (Node, bool) {
 	return p.value.called(name), true
 }
 
+// Has tells whether a field is there, null or not.
+func (o Object) Has(name string) bool {
+	_, ok := o.fields[name]
+	return ok
+}
+
 // KeyPos gives the place of the key of a field, and that of the mapping if the
 // field is absent.
 func (o Object) KeyPos(name string) diag.Position {

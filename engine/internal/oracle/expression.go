@@ -125,6 +125,12 @@ func (g *grammar) ofDerivedRoles() string {
 		func() string { return "size(" + list + ") " + g.relation() + " " + strconv.Itoa(g.IntN(3)) },
 		func() string { return list + " == " + list + ".sort()" },
 	)
+	if len(g.variables) > 0 && g.chance(20) {
+		// The policy's variables under another name, read after a derived
+		// role's own may have been.
+		name := pick(g.random, g.variables...)
+		return "[V].exists(v, (" + truth + " || true) && " + pick(g.random, "v."+name, "optional.of(v."+name+").value()") + " == " + g.dynamic(0) + ")"
+	}
 	for range g.IntN(3) {
 		truth = g.dynamic(0) + pick(g.random, " == ", " != ") + g.dynamic(0) + pick(g.random, " && ", " || ") + "(" + truth + ")"
 		if g.chance(50) {

@@ -1,0 +1,198 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
+	"syscall"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"edict/extauthz"
+	"edict/extauthz/internal/loopback/demo"
+)
+
+// A server is one of those that are compared. The first is the yardstick.
+type server struct {
+	name   string
+	make   func(root string) (*grpc.Server, error)
+	verify func(*demo.Check, []byte) error
+}
+
+var servers = []server{
+	{"always-OK", newAlwaysOK, isOK},
+	{"gRPC-alone", newFloor, isOK},
+	{"Edict", newEdict, (*demo.Check).Verify},
+}
+
+// newAlwaysOK makes the server that go-control-plane's own types lead to.
+func newAlwaysOK(string) (*grpc.Server, error) {
+	s := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(s, alwaysOK{})
+	return s, nil
+}
+
+type alwaysOK struct {
+	authv3.UnimplementedAuthorizationServer
+}
+
+func (alwaysOK) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.OK)}}, nil
+}
+
+// newFloor makes a server that reads no request and says OK: what gRPC costs,
+// whatever is done with it.
+func newFloor(string) (*grpc.Server, error) {
+	s := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}))
+	s.RegisterService(&grpc.ServiceDesc{
+		ServiceName: extauthz.ServiceName,
+		HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{{
+			MethodName: "Check",
+			Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+				var request []byte
+				if err := decode(&request); err != nil {
+					return nil, err
+				}
+				return &okBytes, nil
+			},
+		}},
+	}, nil)
+	return s, nil
+}
+
+// okBytes is a CheckResponse with an empty status, which is OK.
+var okBytes = []byte{1<<3 | 2, 0}
+
+// newEdict makes Edict's server as `edict serve` does.
+func newEdict(root string) (*grpc.Server, error) {
+	revision, err := demo.Revision(root)
+	if err != nil {
+		return nil, err
+	}
+	checks := &extauthz.Server{Panicked: func(v any, stack []byte) { fmt.Fprintf(os.Stderr, "panic: %v\n%s", v, stack) }}
+	checks.Use(revision)
+	s := grpc.NewServer(extauthz.ServerOptions()...)
+	checks.Register(s)
+	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
+	reflection.Register(s)
+	return s, nil
+}
+
+// serveChild is the child's side: it says its address on standard output, and
+// then its CPU time so far, in nanoseconds, for every line on standard input.
+// The end of standard input ends it.
+func serveChild(name, root, profiles string) error {
+	for i := range servers {
+		if servers[i].name != name {
+			continue
+		}
+		s, err := servers[i].make(root)
+		if err != nil {
+			return err
+		}
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		fmt.Println(listener.Addr())
+		go func() {
+			if err := s.Serve(listener); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}()
+		if profiles != "" {
+			f, err := os.Create(filepath.Join(profiles, name+".pprof"))
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if err := pprof.StartCPUProfile(f); err != nil {
+				return err
+			}
+			defer pprof.StopCPUProfile()
+		}
+		asked := bufio.NewScanner(os.Stdin)
+		for asked.Scan() {
+			var u syscall.Rusage
+			if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+				return err
+			}
+			fmt.Println(u.Utime.Nano() + u.Stime.Nano())
+		}
+		return asked.Err()
+	}
+	return fmt.Errorf("there is no server %q", name)
+}
+
+// A child is a running server, seen from the parent.
+type child struct {
+	*server
+	process *exec.Cmd
+	stdin   interface{ Close() error }
+	ask     *bufio.Writer
+	answers *bufio.Scanner
+	address string
+}
+
+func start(s *server, o options) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := exec.Command(self, "-serve", s.name, "-root", o.root, "-profiles", o.profiles)
+	p.Stderr = os.Stderr
+	stdin, err := p.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := p.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	c := &child{server: s, process: p, stdin: stdin, ask: bufio.NewWriter(stdin), answers: bufio.NewScanner(stdout)}
+	if !c.answers.Scan() {
+		return nil, fmt.Errorf("the server did not start: %v", p.Wait())
+	}
+	c.address = c.answers.Text()
+	return c, nil
+}
+
+// cpu gives the CPU time that the server has used, in user space and kernel.
+func (c *child) cpu() (time.Duration, error) {
+	if _, err := c.ask.WriteString("cpu\n"); err != nil {
+		return 0, err
+	}
+	if err := c.ask.Flush(); err != nil {
+		return 0, err
+	}
+	if !c.answers.Scan() {
+		return 0, fmt.Errorf("the server does not tell its CPU time: %v", c.answers.Err())
+	}
+	var nanos int64
+	_, err := fmt.Sscan(c.answers.Text(), &nanos)
+	return time.Duration(nanos), err
+}
+
+func (c *child) stop() error {
+	c.stdin.Close()
+	return c.process.Wait()
+}
