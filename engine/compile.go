@@ -173,6 +173,9 @@ func (r *compilation) compileRoleSet(p *policy.Policy) {
 	set := p.DerivedRoles
 	n := r.namesOf(p, set.Variables, set.Constants)
 	compiled := &roleSet{source: p, names: n, module: r.module(p, n)}
+	for i, name := range n.order {
+		r.refuseRuntime(p, n.variables[name], compiled.module.programs[i])
+	}
 	for i := range set.Definitions {
 		d := &set.Definitions[i]
 		r.checkPatterns(p, d.ParentRoles)
@@ -441,14 +444,8 @@ func (r *compilation) condition(p *policy.Policy, n names, c *policy.Condition, 
 	node := &conditionNode{op: c.Op}
 	if c.Op == policy.Expr {
 		node.program = r.expression(p, n, c.Expr)
-		if inDerivedRole && node.program != nil {
-			for _, s := range node.program.Selections() {
-				if s.Variable == "runtime" {
-					r.report(p, c.Expr.At(s.Line, s.Column), CodeRuntimeInDerivedRole,
-						"the condition of a derived role can't read runtime: the list of derived roles is not known yet",
-						"move the test to the condition of a rule")
-				}
-			}
+		if inDerivedRole {
+			r.refuseRuntime(p, c.Expr, node.program)
 		}
 		return node
 	}
@@ -456,6 +453,21 @@ func (r *compilation) condition(p *policy.Policy, n names, c *policy.Condition, 
 		node.of = append(node.of, r.condition(p, n, member, inDerivedRole))
 	}
 	return node
+}
+
+// refuseRuntime reports an expression of a set of derived roles that reads
+// runtime. The list of derived roles is what such expressions decide.
+func (r *compilation) refuseRuntime(p *policy.Policy, text diag.Text, program *expr.Program) {
+	if program == nil {
+		return
+	}
+	for _, s := range program.Selections() {
+		if s.Variable == "runtime" {
+			r.report(p, text.At(s.Line, s.Column), CodeRuntimeInDerivedRole,
+				"a set of derived roles can't read runtime: the list of derived roles is not known yet",
+				"move the test to the condition of a rule")
+		}
+	}
 }
 
 // names are the variables and constants that expressions of a policy may use.

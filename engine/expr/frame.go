@@ -25,17 +25,15 @@ type Frame struct {
 	base, top int
 
 	// What cel-go needs of the slots, converted when it is first asked for.
-	refs    []ref.Val
-	structs []structVal
+	refs []ref.Val
 }
 
 // NewFrame makes a Frame with every slot absent.
 func (e *Env) NewFrame() *Frame {
 	return &Frame{
-		env:     e,
-		slots:   make([]value.Value, e.size),
-		refs:    make([]ref.Val, e.size),
-		structs: make([]structVal, e.size),
+		env:   e,
+		slots: make([]value.Value, e.size),
+		refs:  make([]ref.Val, e.size),
 	}
 }
 
@@ -43,7 +41,6 @@ func (e *Env) NewFrame() *Frame {
 func (f *Frame) Reset(now time.Time) {
 	clear(f.slots)
 	clear(f.refs)
-	clear(f.structs)
 	f.now = now
 }
 
@@ -69,12 +66,7 @@ func (f *Frame) ResolveName(name string) (any, bool) {
 		return nil, false
 	}
 	if f.refs[slot] == nil {
-		if s, ok := f.slots[slot].Mapping().(StructValue); ok {
-			f.structs[slot] = structVal{s, f.env.structs}
-			f.refs[slot] = &f.structs[slot]
-		} else {
-			f.refs[slot] = f.env.structs.toRef(f.slots[slot])
-		}
+		f.refs[slot] = f.env.structs.toRef(f.slots[slot])
 	}
 	return f.refs[slot], true
 }

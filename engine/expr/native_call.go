@@ -3,7 +3,6 @@ package expr
 import (
 	"fmt"
 	"math"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -144,17 +143,16 @@ func withConstant(name string, arg value.Value) func(value.Value) value.Value {
 		}
 		return ofString(func(s string) value.Value { return value.OfBool(pattern.MatchString(s)) })
 	case "inIPAddrRange":
-		prefix, err := netip.ParsePrefix(arg.Str())
+		prefix, err := parseRange(arg.Str())
 		if err != nil {
 			return nil
 		}
-		prefix = prefix.Masked()
 		return ofString(func(s string) value.Value {
-			a, err := netip.ParseAddr(s)
+			a, err := parseAddress(s)
 			if err != nil {
-				return errorf("inIPAddrRange: %q is not an IP address", s)
+				return value.OfError(err)
 			}
-			return value.OfBool(prefix.Contains(a.Unmap().WithZone("")))
+			return value.OfBool(prefix.Contains(a))
 		})
 	}
 	if part, ok := timeParts[name]; ok {

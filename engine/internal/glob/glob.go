@@ -32,12 +32,13 @@ type Pattern struct {
 
 // Compile parses a pattern:
 //
-//	*      any run of characters other than ':'; alone, anything at all
-//	**     any run of characters
-//	?      one character other than ':'
-//	[ab]   one of the characters; [a-z] a range; [!a] any other
-//	{x,y}  one of the alternatives
-//	\c     the character c
+//   - any run of characters other than ':'; alone, anything at all
+//     **     any run of characters
+//     ?      one character other than ':'
+//     [ab-]  one of the characters, - among them; [!ab] any other
+//     [a-z]  one of a range, which stands alone in its brackets; [!a-z]
+//     {x,y}  one of the alternatives
+//     \c     the character c
 func Compile(text string) (Pattern, error) {
 	if text == "*" || text == "**" {
 		return Pattern{text: text, all: true}, nil
@@ -124,8 +125,6 @@ func (p *parser) sequence(depth int) (string, error) {
 			}
 			b.WriteString(regexp.QuoteMeta(string(p.rest[0])))
 			p.rest = p.rest[1:]
-		case ']', '}':
-			return "", fmt.Errorf("closes %q, which it never opened", r)
 		default:
 			b.WriteString(regexp.QuoteMeta(string(r)))
 		}
@@ -152,12 +151,28 @@ func (p *parser) alternatives(depth int) (string, error) {
 	}
 }
 
+// class parses what follows '['.
 func (p *parser) class() (string, error) {
 	var b strings.Builder
 	b.WriteByte('[')
 	if len(p.rest) > 0 && p.rest[0] == '!' {
 		b.WriteByte('^')
 		p.rest = p.rest[1:]
+	}
+	if len(p.rest) > 1 && p.rest[1] == '-' {
+		if len(p.rest) < 4 || p.rest[3] != ']' || p.rest[2] == ']' {
+			return "", fmt.Errorf("has a range in [] that does not stand alone there")
+		}
+		lo, hi := p.rest[0], p.rest[2]
+		if lo > hi {
+			return "", fmt.Errorf("has a range from %q to %q, which is empty", lo, hi)
+		}
+		p.rest = p.rest[4:]
+		writeClassRune(&b, lo)
+		b.WriteByte('-')
+		writeClassRune(&b, hi)
+		b.WriteByte(']')
+		return b.String(), nil
 	}
 	for n := 0; len(p.rest) > 0; n++ {
 		r := p.rest[0]
@@ -169,11 +184,6 @@ func (p *parser) class() (string, error) {
 			}
 			b.WriteByte(']')
 			return b.String(), nil
-		case '-':
-			if n == 0 || len(p.rest) == 0 || p.rest[0] == ']' {
-				return "", fmt.Errorf("has a '-' in [] that is no range")
-			}
-			b.WriteByte('-')
 		case '\\':
 			if len(p.rest) == 0 {
 				return "", fmt.Errorf(`ends in a lone \`)

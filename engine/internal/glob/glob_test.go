@@ -25,6 +25,17 @@ func TestMatch(t *testing.T) {
 		{`a\**`, []string{"a*", "a*b"}, []string{"ab"}},
 		{"{x,{y,z}}*", []string{"x", "yq", "z"}, []string{"q"}},
 		{"a.c*", []string{"a.cd"}, []string{"abcd"}},
+		{"[!a-c]*", []string{"d", ":"}, []string{"a", "b"}},
+		{"[ab-d]*", []string{"a", "b", "-", "d"}, []string{"c"}},
+		{"[-a]*", []string{"-", "a"}, []string{"b"}},
+		{"[^a]*", []string{"^", "a"}, []string{"b"}},
+		{`[a\-b]*`, []string{"a", "-", "b"}, []string{"c"}},
+		{"{a,}*", []string{"", "ab", "b"}, []string{":"}},
+		{"a}*", []string{"a}b"}, []string{"a"}},
+		{"a]*", []string{"a]b"}, []string{"a"}},
+		{"a,b*", []string{"a,bc"}, []string{"a", "b"}},
+		{"[*]", []string{"*"}, []string{"a"}},
+		{"***", []string{"", "a:b"}, nil},
 		{"é*", []string{"étude"}, []string{"etude"}},
 	}
 	for _, tt := range tests {
@@ -48,14 +59,13 @@ func TestMatch(t *testing.T) {
 
 func TestMalformed(t *testing.T) {
 	for pattern, want := range map[string]string{
-		"{bad*":  "without closing",
-		"[bad*":  "without closing",
-		"bad}*":  "never opened",
-		"bad]*":  "never opened",
-		"[]*":    "empty []",
-		"[a-]*":  "no range",
-		"[z-a]*": "can't be compiled",
-		`*a\`:    "lone",
+		"{bad*":     "without closing",
+		"[bad*":     "without closing",
+		"[]*":       "empty []",
+		"[a-]*":     "stand alone",
+		"[a-zA-Z]*": "stand alone",
+		"[z-a]*":    "which is empty",
+		`*a\`:       "lone",
 		strings.Repeat("{", 40) + "*" + strings.Repeat("}", 40): "deep",
 	} {
 		if _, err := Compile(pattern); err == nil || !strings.Contains(err.Error(), want) {

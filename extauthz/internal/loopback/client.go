@@ -23,9 +23,11 @@ import (
 
 // A result is what came of one turn of a server.
 type result struct {
-	requests  int
-	took, cpu time.Duration // cpu of the server's process
-	p50, p99  time.Duration
+	requests int
+	took     time.Duration
+	p50, p99 time.Duration
+	cpu      time.Duration // of the server's process
+	bytes    int64         // that it allocated
 }
 
 // A client holds connections to one server.
@@ -88,7 +90,7 @@ func (k *client) run(n int) (result, error) {
 		workers = len(k.connections) * k.streams
 		taken   = make([][]time.Duration, workers)
 	)
-	before, err := k.child.cpu()
+	before, err := k.child.used()
 	if err != nil {
 		return result{}, err
 	}
@@ -119,13 +121,14 @@ func (k *client) run(n int) (result, error) {
 	if f := failure.Load(); f != nil {
 		return result{}, *f
 	}
-	after, err := k.child.cpu()
+	after, err := k.child.used()
 	if err != nil {
 		return result{}, err
 	}
 	all := slices.Concat(taken...)
 	slices.Sort(all)
-	return result{requests: n, took: took, cpu: after - before, p50: all[len(all)/2], p99: all[len(all)*99/100]}, nil
+	return result{requests: n, took: took, p50: all[len(all)/2], p99: all[len(all)*99/100],
+		cpu: after.cpu - before.cpu, bytes: after.bytes - before.bytes}, nil
 }
 
 // isOK verifies an answer that says OK to everything.

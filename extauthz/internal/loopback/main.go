@@ -138,7 +138,8 @@ var figures = []figure{
 	{"checks/s", func(r *result) float64 { return float64(r.requests) / r.took.Seconds() }},
 	{"p50 µs", func(r *result) float64 { return micros(r.p50) }},
 	{"p99 µs", func(r *result) float64 { return micros(r.p99) }},
-	{"server CPU µs/check", func(r *result) float64 { return micros(r.cpu) / float64(r.requests) }},
+	{"CPU µs/check", func(r *result) float64 { return micros(r.cpu) / float64(r.requests) }},
+	{"heap B/check", func(r *result) float64 { return float64(r.bytes) / float64(r.requests) }},
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -6,10 +6,12 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/pprof"
 	"syscall"
 	"time"
@@ -94,8 +96,8 @@ func newEdict(root string) (*grpc.Server, error) {
 }
 
 // serveChild is the child's side: it says its address on standard output, and
-// then its CPU time so far, in nanoseconds, for every line on standard input.
-// The end of standard input ends it.
+// then what it has used so far for every line on standard input. The end of
+// standard input ends it.
 func serveChild(name, root, profiles string) error {
 	for i := range servers {
 		if servers[i].name != name {
@@ -129,23 +131,38 @@ func serveChild(name, root, profiles string) error {
 		}
 		asked := bufio.NewScanner(os.Stdin)
 		for asked.Scan() {
-			var u syscall.Rusage
-			if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			u, err := used()
+			if err != nil {
 				return err
 			}
-			fmt.Println(u.Utime.Nano() + u.Stime.Nano())
+			fmt.Println(int64(u.cpu), u.bytes)
 		}
 		return asked.Err()
 	}
 	return fmt.Errorf("there is no server %q", name)
 }
 
+// A usage is what a process has used since it began.
+type usage struct {
+	cpu   time.Duration // in user space and kernel
+	bytes int64         // allocated on the heap, freed or not
+}
+
+func used() (usage, error) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return usage{}, err
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return usage{time.Duration(u.Utime.Nano() + u.Stime.Nano()), int64(m.TotalAlloc)}, nil
+}
+
 // A child is a running server, seen from the parent.
 type child struct {
 	*server
 	process *exec.Cmd
-	stdin   interface{ Close() error }
-	ask     *bufio.Writer
+	stdin   io.WriteCloser
 	answers *bufio.Scanner
 	address string
 }
@@ -168,7 +185,7 @@ func start(s *server, o options) (*child, error) {
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
-	c := &child{server: s, process: p, stdin: stdin, ask: bufio.NewWriter(stdin), answers: bufio.NewScanner(stdout)}
+	c := &child{server: s, process: p, stdin: stdin, answers: bufio.NewScanner(stdout)}
 	if !c.answers.Scan() {
 		return nil, fmt.Errorf("the server did not start: %v", p.Wait())
 	}
@@ -176,20 +193,18 @@ func start(s *server, o options) (*child, error) {
 	return c, nil
 }
 
-// cpu gives the CPU time that the server has used, in user space and kernel.
-func (c *child) cpu() (time.Duration, error) {
-	if _, err := c.ask.WriteString("cpu\n"); err != nil {
-		return 0, err
-	}
-	if err := c.ask.Flush(); err != nil {
-		return 0, err
+// used asks the server what it has used.
+func (c *child) used() (u usage, err error) {
+	if _, err := io.WriteString(c.stdin, "used\n"); err != nil {
+		return usage{}, err
 	}
 	if !c.answers.Scan() {
-		return 0, fmt.Errorf("the server does not tell its CPU time: %v", c.answers.Err())
+		return usage{}, fmt.Errorf("the server does not tell what it used: %v", c.answers.Err())
 	}
 	var nanos int64
-	_, err := fmt.Sscan(c.answers.Text(), &nanos)
-	return time.Duration(nanos), err
+	_, err = fmt.Sscan(c.answers.Text(), &nanos, &u.bytes)
+	u.cpu = time.Duration(nanos)
+	return u, err
 }
 
 func (c *child) stop() error {
