@@ -3,9 +3,6 @@ package extauthz
 import (
 	"context"
 	"encoding/json"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -13,7 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"edict/engine"
-	"edict/engine/diag"
+	"edict/engine/diag/diagtest"
 	"edict/engine/folder"
 	"edict/engine/policyfile"
 	"edict/extauthz/routemap"
@@ -153,14 +150,7 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// One mistake a file, beside what it should give: file name, position and code
-// of each diagnostic.
 func TestRouteMapDiagnostics(t *testing.T) {
-	files, err := filepath.Glob("testdata/routes/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
-	want := regexp.MustCompile(`# want ([\w-]+) "([^"]*)"`)
 	c, err := NewCompiler(engine.Options{}, jwtOnly)
 	if err != nil {
 		t.Fatal(err)
@@ -169,37 +159,20 @@ func TestRouteMapDiagnostics(t *testing.T) {
 	if len(list) > 0 {
 		t.Fatal(list.Render())
 	}
-	for _, name := range files {
-		t.Run(filepath.Base(name), func(t *testing.T) {
-			content, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			maps, got := routemap.ParseAll([]folder.File{{Name: name, Content: content}})
+	for _, marked := range diagtest.Read(t, "testdata/routes.yaml") {
+		t.Run(marked.Name, func(t *testing.T) {
+			maps, got := routemap.ParseAll([]folder.File{{Name: marked.File, Content: marked.Content}})
 			if len(got) == 0 {
 				var rev *Revision
-				rev, got = c.Compile("x", policies, maps)
-				if rev != nil {
+				if rev, got = c.Compile("x", policies, maps); rev != nil {
 					t.Error("a revision was made")
 				}
 			}
-			expected := 0
-			for i, line := range strings.Split(string(content), "\n") {
-				for _, m := range want.FindAllStringSubmatch(line, -1) {
-					expected++
-					found := false
-					for _, d := range got {
-						if d.Pos.File == name && d.Pos.Line == i+1 && d.Code == diag.Code(m[1]) && regexp.MustCompile(m[2]).MatchString(d.Message+"; "+d.Hint) {
-							found = d.Pos.Column > 0 && d.Source != ""
-						}
-					}
-					if !found {
-						t.Errorf("line %d: no %s %q", i+1, m[1], m[2])
-					}
+			marked.Check(t, got)
+			for _, d := range got {
+				if d.Source == "" || d.Pos.Column == 0 {
+					t.Errorf("no line or column: %s", d.Render())
 				}
-			}
-			if expected == 0 || len(got) != expected {
-				t.Errorf("got %d diagnostics, want %d:\n%s", len(got), expected, got.Render())
 			}
 		})
 	}

@@ -195,10 +195,18 @@ func (e *Env) hint(message, source string) string {
 		return "CEL compares with =="
 	case strings.HasPrefix(message, syntaxError) && words.MatchString(source):
 		return "CEL writes && for and, || for or, ! for not"
+	case strings.HasPrefix(message, syntaxError):
+		return "look for a missing quote, parenthesis or operator around here"
 	case strings.HasPrefix(message, "found no matching overload"):
 		return "the operator or function does not take values of these types"
+	case strings.HasPrefix(message, "invalid timestamp"):
+		return `write it as in timestamp("2026-01-31T08:00:00Z")`
+	case strings.HasPrefix(message, "invalid duration"):
+		return `write it as in duration("1h30m")`
+	case strings.HasPrefix(message, "invalid matches"):
+		return "patterns are RE2: no look-around, no back-references"
 	}
-	return ""
+	return "see the CEL language definition, https://cel.dev"
 }
 
 var (

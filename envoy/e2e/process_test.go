@@ -139,10 +139,10 @@ func (p *process) log() string {
 // tail gives the last lines that the process wrote.
 func (p *process) tail() string {
 	var b strings.Builder
-	for _, file := range []string{p.err, p.out} {
+	for file, most := range map[string]int{p.err: 20, p.out: 5} {
 		content, _ := os.ReadFile(file)
 		lines := bytes.Split(bytes.TrimSpace(content), []byte("\n"))
-		fmt.Fprintf(&b, "--- the end of %s\n%s\n", filepath.Base(file), bytes.Join(lines[max(0, len(lines)-20):], []byte("\n")))
+		fmt.Fprintf(&b, "--- the end of %s\n%s\n", filepath.Base(file), bytes.Join(lines[max(0, len(lines)-most):], []byte("\n")))
 	}
 	return b.String()
 }

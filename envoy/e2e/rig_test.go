@@ -21,14 +21,13 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// An edit is a change to a configuration file: every occurrence of old becomes
-// new.
+// An edit is a change to a file: every occurrence of old becomes new.
 type edit struct{ old, new string }
 
 // apply gives the text with the edits made. An edit that matches nothing ends
 // the test: the file has changed, and the test would no longer test what it
 // says.
-func apply(t *testing.T, name, text string, edits []edit) string {
+func apply(t *testing.T, name, text string, edits ...edit) string {
 	t.Helper()
 	for _, e := range edits {
 		if !strings.Contains(text, e.old) {
@@ -123,9 +122,9 @@ func newRig(t *testing.T, edits ...edit) *rig {
                             tested_revision: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:revision)%"
                             tested_principal: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:principal)%"`},
 	}
-	// The test's edits come first, since they are written for the file as it is.
-	bootstrap := readFile(t, filepath.Join(tools.root, "envoy/envoy.yaml"))
-	r.write(t, "envoy/envoy.yaml", apply(t, "envoy/envoy.yaml", apply(t, "envoy/envoy.yaml", bootstrap, edits), own))
+	r.write(t, "envoy/envoy.yaml", readFile(t, filepath.Join(tools.root, "envoy/envoy.yaml")))
+	r.edit(t, "envoy/envoy.yaml", own...)
+	r.edit(t, "envoy/envoy.yaml", edits...)
 	r.http2.Protocols = new(http.Protocols)
 	r.http2.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(func() {
@@ -329,6 +328,12 @@ func (r *rig) logged(t *testing.T, id string) (found accessLine) {
 // ---- Files and ports -------------------------------------------------------
 
 func (r *rig) path(name string) string { return filepath.Join(r.dir, filepath.FromSlash(name)) }
+
+// edit changes a file of the rig.
+func (r *rig) edit(t *testing.T, name string, edits ...edit) {
+	t.Helper()
+	r.write(t, name, apply(t, name, readFile(t, r.path(name)), edits...))
+}
 
 // write makes a file of the rig.
 func (r *rig) write(t *testing.T, name, content string) {
