@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -25,6 +26,9 @@ func ServerOptions() []grpc.ServerOption {
 		// bounds headers and bodies far below this.
 		grpc.MaxRecvMsgSize(16 << 20),
 		grpc.MaxConcurrentStreams(1024),
+		// Goroutines that are kept have a stack of the size that a check
+		// needs; new ones would have to grow theirs every time.
+		grpc.NumStreamWorkers(uint32(workersPerCore * runtime.GOMAXPROCS(0))),
 		// Envoy pings more often than gRPC allows by default, and would be
 		// sent away.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -35,6 +39,10 @@ func ServerOptions() []grpc.ServerOption {
 		}),
 	}
 }
+
+// workersPerCore is how many calls per core are answered by goroutines that are
+// kept. Calls beyond them have a goroutine of their own.
+const workersPerCore = 16
 
 // Register adds the Authorization service to a gRPC server, which must have
 // been made with ServerOptions, or at least grpc.ForceServerCodecV2(NewCodec()).

@@ -21,6 +21,9 @@ func listen(address string) (net.Listener, error) {
 	if !ok {
 		return net.Listen("tcp", address)
 	}
+	if longest := len(syscall.RawSockaddrUnix{}.Path) - 1; len(path) > longest {
+		return nil, fmt.Errorf("the path of a socket can't be longer than %d bytes: %s", longest, path)
+	}
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}

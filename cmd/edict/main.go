@@ -11,6 +11,9 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"edict/engine/diag"
 )
 
 // The exit statuses. Scripts rely on them.
@@ -53,19 +56,55 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	var status statusError
 	if !errors.As(err, &status) {
 		// What cobra itself complains about is wrong usage.
-		status = statusError{exitUsage, fmt.Errorf("%w; `edict --help` lists the commands", err)}
+		status = statusError{exitUsage, fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	}
 	if status.err != nil {
 		fmt.Fprintf(stderr, "edict: %v\n", status.err)
 	}
 	return status.status
+}
+
+// noArgs refuses arguments. To a command with subcommands an argument is a
+// subcommand that there is not.
+func noArgs(c *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case !c.HasAvailableSubCommands():
+		return fmt.Errorf("`%s` takes no arguments, got %q", c.CommandPath(), args[0])
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return suggest(fmt.Errorf("there is no command %q", args[0]), args[0], names)
+}
+
+// flagError names the flag that an unknown one may have been meant for.
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return suggest(err, unknown.GetSpecifiedName(), names)
+}
+
+func suggest(err error, name string, candidates []string) error {
+	if hint := diag.DidYouMean(name, candidates); hint != "" {
+		return fmt.Errorf("%w; %s", err, hint)
+	}
+	return err
 }
 
 // A statusError ends the command with a status. A nil err has been told
@@ -86,11 +125,12 @@ func newRoot(environ []string, stderr io.Writer) *cobra.Command {
 		Long:          "Edict answers Envoy's external authorization checks by policies in the Cerbos format.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return c.Help()
 		},
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newServe(environ, stderr), newVersion())
 	return root
 }

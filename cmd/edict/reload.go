@@ -44,35 +44,75 @@ func newReloader(c *config.Config, server *extauthz.Server, ready func(bool), lo
 	return &reloader{config: c, compiler: compiler, server: server, ready: ready, log: log}, nil
 }
 
-// errNothing says that there are no policies. They may still come: a volume
-// that is mounted late, a first checkout.
-var errNothing = errors.New("there are no policies")
+// errNothing says that there are no policies, or that all routes are gone. They
+// may still come: a volume that is mounted late, a checkout.
+var errNothing = errors.New("there are no policies, or no routes any more")
+
+// errUnsteady says that the folders change faster than they can be read.
+var errUnsteady = errors.New("the folders change while they are read")
+
+// A reading is what both folders held.
+type reading struct {
+	policies, routes []folder.File
+	absent           bool      // there is no folder of policies
+	list             diag.List // what could not be read
+	id               string    // digest of all that
+}
+
+func (r *reloader) read() reading {
+	var in reading
+	in.policies, in.list = folder.Read(os.DirFS(r.config.PoliciesDir), r.config.PoliciesDir, policyfile.Skip)
+	in.absent = len(in.list) > 0 && !exists(r.config.PoliciesDir)
+	if r.config.RoutesGiven || r.hadRoutes || exists(r.config.RoutesDir) {
+		routes, list := folder.Read(os.DirFS(r.config.RoutesDir), r.config.RoutesDir, nil)
+		in.routes = routes
+		in.list = append(in.list, list...)
+		r.hadRoutes = r.hadRoutes || len(list) == 0
+	}
+	in.id = digest(in.policies, in.routes, in.list)
+	return in
+}
+
+// readings is how often the folders are read before they count as unsteady.
+const readings = 8
+
+// readSteady reads until two readings in a row agree. A link that is swapped
+// halfway through a reading would otherwise make one set of the old policies
+// and the new routes.
+func (r *reloader) readSteady() (reading, error) {
+	in := r.read()
+	for range readings {
+		again := r.read()
+		if again.id == in.id {
+			return again, nil
+		}
+		in = again
+	}
+	return in, errUnsteady
+}
 
 // reload loads both folders and, if all is well with them, puts them in force.
-// The error is errNothing, or the diag.List of what is wrong; it has been
-// logged.
+// The error is errNothing, errUnsteady, or the diag.List of what is wrong; it
+// has been logged.
 func (r *reloader) reload() error {
 	began := time.Now()
-	policyFiles, list := folder.Read(os.DirFS(r.config.PoliciesDir), r.config.PoliciesDir, policyfile.Skip)
-	var routeFiles []folder.File
-	if r.config.RoutesGiven || r.hadRoutes || exists(r.config.RoutesDir) {
-		var more diag.List
-		routeFiles, more = folder.Read(os.DirFS(r.config.RoutesDir), r.config.RoutesDir, nil)
-		list = append(list, more...)
-		r.hadRoutes = r.hadRoutes || len(more) == 0
+	in, err := r.readSteady()
+	if err != nil {
+		// Whoever watches the folders sees that they changed, and calls again.
+		r.log.Warn().Err(err).Bool("oldPoliciesStayInForce", r.inForce()).Msg("the policies and routes were not loaded")
+		return err
 	}
-	id := digest(policyFiles, routeFiles, list)
-	if id == r.seen {
+	if in.id == r.seen {
 		return nil
 	}
+	id, list := in.id, in.list
 	r.seen = id
-	policies, more := policyfile.ParseAll(policyFiles)
+	policies, more := policyfile.ParseAll(in.policies)
 	list = append(list, more...)
-	routes, more := routemap.ParseAll(routeFiles)
+	routes, more := routemap.ParseAll(in.routes)
 	list = append(list, more...)
-	absent := !exists(r.config.PoliciesDir)
-	if absent || len(policies) == 0 && len(list) == 0 {
-		r.log.Error().Str("folder", r.config.PoliciesDir).Bool("exists", !absent).Bool("oldPoliciesStayInForce", r.inForce()).
+	if in.absent || len(policies) == 0 && len(list) == 0 {
+		r.log.Error().Str("folder", r.config.PoliciesDir).Bool("exists", !in.absent).Bool("oldPoliciesStayInForce", r.inForce()).
 			Msg("there are no policies; put some into the folder")
 		return errNothing
 	}
@@ -83,6 +123,11 @@ func (r *reloader) reload() error {
 	if len(list) > 0 {
 		r.refuse(list.Sorted())
 		return list
+	}
+	if revision.Routes() == 0 && r.inForce() && r.server.Revision().Routes() > 0 {
+		r.log.Error().Str("folder", r.config.RoutesDir).Bool("oldPoliciesStayInForce", true).
+			Msg("there are no routes any more; put some into the folder")
+		return errNothing
 	}
 	r.server.Use(revision)
 	r.ready(true)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,8 +35,11 @@ func newServe(environ []string, stderr io.Writer) *cobra.Command {
 		Long: "Serve answers Envoy's external authorization checks until it gets SIGTERM or SIGINT.\n" +
 			"Without a configuration it serves ./policies and ./routes on loopback.",
 		Example: "  edict serve\n  edict serve --config edict.yaml --set log.level=debug\n  edict serve --set listen.extAuthz=unix:/run/edict/authz.sock",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if file == "" && c.Flags().Changed("config") {
+				return errors.New("--config needs the name of a file")
+			}
 			cfg, unknown, list := config.Load(file, environ, sets)
 			if len(list) > 0 {
 				fmt.Fprint(stderr, list.Render())
@@ -86,7 +90,7 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 	// whoever rolls them out should learn. Absent ones are waited for.
 	var list diag.List
 	if err := reloader.reload(); errors.As(err, &list) {
-		return statusError{exitUncompiled, fmt.Errorf("%d problems; see the log, or run `edict compile`", len(list))}
+		return statusError{exitUncompiled, errors.New("the policies and routes were not loaded; the log says why")}
 	}
 	return d.run(ctx, reloader)
 }
@@ -108,11 +112,28 @@ func logDecision(log zerolog.Logger) func(*extauthz.Record) {
 				if d.Rule != nil {
 					e = e.Str("rule", d.Rule.Name).Stringer("at", d.Rule.Pos)
 				}
-				e = e.AnErr("conditionError", d.Err)
 			}
 		}
-		e.Err(r.Err).Msg("check")
+		if r.Err != nil {
+			e = e.Str("error", ownWords(r.Err))
+		}
+		e.Msg("check")
 	}
+}
+
+// ownWords gives what Edict says about a failure, without the failure itself:
+// "the attribute owner", but not why it can't be evaluated, since that may
+// quote a token, a query or a body.
+func ownWords(err error) string {
+	cause := errors.Unwrap(err)
+	if cause == nil {
+		return err.Error()
+	}
+	own, ok := strings.CutSuffix(err.Error(), ": "+cause.Error())
+	if !ok {
+		return "" // the cause is somewhere in it
+	}
+	return own
 }
 
 // A daemon is the running process.
@@ -134,6 +155,18 @@ func (d *daemon) setServing(serving bool) {
 	if d.stopped {
 		return
 	}
+	d.tell(serving)
+}
+
+// stopServing is the last that is told of health.
+func (d *daemon) stopServing() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tell(false)
+	d.stopped = true
+}
+
+func (d *daemon) tell(serving bool) {
 	d.serving = serving
 	status := grpc_health_v1.HealthCheckResponse_NOT_SERVING
 	if serving {
@@ -182,15 +215,16 @@ func (d *daemon) run(ctx context.Context, reloader *reloader) error {
 	}()
 	d.log.Info().Str("extAuthz", address(authz)).Str("admin", address(admin)).Bool("ready", d.isServing()).Msg("listening")
 
+	var failure error
 	select {
 	case err := <-failed:
-		return fmt.Errorf("a listener failed: %w", err)
+		failure = statusError{exitFailure, fmt.Errorf("a listener failed: %w", err)}
 	case <-ctx.Done():
+		d.drain(grpcServer)
 	}
-	d.drain(grpcServer)
 	stopWatching()
 	<-watched
-	return nil
+	return failure
 }
 
 // address gives where a listener listens, in the form of the configuration.
@@ -206,10 +240,7 @@ func address(l net.Listener) string {
 // under way end.
 func (d *daemon) drain(s *grpc.Server) {
 	d.log.Info().Dur("delay", d.config.ShutdownDelay).Msg("shutting down; a second signal ends it at once")
-	d.setServing(false)
-	d.mu.Lock()
-	d.stopped = true
-	d.mu.Unlock()
+	d.stopServing()
 	time.Sleep(d.config.ShutdownDelay)
 	done := make(chan struct{})
 	go func() {

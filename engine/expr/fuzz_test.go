@@ -121,6 +121,25 @@ func TestDeepNestingIsBounded(t *testing.T) {
 	}
 }
 
+// TestNestingCostsNoMoreThanItsDepth hangs if some form compiles or runs its
+// operands more than once.
+func TestNestingCostsNoMoreThanItsDepth(t *testing.T) {
+	e, x := newTestEnv(t), oddFacts()
+	for _, form := range []string{"1 in [2, %]", "% in [true, R.attr.t]", "[R.attr.t, %][1]", "!(%)", "(% && R.attr.t)", "(R.attr.f || %)", "(% == true)", "(R.attr.t == %)", "(% ? true : R.attr.t)",
+		"(R.attr.f ? false : %)", "[%].exists(x, x)", "[R.attr.t].all(x, %)", "dyn(%)", "bool(string(%))", "hasIntersection([%], [true])", "{'a': %}.a", "R.attr.m.exists_one(k, k == 'a' && %)", "(R.attr.gone || %)"} {
+		source := "R.attr.t"
+		for range 40 {
+			source = strings.Replace(form, "%", source, 1)
+		}
+		p, issues := e.Compile(source)
+		if len(issues) > 0 {
+			t.Errorf("%s: %s", form, issues[0].Message)
+			continue
+		}
+		sameBothWays(t, p, e, x)
+	}
+}
+
 // TestWideExpressionsRun has no deep nesting, only many operands.
 func TestWideExpressionsRun(t *testing.T) {
 	e := newTestEnv(t)

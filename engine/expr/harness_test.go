@@ -263,7 +263,8 @@ func alike(a, b value.Value) bool {
 	case value.String, value.Bytes:
 		return a.Str() == b.Str()
 	}
-	return a == b
+	same, ok := equal(a, b)
+	return same && ok
 }
 
 // mustCompile compiles source or fails the test.

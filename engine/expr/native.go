@@ -33,6 +33,8 @@ type term struct {
 	// is what run gives.
 	constant bool
 	value    value.Value
+
+	elements []term // of a list literal that is no constant
 }
 
 var (
@@ -200,7 +202,7 @@ func (c *compiler) list(e ast.Expr) term {
 	constants := value.Slice{}
 	for _, element := range elements {
 		if !element.constant {
-			return term{run: newList(elements)}
+			return term{run: newList(elements), elements: elements}
 		}
 		constants = append(constants, element.value)
 	}

@@ -277,9 +277,8 @@ func (c *compiler) in(e ast.Expr, args []ast.Expr) term {
 	if x.run == nil {
 		return term{}
 	}
-	if args[1].Kind() == ast.ListKind && !over.constant {
-		elements, _ := c.all(args[1].AsList().Elements())
-		return term{run: among(x.run, elements)}
+	if over.elements != nil {
+		return term{run: among(x.run, over.elements)}
 	}
 	return binary(x.run, over.run, contained)
 }

@@ -79,7 +79,7 @@ func matches(element, x value.Value) (same, ok bool) {
 
 func number(k value.Kind) bool { return k == value.Int || k == value.Uint || k == value.Double }
 
-// comparable_ tells whether values of a kind have an order.
+// hasOrder tells whether values of a kind have an order.
 func hasOrder(k value.Kind) bool {
 	switch k {
 	case value.Bool, value.Int, value.Uint, value.Double, value.String, value.Bytes, value.Timestamp, value.Duration:

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"time"
+	"unsafe"
 )
 
 // Kind tells which kind of value a Value holds. The names are CEL's.
@@ -42,14 +43,21 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind(%d)", k)
 }
 
-// A Value is one value of any Kind. It is laid out so that the kinds that
-// conditions mostly compare (bool, numbers, string, time) need no allocation.
+// A Value is one value of any Kind. The kinds that conditions mostly compare
+// (bool, numbers, string, time) need no allocation, and the whole is four words
+// of four fields: the most that the compiler keeps in registers.
+//
+// Values can't be compared with ==, which would compare the addresses of texts.
 type Value struct {
-	ref  any    // Sequence, Mapping, *time.Location, error, or the opaque value
-	str  string // String; Bytes, as a string
-	num  uint64 // Bool 0/1, Int, Uint, Double bits, Duration nanoseconds, Timestamp Unix seconds
-	nano uint32 // Timestamp: nanoseconds within the second
+	_   [0]func()
+	ref any    // Sequence, Mapping, *time.Location, error, the opaque value, or unsafe.Pointer to the text of String and Bytes
+	num uint64 // Bool 0/1, Int, Uint, Double bits, Duration nanoseconds, Timestamp Unix seconds, length of String and Bytes
+	tag
+}
+
+type tag struct {
 	kind Kind
+	nano uint32 // Timestamp: nanoseconds within the second
 }
 
 // A Sequence is a list of values.
@@ -71,56 +79,62 @@ type Mapping interface {
 }
 
 // OfNull is CEL's null.
-func OfNull() Value { return Value{kind: Null} }
+func OfNull() Value { return Value{tag: tag{kind: Null}} }
 
 // OfBool wraps a bool.
 func OfBool(b bool) Value {
 	if b {
-		return Value{kind: Bool, num: 1}
+		return Value{tag: tag{kind: Bool}, num: 1}
 	}
-	return Value{kind: Bool}
+	return Value{tag: tag{kind: Bool}}
 }
 
 // OfInt wraps a CEL int.
-func OfInt(i int64) Value { return Value{kind: Int, num: uint64(i)} }
+func OfInt(i int64) Value { return Value{tag: tag{kind: Int}, num: uint64(i)} }
 
 // OfUint wraps a CEL uint.
-func OfUint(u uint64) Value { return Value{kind: Uint, num: u} }
+func OfUint(u uint64) Value { return Value{tag: tag{kind: Uint}, num: u} }
 
 // OfDouble wraps a CEL double.
-func OfDouble(f float64) Value { return Value{kind: Double, num: math.Float64bits(f)} }
+func OfDouble(f float64) Value { return Value{tag: tag{kind: Double}, num: math.Float64bits(f)} }
 
 // OfString wraps a string, which should be valid UTF-8.
-func OfString(s string) Value { return Value{kind: String, str: s} }
+func OfString(s string) Value {
+	return Value{tag: tag{kind: String}, ref: unsafe.Pointer(unsafe.StringData(s)), num: uint64(len(s))}
+}
 
 // OfBytes wraps a copy of b.
-func OfBytes(b []byte) Value { return Value{kind: Bytes, str: string(b)} }
+func OfBytes(b []byte) Value {
+	v := OfString(string(b))
+	v.kind = Bytes
+	return v
+}
 
 // OfTime wraps a point in time with its location. A reading of the monotonic
 // clock is dropped.
 func OfTime(t time.Time) Value {
-	return Value{kind: Timestamp, num: uint64(t.Unix()), nano: uint32(t.Nanosecond()), ref: t.Location()}
+	return Value{tag: tag{kind: Timestamp, nano: uint32(t.Nanosecond())}, num: uint64(t.Unix()), ref: t.Location()}
 }
 
 // OfDuration wraps a duration.
-func OfDuration(d time.Duration) Value { return Value{kind: Duration, num: uint64(d)} }
+func OfDuration(d time.Duration) Value { return Value{tag: tag{kind: Duration}, num: uint64(d)} }
 
 // OfSequence wraps a list.
-func OfSequence(s Sequence) Value { return Value{kind: List, ref: s} }
+func OfSequence(s Sequence) Value { return Value{tag: tag{kind: List}, ref: s} }
 
 // OfMapping wraps a map.
-func OfMapping(m Mapping) Value { return Value{kind: Map, ref: m} }
+func OfMapping(m Mapping) Value { return Value{tag: tag{kind: Map}, ref: m} }
 
 // OfError wraps an evaluation error. A nil error gives the absent Value.
 func OfError(err error) Value {
 	if err == nil {
 		return Value{}
 	}
-	return Value{kind: Error, ref: err}
+	return Value{tag: tag{kind: Error}, ref: err}
 }
 
 // OfOpaque wraps a value that only CEL itself can work with.
-func OfOpaque(v any) Value { return Value{kind: Opaque, ref: v} }
+func OfOpaque(v any) Value { return Value{tag: tag{kind: Opaque}, ref: v} }
 
 // Kind tells what v holds.
 func (v Value) Kind() Kind { return v.kind }
@@ -156,7 +170,12 @@ func (v Value) Double() float64 {
 }
 
 // Str gives the text of a String and the content of Bytes, "" of all else.
-func (v Value) Str() string { return v.str }
+func (v Value) Str() string {
+	if v.kind != String && v.kind != Bytes {
+		return ""
+	}
+	return unsafe.String((*byte)(v.ref.(unsafe.Pointer)), v.num)
+}
 
 // Time gives the instant of a Timestamp in its location, the zero time of all
 // else.
@@ -177,12 +196,18 @@ func (v Value) Duration() time.Duration {
 
 // Sequence gives the elements of a List, nil of all else.
 func (v Value) Sequence() Sequence {
+	if v.kind != List {
+		return nil
+	}
 	s, _ := v.ref.(Sequence)
 	return s
 }
 
 // Mapping gives the entries of a Map, nil of all else.
 func (v Value) Mapping() Mapping {
+	if v.kind != Map {
+		return nil
+	}
 	m, _ := v.ref.(Mapping)
 	return m
 }
@@ -209,7 +234,7 @@ func (v Value) String() string {
 	case Absent, Null:
 		return v.kind.String()
 	case String:
-		return fmt.Sprintf("%q", v.str)
+		return fmt.Sprintf("%q", v.Str())
 	default:
 		return fmt.Sprint(v.Native())
 	}
@@ -229,9 +254,9 @@ func (v Value) Native() any {
 	case Double:
 		return v.Double()
 	case String:
-		return v.str
+		return v.Str()
 	case Bytes:
-		return []byte(v.str)
+		return []byte(v.Str())
 	case Duration:
 		return v.Duration()
 	case List:

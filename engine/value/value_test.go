@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -143,6 +145,41 @@ func TestBytesAreCopied(t *testing.T) {
 	b[0] = 'x'
 	if v.Str() != "abc" {
 		t.Errorf("the bytes changed to %q", v.Str())
+	}
+}
+
+// TestTextIsKept reads texts of every length, parts of texts and texts that
+// nothing else refers to.
+func TestTextIsKept(t *testing.T) {
+	if v := OfString(""); v.Str() != "" || v.Kind() != String {
+		t.Errorf("the empty text is %v %q", v.Kind(), v.Str())
+	}
+	if v := OfBytes(nil); v.Str() != "" || v.Kind() != Bytes {
+		t.Errorf("no bytes are %v %q", v.Kind(), v.Str())
+	}
+	long := strings.Repeat("abcdefgh", 100)
+	for i := range len(long) {
+		if got := OfString(long[i:]).Str(); got != long[i:] {
+			t.Fatalf("the text from byte %d is %q", i, got)
+		}
+		if got := OfString(long[:i]).Str(); got != long[:i] {
+			t.Fatalf("the text up to byte %d is %q", i, got)
+		}
+	}
+	values := make([]Value, 1000)
+	for i := range values {
+		values[i] = OfString(strings.Repeat(string(rune('a'+i%26)), i))
+	}
+	runtime.GC()
+	for i, v := range values {
+		if got, want := v.Str(), strings.Repeat(string(rune('a'+i%26)), i); got != want {
+			t.Fatalf("text %d became %q", i, got)
+		}
+	}
+	for _, v := range []Value{{}, OfNull(), OfInt(3), OfError(errors.New("x")), OfSequence(Slice{}), OfOpaque("text")} {
+		if v.Str() != "" {
+			t.Errorf("a %v has the text %q", v.Kind(), v.Str())
+		}
 	}
 }
 

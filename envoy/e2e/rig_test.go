@@ -260,8 +260,8 @@ func (r *rig) dial(t *testing.T) *grpc.ClientConn {
 	return conn
 }
 
-// health asks for Edict's health as Envoy does.
-func health(conn *grpc.ClientConn) (grpc_health_v1.HealthCheckResponse_ServingStatus, error) {
+// healthOf asks for Edict's health as Envoy does.
+func healthOf(conn *grpc.ClientConn) (grpc_health_v1.HealthCheckResponse_ServingStatus, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx,

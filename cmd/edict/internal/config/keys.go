@@ -6,6 +6,7 @@ import (
 	"edict/engine/diag"
 	"edict/engine/yamldoc"
 	"edict/extauthz"
+	"edict/extauthz/wire"
 )
 
 // A Key is one setting.
@@ -25,17 +26,17 @@ func (k *Key) Supported() bool { return k.set != nil }
 func Keys() []Key {
 	return []Key{
 		{"listen.extAuthz", "127.0.0.1:9001", "Where Envoy asks: gRPC ext_authz, gRPC health and reflection. `host:port` or `unix:/path`.",
-			text(func(c *Config, s string) { c.ExtAuthz = s })},
+			address(func(c *Config, s string) { c.ExtAuthz = s })},
 		{"listen.admin", "127.0.0.1:9002", "Where `/healthz` and `/readyz` are. `host:port` or `unix:/path`.",
-			text(func(c *Config, s string) { c.Admin = s })},
+			address(func(c *Config, s string) { c.Admin = s })},
 		{"listen.extAuthzHTTP", `""`, "The HTTP variant of ext_authz.", nil},
 		{"listen.apiGRPC", "127.0.0.1:3593", "The Cerbos-compatible API over gRPC.", nil},
 		{"listen.apiHTTP", "127.0.0.1:3592", "The Cerbos-compatible API over HTTP.", nil},
 
 		{"policies.dir", "./policies", "The folder of the policies. It is watched.",
-			text(func(c *Config, s string) { c.PoliciesDir = s })},
+			folder(func(c *Config, s string) { c.PoliciesDir = s })},
 		{"routes.dir", "./routes", "The folder of the route maps, which form one revision with the policies. It is watched. Only the default may be missing.",
-			text(func(c *Config, s string) { c.RoutesDir = s })},
+			folder(func(c *Config, s string) { c.RoutesDir = s })},
 		{"reload.debounce", "100ms", "How long the folders must be quiet before they are read again.",
 			duration(func(c *Config, n time.Duration) { c.ReloadDebounce = n })},
 		{"reload.poll", "10s", "How often the folders are looked at where the system reports no changes, as on network file systems. `0s`: never.",
@@ -57,11 +58,11 @@ func Keys() []Key {
 		{"identity.anonymous", "false", "Requests without an identity ask the policies as the principal `anonymous` with the role `anonymous`, on every route.",
 			boolean(func(c *Config, b bool) { c.Checks.Anonymous = b })},
 		{"identity.challenge", "Bearer", "The `WWW-Authenticate` header of a 401.",
-			text(func(c *Config, s string) { c.Checks.Challenge = s })},
+			setChallenge},
 		{"upstream.principalHeader", "x-edict-principal", "The header that tells the upstream the principal's id. `\"\"`: none.",
-			text(func(c *Config, s string) { c.Checks.PrincipalHeader = s })},
+			header(func(c *Config, s string) { c.Checks.PrincipalHeader = s })},
 		{"upstream.rolesHeader", "x-edict-roles", "The header that tells the upstream the principal's roles. `\"\"`: none.",
-			text(func(c *Config, s string) { c.Checks.RolesHeader = s })},
+			header(func(c *Config, s string) { c.Checks.RolesHeader = s })},
 		{"body.limit", "0", "Envoy's `max_request_bytes`, where no context extension `body_limit` tells it. `0`: not known.",
 			setBodyLimit},
 
@@ -85,6 +86,15 @@ func setGlobals(c *Config, n yamldoc.Node) {
 	if v, ok := n.Value(); ok {
 		c.Globals = v.Mapping()
 	}
+}
+
+func setChallenge(c *Config, n yamldoc.Node) {
+	t, ok := n.NonEmptyText()
+	if ok && !wire.ValidHeader("www-authenticate", t.Value) {
+		n.Report(CodeBadValue, "this can't be sent as a header", "use printable ASCII alone")
+		return
+	}
+	c.Checks.Challenge = t.Value
 }
 
 func setBodyLimit(c *Config, n yamldoc.Node) {
@@ -139,15 +149,14 @@ func trustedHeaders(n yamldoc.Node) *extauthz.TrustedHeaders {
 	if !ok {
 		return h
 	}
-	if _, ok := o.Required("id"); ok {
-		field(o, "id", &h.ID)
-	}
-	field(o, "roles", &h.Roles)
+	o.Required("id")
+	headerField(o, "id", &h.ID)
+	headerField(o, "roles", &h.Roles)
 	if n, ok := o.Field("attributes"); ok {
 		entries, _ := n.Entries()
 		h.Attributes = map[string]string{}
 		for _, e := range entries {
-			if t, ok := e.Value.NonEmptyText(); ok {
+			if t, ok := e.Value.NonEmptyText(); ok && isHeader(e.Value, t.Value) {
 				h.Attributes[e.Key.Value] = t.Value
 			}
 		}
@@ -158,6 +167,14 @@ func trustedHeaders(n yamldoc.Node) *extauthz.TrustedHeaders {
 func field(o yamldoc.Object, name string, dst *string) {
 	if n, ok := o.Field(name); ok {
 		if t, ok := n.NonEmptyText(); ok {
+			*dst = t.Value
+		}
+	}
+}
+
+func headerField(o yamldoc.Object, name string, dst *string) {
+	if n, ok := o.Field(name); ok {
+		if t, ok := n.NonEmptyText(); ok && isHeader(n, t.Value) {
 			*dst = t.Value
 		}
 	}

@@ -1,14 +1,19 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"edict/engine/diag"
 	"edict/engine/yamldoc"
+	"edict/extauthz/wire"
 )
 
 // The diagnostics that a configuration can give, beside those of yamldoc.
@@ -21,6 +26,9 @@ const (
 
 	// CodeUnknownKey is for a key that does not exist.
 	CodeUnknownKey diag.Code = "config-unknown-key"
+
+	// CodeTwice is for two environment variables that set one key.
+	CodeTwice diag.Code = "config-set-twice"
 
 	// CodeReserved is for a key that is not supported yet.
 	CodeReserved diag.Code = "config-reserved"
@@ -37,6 +45,7 @@ func Load(file string, environ, sets []string) (*Config, []string, diag.List) {
 			l.text("default of "+k.Path, k.Path, k.Default)
 		}
 	}
+	l.given = true
 	if file != "" {
 		l.file(file)
 	}
@@ -50,15 +59,24 @@ func Load(file string, environ, sets []string) (*Config, []string, diag.List) {
 type loader struct {
 	keys   []Key
 	config *Config
+	given  bool // what is set now was asked for, and is no default
 	list   diag.List
 }
 
 func (l *loader) file(name string) {
 	content, err := os.ReadFile(name)
 	if err != nil {
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			err = pathError.Err // the position names the file already
+		}
 		l.report(name, CodeUnreadable, fmt.Sprintf("the configuration can't be read: %v", err), "")
 		return
 	}
+	l.document(name, content)
+}
+
+func (l *loader) document(name string, content []byte) {
 	doc := yamldoc.Parse(name, content)
 	if root, ok := doc.Root(); ok {
 		l.node("", root)
@@ -85,9 +103,7 @@ func (l *loader) node(path string, n yamldoc.Node) {
 			return
 		}
 		k.set(l.config, n)
-		if path == "routes.dir" && !strings.HasPrefix(n.Pos().File, "default of ") {
-			l.config.RoutesGiven = true
-		}
+		l.config.RoutesGiven = l.config.RoutesGiven || l.given && path == "routes.dir"
 		return
 	}
 	below := l.below(path)
@@ -137,6 +153,16 @@ func (l *loader) below(path string) []string {
 	return out
 }
 
+// above gives the key that path is a part of the value of.
+func (l *loader) above(path string) *Key {
+	for i := range l.keys {
+		if strings.HasPrefix(path, l.keys[i].Path+".") || strings.HasPrefix(path, l.keys[i].Path+"[") {
+			return &l.keys[i]
+		}
+	}
+	return nil
+}
+
 func (l *loader) paths() []string {
 	var out []string
 	for i := range l.keys {
@@ -153,6 +179,13 @@ func (l *loader) override(set string) {
 		return
 	}
 	if l.key(path) == nil && len(l.below(path)) == 0 {
+		if k := l.above(path); k != nil && !k.Supported() {
+			l.report("--set "+set, CodeReserved, k.Path+" is not supported yet", "remove it")
+			return
+		} else if k != nil {
+			l.report("--set "+set, CodeUnknownKey, fmt.Sprintf("%s is set as a whole", k.Path), fmt.Sprintf("write --set '%s=…'", k.Path))
+			return
+		}
 		hint := diag.DidYouMean(path, l.paths())
 		if hint == "" {
 			hint = "known keys: " + strings.Join(l.paths(), ", ")
@@ -167,6 +200,7 @@ func (l *loader) override(set string) {
 // underscore before each capital EDICT_LISTEN_EXT_AUTHZ, is listen.extAuthz.
 func (l *loader) environment(environ []string) (unknown []string) {
 	plain := func(s string) string { return strings.NewReplacer("_", "", ".", "").Replace(strings.ToLower(s)) }
+	names := map[int]string{} // by the key that they set
 	for _, e := range slices.Sorted(slices.Values(environ)) {
 		name, text, _ := strings.Cut(e, "=")
 		rest, ok := strings.CutPrefix(name, "EDICT_")
@@ -180,6 +214,11 @@ func (l *loader) environment(environ []string) (unknown []string) {
 			unknown = append(unknown, name)
 			continue
 		}
+		if other, ok := names[i]; ok {
+			l.report(name, CodeTwice, fmt.Sprintf("%s sets %s too", other, l.keys[i].Path), "keep one of the two variables")
+			continue
+		}
+		names[i] = name
 		l.text(name, l.keys[i].Path, text)
 	}
 	return unknown
@@ -195,6 +234,67 @@ func text(set func(*Config, string)) func(*Config, yamldoc.Node) {
 			set(c, t.Value)
 		}
 	}
+}
+
+// folder sets the name of a folder.
+func folder(set func(*Config, string)) func(*Config, yamldoc.Node) {
+	return func(c *Config, n yamldoc.Node) {
+		if t, ok := n.NonEmptyText(); ok {
+			set(c, t.Value)
+		}
+	}
+}
+
+// address sets where to listen. Without a check here an empty address would be
+// a free port on every interface.
+func address(set func(*Config, string)) func(*Config, yamldoc.Node) {
+	return func(c *Config, n yamldoc.Node) {
+		const hint = "write host:port, like 127.0.0.1:9001, or unix:/path"
+		t, ok := n.NonEmptyText()
+		if !ok {
+			return
+		}
+		if path, ok := strings.CutPrefix(t.Value, "unix:"); ok {
+			if path == "" || path[0] == '@' {
+				n.Report(CodeBadValue, fmt.Sprintf("%q names no file for the socket", t.Value), hint)
+				return
+			}
+			set(c, t.Value)
+			return
+		}
+		_, port, err := net.SplitHostPort(t.Value)
+		if err != nil {
+			n.Report(CodeBadValue, fmt.Sprintf("%q is not an address to listen on", t.Value), hint)
+			return
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			n.Report(CodeBadValue, fmt.Sprintf("%q is not a port", port), "write a number from 1 to 65535, or 0 for any free port")
+			return
+		}
+		set(c, t.Value)
+	}
+}
+
+// header sets the name of a header, or "" for none.
+func header(set func(*Config, string)) func(*Config, yamldoc.Node) {
+	return func(c *Config, n yamldoc.Node) {
+		if t, ok := n.Text(); ok && (t.Value == "" || isHeader(n, t.Value)) {
+			set(c, t.Value)
+		}
+	}
+}
+
+// isHeader tells whether name is the name of a header, and reports if not.
+func isHeader(n yamldoc.Node, name string) bool {
+	switch lower := strings.ToLower(name); {
+	case !wire.ValidHeader(name, ""):
+		n.Report(CodeBadValue, fmt.Sprintf("%q is not the name of a header", name), "")
+	case name != lower:
+		n.Report(CodeBadValue, fmt.Sprintf("%q is not in lower case, as Envoy gives names of headers", name), "write "+lower)
+	default:
+		return true
+	}
+	return false
 }
 
 func boolean(set func(*Config, bool)) func(*Config, yamldoc.Node) {

@@ -1,0 +1,431 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// The two sets of policies that are swapped back and forth, as bits.
+const (
+	first  = 1 << iota // the demo's: owners read their own
+	second             // any manager reads anything; owners do not
+)
+
+// probes are the requests that go on all the while, with the answer that each
+// set has for them.
+var probes = []struct {
+	q             request
+	first, second int
+}{
+	{request{as: "alice", path: "/expenses/emea/alice/1"}, 200, 403},
+	{request{as: "dave", path: "/expenses/emea/alice/2"}, 403, 200},
+	{request{as: "bob", path: "/expenses/emea/alice/4"}, 200, 200},
+	{request{as: "alice", path: "/expenses/apac/dave/7"}, 403, 403},
+	{request{path: "/expenses/emea/alice/5"}, 401, 401},
+	{request{path: "/healthz"}, 200, 200},
+}
+
+// traffic sends the probes from several goroutines and compares the answers
+// with the sets that may have been in force.
+type traffic struct {
+	rig    *rig
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	count  atomic.Int64 // of answers
+
+	mu     sync.Mutex
+	phases []int // the sets that may be in force, over time; the last is now
+	begun  int64 // requests that began in the present phase
+	ended  int64 // those of them that were answered
+	wrong  []string
+}
+
+func startTraffic(t *testing.T, r *rig, inForce int) *traffic {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &traffic{rig: r, cancel: cancel, phases: []int{inForce}}
+	for range 3 {
+		f.done.Go(func() {
+			for ctx.Err() == nil {
+				for i := range probes {
+					f.probe(i)
+				}
+			}
+		})
+	}
+	t.Cleanup(f.stop)
+	return f
+}
+
+func (f *traffic) stop() {
+	f.cancel()
+	f.done.Wait()
+}
+
+func (f *traffic) probe(i int) {
+	f.mu.Lock()
+	began := len(f.phases) - 1
+	f.mu.Unlock()
+	q := probes[i].q
+	got, err := f.rig.try(q)
+	f.count.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	possible := 0
+	for _, sets := range f.phases[began:] {
+		possible |= sets
+	}
+	if began == len(f.phases)-1 {
+		f.ended++
+	}
+	if err == nil && (possible&first != 0 && got.status == probes[i].first || possible&second != 0 && got.status == probes[i].second) {
+		return
+	}
+	f.wrong = append(f.wrong, fmt.Sprintf("%s %s: answered %d (%v), while the set in force was of %b; request %s",
+		q.as, q.path, got.status, err, possible, got.header.Get("X-Request-Id")))
+}
+
+// phase says that from now on one of these sets is in force.
+func (f *traffic) phase(sets int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.phases = append(f.phases, sets)
+	f.ended = 0
+}
+
+// flow waits until the present phase has seen every probe a few times.
+func (f *traffic) flow(t *testing.T) {
+	t.Helper()
+	eventually(t, "answers to requests that began after the change", func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if want := int64(4 * len(probes)); f.ended < want {
+			return fmt.Errorf("%d of %d", f.ended, want)
+		}
+		return nil
+	})
+}
+
+// A layout is a way to put files into the folder of policies.
+type layout interface {
+	publish(t *testing.T, files map[string]string)
+}
+
+// renaming writes each file beside its place and renames it, as editors do, and
+// removes those that are no more.
+type renaming struct{ folder string }
+
+func (l renaming) publish(t *testing.T, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		path := filepath.Join(l.folder, name)
+		if old, err := os.ReadFile(path); err == nil && string(old) == content {
+			continue
+		}
+		aside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".swp")
+		writeFile(t, aside, content)
+		if err := os.Rename(aside, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removeOthers(t, l.folder, files)
+}
+
+// removeOthers removes what is in the folder and not among the files.
+func removeOthers(t *testing.T, folder string, files map[string]string) {
+	t.Helper()
+	err := filepath.WalkDir(folder, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(folder, path)
+		if _, ok := files[filepath.ToSlash(name)]; ok || err != nil {
+			return err
+		}
+		return os.Remove(path)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// linking lays the files out as Kubernetes does a ConfigMap: links to a link to
+// a folder, of which the middle one is swapped.
+type linking struct {
+	folder string
+	serial *int
+}
+
+func (l linking) publish(t *testing.T, files map[string]string) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	*l.serial++
+	data := fmt.Sprintf("..2026_03_02_%06d", *l.serial)
+	must(os.MkdirAll(filepath.Join(l.folder, data), 0o755))
+	flat := map[string]string{} // a ConfigMap has no folders
+	for name, content := range files {
+		flat[strings.ReplaceAll(name, "/", "-")] = content
+	}
+	for name, content := range flat {
+		writeFile(t, filepath.Join(l.folder, data, name), content)
+	}
+	old, _ := os.Readlink(filepath.Join(l.folder, "..data"))
+	must(os.Symlink(data, filepath.Join(l.folder, "..data_tmp")))
+	must(os.Rename(filepath.Join(l.folder, "..data_tmp"), filepath.Join(l.folder, "..data")))
+	entries, err := os.ReadDir(l.folder)
+	must(err)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "..") && flat[e.Name()] == "" {
+			must(os.Remove(filepath.Join(l.folder, e.Name())))
+		}
+	}
+	for name := range flat {
+		if err := os.Symlink("..data/"+name, filepath.Join(l.folder, name)); err != nil && !errors.Is(err, os.ErrExist) {
+			t.Fatal(err)
+		}
+	}
+	if old != "" {
+		must(os.RemoveAll(filepath.Join(l.folder, old)))
+	}
+}
+
+// TestReloadUnderTraffic rewrites the policies again and again, well and badly,
+// while requests go on. Every answer must be that of a good set that may have
+// been in force.
+func TestReloadUnderTraffic(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		layout func(folder string) layout
+	}{
+		{"files renamed into place", func(folder string) layout { return renaming{folder} }},
+		{"links swapped as by Kubernetes", func(folder string) layout { return linking{folder, new(int)} }},
+	} {
+		t.Run(tt.name, func(t *testing.T) { reloadUnderTraffic(t, tt.layout) })
+	}
+}
+
+func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
+	r := newRig(t, patient...)
+	folder := r.path("policies")
+	good := readFolder(t, folder)
+	other := changed(t, good, edit{
+		"- name: owner-reads-own\n      actions: [list, read]\n      derivedRoles: [owner]",
+		"- name: owner-reads-own\n      actions: [list, read]\n      roles: [manager]",
+	})
+	// What the broken sets would allow if half of one were put in force: all.
+	tempting := maps.Clone(good)
+	tempting["expenses/expense.yaml"] = "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: expense\n  version: default\n" +
+		"  rules:\n    - actions: ['*']\n      roles: ['*']\n      effect: EFFECT_ALLOW\n"
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	layout := newLayout(folder)
+	layout.publish(t, good)
+	r.startBackend(t)
+	r.startEdict(t)
+	r.startEnvoy(t)
+	r.waitServing(t)
+	revisions := map[int]string{first: r.waitReadiness(t, http.StatusOK).Revision}
+	f := startTraffic(t, r, first)
+
+	inForce := first
+	become := func(t *testing.T, set int, files map[string]string) {
+		t.Helper()
+		f.phase(inForce | set)
+		layout.publish(t, files)
+		eventually(t, "the new set in force", func() error {
+			got, err := r.readiness()
+			if err != nil {
+				return err
+			}
+			if revisions[set] == "" && got.Revision != revisions[inForce] {
+				revisions[set] = got.Revision
+			}
+			if got.Revision != revisions[set] {
+				return fmt.Errorf("the revision is %s", got.Revision)
+			}
+			return nil
+		})
+		inForce = set
+		f.phase(set)
+	}
+	sets := map[int]map[string]string{first: good, second: other}
+
+	become(t, second, other)
+	f.flow(t)
+	become(t, first, good)
+	f.flow(t)
+	if revisions[first] == revisions[second] {
+		t.Fatalf("both sets have the revision %s", revisions[first])
+	}
+
+	t.Run("back and forth", func(t *testing.T) {
+		for i := range 12 {
+			set := []int{second, first}[i%2]
+			become(t, set, sets[set])
+		}
+		f.flow(t)
+	})
+	t.Run("faster than Edict reads", func(t *testing.T) {
+		f.phase(first | second)
+		for i := range 40 {
+			layout.publish(t, sets[[]int{second, first}[i%2]])
+		}
+		inForce = first | second
+		become(t, second, other)
+		f.flow(t)
+	})
+
+	for _, tt := range []struct {
+		name  string
+		spoil func(t *testing.T)
+		// What the log must then say, of which place.
+		says string
+	}{
+		{"broken YAML", func(t *testing.T) {
+			layout.publish(t, changed(t, tempting, edit{"roles: [employee, manager, auditor]", "roles: [employee, manager, auditor"}))
+		}, `"at":"policies/[a-z/-]*service.yaml:\d+:\d+"`},
+		{"a function that does not exist", func(t *testing.T) {
+			layout.publish(t, changed(t, tempting, edit{"roles: [employee, manager, auditor]\n",
+				"roles: [employee, manager, auditor]\n      condition: {match: {expr: mayBe(P.id)}}\n"}))
+		}, `"at":"policies/[a-z/-]*service.yaml:12:38","code":"[a-z-]*".*mayBe`},
+		{"a cut file", func(t *testing.T) {
+			cut := maps.Clone(tempting)
+			text := cut["expenses/service.yaml"]
+			cut["expenses/service.yaml"] = text[:strings.LastIndex(text, "effect:")]
+			layout.publish(t, cut)
+		}, `"at":"policies/[a-z/-]*service.yaml:\d+:\d+"`},
+		{"a file that others need is gone", func(t *testing.T) {
+			less := maps.Clone(good)
+			delete(less, "expenses/derived_roles.yaml")
+			layout.publish(t, less)
+		}, `"at":"policies/[a-z/-]*expense.yaml:\d+:\d+".*expense_roles`},
+		{"a policy twice", func(t *testing.T) {
+			more := maps.Clone(good)
+			more["expenses/again.yaml"] = tempting["expenses/expense.yaml"]
+			layout.publish(t, more)
+		}, `"at":"policies/[a-z/-]*(again|expense).yaml:\d+:\d+"`},
+		{"an emptied folder", func(t *testing.T) { layout.publish(t, nil) }, "there are no policies; put some into the folder"},
+		{"a deleted folder", func(t *testing.T) {
+			if err := os.RemoveAll(folder); err != nil {
+				t.Fatal(err)
+			}
+		}, "there are no policies; put some into the folder"},
+		{"good policies with a broken route map", func(t *testing.T) {
+			r.edit(t, "envoy/routes/expenses.yaml", edit{"kind: service, id: expenses}\n      action: whoami", "kind: servise, id: expenses}\n      action: whoami"})
+			layout.publish(t, tempting)
+		}, `"at":"envoy/routes/expenses.yaml:\d+:\d+".*did you mean`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			says := regexp.MustCompile(tt.says)
+			logged := len(r.edict.log())
+			tt.spoil(t)
+			eventually(t, "a log that says "+tt.says, func() error {
+				if log := r.edict.log()[logged:]; !says.MatchString(log) {
+					return fmt.Errorf("it says %q", log)
+				}
+				return nil
+			})
+			if log := r.edict.log()[logged:]; !strings.Contains(log, `"oldPoliciesStayInForce":true`) {
+				t.Errorf("the log does not say that the old policies stay in force:\n%s", log)
+			}
+			f.phase(inForce) // requests that begin from here on meet a refused set
+			f.flow(t)
+			if got, err := r.readiness(); err != nil || got.code != http.StatusOK || got.Revision != revisions[inForce] {
+				t.Errorf("/readyz says %+v (%v); want %s to be in force", got, err, revisions[inForce])
+			}
+			r.write(t, "envoy/routes/expenses.yaml", readFile(t, filepath.Join(tools.root, "envoy/routes/expenses.yaml")))
+			set := first | second ^ inForce
+			if inForce == first {
+				set = second
+			} else {
+				set = first
+			}
+			become(t, set, sets[set])
+			f.flow(t)
+		})
+	}
+
+	f.stop()
+	for i, wrong := range f.wrong {
+		if i == 10 {
+			t.Errorf("… and %d more", len(f.wrong)-i)
+			break
+		}
+		t.Error(wrong)
+	}
+	checkRevisions(t, f, revisions)
+	t.Logf("%d requests, %d changes", f.count.Load(), len(f.phases))
+}
+
+// changed gives the files with edits made wherever they match; each must match
+// somewhere.
+func changed(t *testing.T, files map[string]string, edits ...edit) map[string]string {
+	t.Helper()
+	out := maps.Clone(files)
+	for _, e := range edits {
+		found := false
+		for name, text := range out {
+			if strings.Contains(text, e.old) {
+				found = true
+				out[name] = strings.ReplaceAll(text, e.old, e.new)
+			}
+		}
+		if !found {
+			t.Fatalf("no policy has %q any more, which this test wants to replace", e.old)
+		}
+	}
+	return out
+}
+
+// checkRevisions looks up every answer in Envoy's access log: it must be the
+// one that the set of its revision gives, policies and routes as one.
+func checkRevisions(t *testing.T, f *traffic, revisions map[int]string) {
+	t.Helper()
+	var lines []accessLine
+	eventually(t, "all requests in the access log", func() error {
+		lines = f.rig.accessLog(t)
+		if int64(len(lines)) < f.count.Load() {
+			return fmt.Errorf("%d of %d", len(lines), f.count.Load())
+		}
+		return nil
+	})
+	type key struct{ principal, path string }
+	expected := map[key][2]int{}
+	for _, p := range probes {
+		principal := p.q.as
+		if p.q.path == "/healthz" {
+			principal = "anonymous"
+		}
+		expected[key{principal, p.q.path}] = [2]int{p.first, p.second}
+	}
+	wrong := 0
+	for _, l := range lines {
+		if l.Code == http.StatusServiceUnavailable && l.Edict.Revision == "" {
+			continue // before Envoy knew that Edict was there; the traffic has none
+		}
+		want, ok := expected[key{l.Edict.Principal, l.Path}]
+		switch {
+		case ok && l.Edict.Revision == revisions[first] && l.Code == want[0]:
+		case ok && l.Edict.Revision == revisions[second] && l.Code == want[1]:
+		default:
+			if wrong++; wrong <= 5 {
+				t.Errorf("the access log has an answer of no good set: %+v", l)
+			}
+		}
+	}
+}
