@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 )
 
@@ -41,18 +40,17 @@ type traffic struct {
 	rig    *rig
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	count  atomic.Int64 // of answers
 
 	mu     sync.Mutex
 	phases []int // the sets that may be in force, over time; the last is now
-	begun  int64 // requests that began in the present phase
-	ended  int64 // those of them that were answered
+	ended  int   // requests that began in the present phase and were answered
 	wrong  []string
+	ids    map[string]bool // of the requests, in Envoy's access log
 }
 
 func startTraffic(t *testing.T, r *rig, inForce int) *traffic {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &traffic{rig: r, cancel: cancel, phases: []int{inForce}}
+	f := &traffic{rig: r, cancel: cancel, phases: []int{inForce}, ids: map[string]bool{}}
 	for range 3 {
 		f.done.Go(func() {
 			for ctx.Err() == nil {
@@ -77,9 +75,9 @@ func (f *traffic) probe(i int) {
 	f.mu.Unlock()
 	q := probes[i].q
 	got, err := f.rig.try(q)
-	f.count.Add(1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.ids[got.header.Get("X-Request-Id")] = true
 	possible := 0
 	for _, sets := range f.phases[began:] {
 		possible |= sets
@@ -108,7 +106,7 @@ func (f *traffic) flow(t *testing.T) {
 	eventually(t, "answers to requests that began after the change", func() error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if want := int64(4 * len(probes)); f.ended < want {
+		if want := 4 * len(probes); f.ended < want {
 			return fmt.Errorf("%d of %d", f.ended, want)
 		}
 		return nil
@@ -131,13 +129,29 @@ func (l renaming) publish(t *testing.T, files map[string]string) {
 		if old, err := os.ReadFile(path); err == nil && string(old) == content {
 			continue
 		}
-		aside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".swp")
-		writeFile(t, aside, content)
-		if err := os.Rename(aside, path); err != nil {
-			t.Fatal(err)
-		}
+		replaceFile(t, path, content)
 	}
 	removeOthers(t, l.folder, files)
+}
+
+// replaceFile puts a file into place whole.
+func replaceFile(t *testing.T, path, content string) {
+	t.Helper()
+	aside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".swp")
+	writeFile(t, aside, content)
+	if err := os.Rename(aside, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// with gives the files with one of them replaced, added, or, if it is empty,
+// left out.
+func with(files map[string]string, name, content string) map[string]string {
+	out := maps.Clone(files)
+	if out[name] = content; content == "" {
+		delete(out, name)
+	}
+	return out
 }
 
 // removeOthers removes what is in the folder and not among the files.
@@ -227,8 +241,7 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 		"- name: owner-reads-own\n      actions: [list, read]\n      roles: [manager]",
 	})
 	// What the broken sets would allow if half of one were put in force: all.
-	tempting := maps.Clone(good)
-	tempting["expenses/expense.yaml"] = "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: expense\n  version: default\n" +
+	const tempting = "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: expense\n  version: default\n" +
 		"  rules:\n    - actions: ['*']\n      roles: ['*']\n      effect: EFFECT_ALLOW\n"
 	if err := os.RemoveAll(folder); err != nil {
 		t.Fatal(err)
@@ -243,10 +256,10 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 	f := startTraffic(t, r, first)
 
 	inForce := first
-	become := func(t *testing.T, set int, files map[string]string) {
+	become := func(t *testing.T, set int, publish func()) {
 		t.Helper()
 		f.phase(inForce | set)
-		layout.publish(t, files)
+		publish()
 		eventually(t, "the new set in force", func() error {
 			got, err := r.readiness()
 			if err != nil {
@@ -265,9 +278,9 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 	}
 	sets := map[int]map[string]string{first: good, second: other}
 
-	become(t, second, other)
+	become(t, second, func() { layout.publish(t, other) })
 	f.flow(t)
-	become(t, first, good)
+	become(t, first, func() { layout.publish(t, good) })
 	f.flow(t)
 	if revisions[first] == revisions[second] {
 		t.Fatalf("both sets have the revision %s", revisions[first])
@@ -276,7 +289,7 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 	t.Run("back and forth", func(t *testing.T) {
 		for i := range 12 {
 			set := []int{second, first}[i%2]
-			become(t, set, sets[set])
+			become(t, set, func() { layout.publish(t, sets[set]) })
 		}
 		f.flow(t)
 	})
@@ -286,54 +299,66 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 			layout.publish(t, sets[[]int{second, first}[i%2]])
 		}
 		inForce = first | second
-		become(t, second, other)
+		become(t, second, func() { layout.publish(t, other) })
 		f.flow(t)
 	})
 
+	const service = "expenses/service.yaml"
+	routes := readFile(t, r.path("envoy/routes/expenses.yaml"))
 	for _, tt := range []struct {
-		name  string
+		name string
+		// The policies, broken. The tempting ones are put beside what is
+		// broken, unless there is nothing to put them beside.
+		broken map[string]string
+		alone  bool
+		// And what else is done.
 		spoil func(t *testing.T)
 		// What the log must then say, of which place.
 		says string
 	}{
-		{"broken YAML", func(t *testing.T) {
-			layout.publish(t, changed(t, tempting, edit{"roles: [employee, manager, auditor]", "roles: [employee, manager, auditor"}))
-		}, `"at":"policies/[a-z/-]*service.yaml:\d+:\d+"`},
-		{"a function that does not exist", func(t *testing.T) {
-			layout.publish(t, changed(t, tempting, edit{"roles: [employee, manager, auditor]\n",
-				"roles: [employee, manager, auditor]\n      condition: {match: {expr: mayBe(P.id)}}\n"}))
-		}, `"at":"policies/[a-z/-]*service.yaml:12:38","code":"[a-z-]*".*mayBe`},
-		{"a cut file", func(t *testing.T) {
-			cut := maps.Clone(tempting)
-			text := cut["expenses/service.yaml"]
-			cut["expenses/service.yaml"] = text[:strings.LastIndex(text, "effect:")]
-			layout.publish(t, cut)
-		}, `"at":"policies/[a-z/-]*service.yaml:\d+:\d+"`},
-		{"a file that others need is gone", func(t *testing.T) {
-			less := maps.Clone(good)
-			delete(less, "expenses/derived_roles.yaml")
-			layout.publish(t, less)
-		}, `"at":"policies/[a-z/-]*expense.yaml:\d+:\d+".*expense_roles`},
-		{"a policy twice", func(t *testing.T) {
-			more := maps.Clone(good)
-			more["expenses/again.yaml"] = tempting["expenses/expense.yaml"]
-			layout.publish(t, more)
-		}, `"at":"policies/[a-z/-]*(again|expense).yaml:\d+:\d+"`},
-		{"an emptied folder", func(t *testing.T) { layout.publish(t, nil) }, "there are no policies; put some into the folder"},
-		{"a deleted folder", func(t *testing.T) {
-			if err := os.RemoveAll(folder); err != nil {
-				t.Fatal(err)
-			}
-		}, "there are no policies; put some into the folder"},
-		{"good policies with a broken route map", func(t *testing.T) {
-			r.edit(t, "envoy/routes/expenses.yaml", edit{"kind: service, id: expenses}\n      action: whoami", "kind: servise, id: expenses}\n      action: whoami"})
-			layout.publish(t, tempting)
-		}, `"at":"envoy/routes/expenses.yaml:\d+:\d+".*did you mean`},
+		{name: "broken YAML",
+			broken: changed(t, good, edit{"roles: [employee, manager, auditor]", "roles: [employee, manager, auditor"}),
+			says:   `"at":"policies/[a-z/-]*service.yaml:\d+:\d+"`},
+		{name: "a function that does not exist",
+			broken: changed(t, good, edit{"roles: [employee, manager, auditor]\n",
+				"roles: [employee, manager, auditor]\n      condition: {match: {expr: mayBe(P.id)}}\n"}),
+			says: `"at":"policies/[a-z/-]*service.yaml:12:38",.*mayBe`},
+		{name: "a cut file",
+			broken: with(good, service, good[service][:strings.LastIndex(good[service], "effect:")]),
+			says:   `"at":"policies/[a-z/-]*service.yaml:\d+:\d+"`},
+		{name: "a file that others need is gone",
+			broken: with(good, "expenses/derived_roles.yaml", ""), alone: true,
+			says: `"at":"policies/[a-z/-]*expense.yaml:\d+:\d+",.*expense_roles`},
+		{name: "a policy twice",
+			broken: with(good, "expenses/again.yaml", tempting), alone: true,
+			says: `"at":"policies/[a-z/-]*(again|expense).yaml:\d+:\d+"`},
+		{name: "an emptied folder",
+			alone: true,
+			says:  "there are no policies; put some into the folder"},
+		{name: "a deleted folder",
+			broken: good, alone: true,
+			spoil: func(t *testing.T) {
+				if err := os.RemoveAll(folder); err != nil {
+					t.Fatal(err)
+				}
+			},
+			says: "there are no policies; put some into the folder"},
+		{name: "good policies with a broken route map",
+			broken: good,
+			spoil: func(t *testing.T) {
+				replaceFile(t, r.path("envoy/routes/expenses.yaml"), apply(t, "the route map", routes,
+					edit{"kind: service, id: expenses}\n      action: whoami", "kind: servise, id: expenses}\n      action: whoami"}))
+			},
+			says: `"at":"envoy/routes/expenses.yaml:\d+:\d+",.*did you mean`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			says := regexp.MustCompile(tt.says)
 			logged := len(r.edict.log())
-			tt.spoil(t)
+			if tt.spoil != nil {
+				tt.spoil(t)
+			} else {
+				layout.publish(t, tt.broken)
+			}
 			eventually(t, "a log that says "+tt.says, func() error {
 				if log := r.edict.log()[logged:]; !says.MatchString(log) {
 					return fmt.Errorf("it says %q", log)
@@ -343,19 +368,31 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 			if log := r.edict.log()[logged:]; !strings.Contains(log, `"oldPoliciesStayInForce":true`) {
 				t.Errorf("the log does not say that the old policies stay in force:\n%s", log)
 			}
-			f.phase(inForce) // requests that begin from here on meet a refused set
+			if !tt.alone {
+				// What is broken is in place before this is, and until after.
+				logged = len(r.edict.log())
+				layout.publish(t, with(tt.broken, "expenses/expense.yaml", tempting))
+				eventually(t, "a log that says so of the new files too", func() error {
+					if !says.MatchString(r.edict.log()[logged:]) {
+						return errors.New("it does not")
+					}
+					return nil
+				})
+			}
+			f.phase(inForce)
 			f.flow(t)
 			if got, err := r.readiness(); err != nil || got.code != http.StatusOK || got.Revision != revisions[inForce] {
 				t.Errorf("/readyz says %+v (%v); want %s to be in force", got, err, revisions[inForce])
 			}
-			r.write(t, "envoy/routes/expenses.yaml", readFile(t, filepath.Join(tools.root, "envoy/routes/expenses.yaml")))
-			set := first | second ^ inForce
-			if inForce == first {
-				set = second
-			} else {
-				set = first
+
+			set := (first | second) ^ inForce
+			if !tt.alone {
+				layout.publish(t, with(tt.broken, "expenses/expense.yaml", sets[set]["expenses/expense.yaml"]))
 			}
-			become(t, set, sets[set])
+			become(t, set, func() {
+				layout.publish(t, sets[set])
+				replaceFile(t, r.path("envoy/routes/expenses.yaml"), routes)
+			})
 			f.flow(t)
 		})
 	}
@@ -369,7 +406,7 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 		t.Error(wrong)
 	}
 	checkRevisions(t, f, revisions)
-	t.Logf("%d requests, %d changes", f.count.Load(), len(f.phases))
+	t.Logf("%d requests met %d phases", len(f.ids), len(f.phases))
 }
 
 // changed gives the files with edits made wherever they match; each must match
@@ -396,11 +433,15 @@ func changed(t *testing.T, files map[string]string, edits ...edit) map[string]st
 // one that the set of its revision gives, policies and routes as one.
 func checkRevisions(t *testing.T, f *traffic, revisions map[int]string) {
 	t.Helper()
-	var lines []accessLine
+	lines := map[string]accessLine{}
 	eventually(t, "all requests in the access log", func() error {
-		lines = f.rig.accessLog(t)
-		if int64(len(lines)) < f.count.Load() {
-			return fmt.Errorf("%d of %d", len(lines), f.count.Load())
+		for _, l := range f.rig.accessLog(t) {
+			if f.ids[l.ID] {
+				lines[l.ID] = l
+			}
+		}
+		if len(lines) < len(f.ids) {
+			return fmt.Errorf("%d of %d", len(lines), len(f.ids))
 		}
 		return nil
 	})
@@ -415,9 +456,6 @@ func checkRevisions(t *testing.T, f *traffic, revisions map[int]string) {
 	}
 	wrong := 0
 	for _, l := range lines {
-		if l.Code == http.StatusServiceUnavailable && l.Edict.Revision == "" {
-			continue // before Envoy knew that Edict was there; the traffic has none
-		}
 		want, ok := expected[key{l.Edict.Principal, l.Path}]
 		switch {
 		case ok && l.Edict.Revision == revisions[first] && l.Code == want[0]:

@@ -304,7 +304,7 @@ func (g *generator) message(md protoreflect.MessageDescriptor, depth int) []byte
 	for g.odd() {
 		b = g.unknown(b, protowire.Number(g.IntN(40)), 3)
 	}
-	if g.odd() && g.odd() && len(b) > 0 {
+	if g.rare() && len(b) > 0 {
 		if g.IntN(2) == 0 {
 			b = b[:g.IntN(len(b))]
 		} else {
@@ -360,9 +360,15 @@ func (g *generator) text() string {
 	}
 }
 
+// rare is true a fraction of the times that odd is.
+func (g *generator) rare() bool {
+	first, second := g.odd(), g.odd()
+	return first && second
+}
+
 func (g *generator) varint(b []byte, v uint64) []byte {
 	b = protowire.AppendVarint(b, v)
-	if g.odd() && g.odd() {
+	if g.rare() {
 		for range 1 + g.IntN(9) { // longer than it need be, perhaps too long
 			b[len(b)-1] |= 0x80
 			b = append(b, 0)
@@ -373,7 +379,7 @@ func (g *generator) varint(b []byte, v uint64) []byte {
 
 func (g *generator) bytes(b, v []byte) []byte {
 	n := uint64(len(v))
-	if g.odd() && g.odd() {
+	if g.rare() {
 		n++
 	}
 	return append(g.varint(b, n), v...)

@@ -276,8 +276,7 @@ func TestSchema(t *testing.T) {
 		"google.protobuf.ListValue":        "1 message values",
 	}
 	visited := map[protoreflect.FullName]messageType{}
-	var visitInCode func(md protoreflect.MessageDescriptor)
-	visitInCode = func(md protoreflect.MessageDescriptor) {
+	visitInCode := func(md protoreflect.MessageDescriptor) {
 		var fields []string
 		for i := range md.Fields().Len() {
 			fd := md.Fields().Get(i)

@@ -67,7 +67,7 @@ const (
 	tagDynamicMetadata = 4<<3 | 2
 	tagFailed          = 5<<3 | 2
 
-	tagCode = 1<<3 | 0 // google.rpc.Status, envoy.type.v3.HttpStatus
+	tagCode = 1 << 3 // google.rpc.Status, envoy.type.v3.HttpStatus; a varint
 
 	tagHTTPStatus    = 1<<3 | 2 // DeniedHttpResponse
 	tagBody          = 3<<3 | 2
@@ -76,7 +76,7 @@ const (
 
 	tagHeader       = 1<<3 | 2 // HeaderValueOption
 	tagAppend       = 2<<3 | 2
-	tagAppendAction = 3<<3 | 0
+	tagAppendAction = 3 << 3   // a varint
 	tagName         = 1<<3 | 2 // HeaderValue
 	tagValue        = 2<<3 | 2
 

@@ -40,7 +40,8 @@ func wantMessage(t *testing.T, b []byte, want *authv3.CheckResponse) {
 func options(hs ...HeaderValue) (out []*corev3.HeaderValueOption) {
 	for _, h := range hs {
 		out = append(out, &corev3.HeaderValueOption{
-			Header:       &corev3.HeaderValue{Key: h.Name, Value: h.Value},
+			Header: &corev3.HeaderValue{Key: h.Name, Value: h.Value},
+			//lint:ignore SA1019 Envoy before 1.37 obeys this field alone
 			Append:       wrapperspb.Bool(false),
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		})

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -33,7 +34,7 @@ var (
 	times         = []string{"2024-05-01T10:00:00Z", "2024-05-01T12:00:00+02:00", "2024-05-02T10:00:00.123456789Z", "1970-01-01T00:00:00Z", "2024-05-01", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "soon"}
 	periods       = []string{"1h", "90m", "-1s", "1.5h", "24h", "1d", ""}
 	patterns      = []string{"^a", "m", ".*", "[", "(?i)AMY", "b$"}
-	numbers       = []float64{0, 1, 2, 3, 7, -1, 1.5, 100, 1e300, 9007199254740993, -0.0, 0.1}
+	numbers       = []float64{0, 1, 2, 3, 7, -1, 1.5, 100, 1e300, 9007199254740993, math.Copysign(0, -1), 0.1}
 )
 
 // attributes are the names that attributes have, and what they mostly hold.
