@@ -2,6 +2,8 @@ package extauthz_test
 
 import (
 	"context"
+	"runtime/debug"
+	"slices"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -41,20 +43,30 @@ func TestDemoChecks(t *testing.T) {
 	}
 }
 
-// mostAllocations bounds the allocations of a check, from the bytes of the
-// request to the bytes of the answer.
-const mostAllocations = 100
-
+// A check allocates next to nothing, from the bytes of the request to the
+// bytes of the answer. What is left is the reading of JSON bodies and the
+// joining of several roles for the upstream.
 func TestCheckAllocations(t *testing.T) {
+	if raceDetector() {
+		t.Skip("the race detector makes pools forget what they hold, so that counts mean nothing; the run without it counts")
+	}
+	most := map[string]float64{"manager lists": 2, "employee creates": 20, "manager approves": 14, "owner approves": 12}
 	s := newDemoServer(t)
-	for _, c := range demo.Checks(true) {
-		dst := make([]byte, 0, 4096)
-		n := testing.AllocsPerRun(200, func() { s.AppendCheck(context.Background(), dst, c.Request) })
-		t.Logf("%s: %v", c.Name, n)
-		if n > mostAllocations {
-			t.Errorf("%s: %v allocations, want at most %d", c.Name, n, mostAllocations)
+	for _, form := range headerForms {
+		for _, c := range demo.Checks(form.raw) {
+			dst := make([]byte, 0, 4096)
+			n := testing.AllocsPerRun(200, func() { s.AppendCheck(context.Background(), dst, c.Request) })
+			if n > most[c.Name] {
+				t.Errorf("%s headers, %s: %v allocations, want at most %v", form.name, c.Name, n, most[c.Name])
+			}
 		}
 	}
+}
+
+// raceDetector tells whether the test was built with -race.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // A whole check in process, from bytes to bytes.

@@ -96,8 +96,8 @@ func flagError(c *cobra.Command, err error) error {
 		return err
 	}
 	var names []string
-	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	return suggest(err, unknown.GetSpecifiedName(), names)
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	return suggest(err, "--"+unknown.GetSpecifiedName(), names)
 }
 
 func suggest(err error, name string, candidates []string) error {

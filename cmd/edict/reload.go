@@ -28,8 +28,7 @@ type reloader struct {
 	ready    func(bool)
 	log      zerolog.Logger
 
-	seen      string // digest of what was last read, good or bad
-	hadRoutes bool   // the folder of route maps has been there
+	seen string // digest of what was last read, good or bad
 }
 
 func newReloader(c *config.Config, server *extauthz.Server, ready func(bool), log zerolog.Logger) (*reloader, error) {
@@ -63,11 +62,10 @@ func (r *reloader) read() reading {
 	var in reading
 	in.policies, in.list = folder.Read(os.DirFS(r.config.PoliciesDir), r.config.PoliciesDir, policyfile.Skip)
 	in.absent = len(in.list) > 0 && !exists(r.config.PoliciesDir)
-	if r.config.RoutesGiven || r.hadRoutes || exists(r.config.RoutesDir) {
+	if r.config.RoutesGiven || exists(r.config.RoutesDir) {
 		routes, list := folder.Read(os.DirFS(r.config.RoutesDir), r.config.RoutesDir, nil)
 		in.routes = routes
 		in.list = append(in.list, list...)
-		r.hadRoutes = r.hadRoutes || len(list) == 0
 	}
 	in.id = digest(in.policies, in.routes, in.list)
 	return in
@@ -76,13 +74,13 @@ func (r *reloader) read() reading {
 // readings is how often the folders are read before they count as unsteady.
 const readings = 8
 
-// readSteady reads until two readings in a row agree. A link that is swapped
+// steady reads until two readings in a row agree. A link that is swapped
 // halfway through a reading would otherwise make one set of the old policies
 // and the new routes.
-func (r *reloader) readSteady() (reading, error) {
-	in := r.read()
-	for range readings {
-		again := r.read()
+func steady(read func() reading) (reading, error) {
+	in := read()
+	for range readings - 1 {
+		again := read()
 		if again.id == in.id {
 			return again, nil
 		}
@@ -96,7 +94,7 @@ func (r *reloader) readSteady() (reading, error) {
 // has been logged.
 func (r *reloader) reload() error {
 	began := time.Now()
-	in, err := r.readSteady()
+	in, err := steady(r.read)
 	if err != nil {
 		// Whoever watches the folders sees that they changed, and calls again.
 		r.log.Warn().Err(err).Bool("oldPoliciesStayInForce", r.inForce()).Msg("the policies and routes were not loaded")

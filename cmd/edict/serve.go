@@ -125,6 +125,9 @@ func logDecision(log zerolog.Logger) func(*extauthz.Record) {
 // "the attribute owner", but not why it can't be evaluated, since that may
 // quote a token, a query or a body.
 func ownWords(err error) string {
+	if _, several := err.(interface{ Unwrap() []error }); several {
+		return ""
+	}
 	cause := errors.Unwrap(err)
 	if cause == nil {
 		return err.Error()

@@ -274,6 +274,7 @@ var spoofs = []string{
 // needs an identity and on the one that does not, with Envoy's own protection
 // and without it. The service must hear of the verified caller alone.
 func TestSpoofedIdentity(t *testing.T) {
+	needTools(t)
 	for _, mode := range []struct {
 		name  string
 		edits []edit

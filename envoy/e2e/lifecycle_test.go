@@ -122,6 +122,7 @@ func (r *rig) stat(t *testing.T, name string) string {
 // TestNoPoliciesYet starts Edict over a folder without policies: it denies and
 // says that it can't serve, and serves once there are some.
 func TestNoPoliciesYet(t *testing.T) {
+	needTools(t)
 	for _, tt := range []struct {
 		name  string
 		empty func(folder string) error
@@ -182,6 +183,7 @@ func TestNoPoliciesYet(t *testing.T) {
 // TestBrokenAtStart starts Edict over what does not compile: it ends at once,
 // with a status for scripts and every place that is wrong.
 func TestBrokenAtStart(t *testing.T) {
+	needTools(t)
 	for _, tt := range []struct {
 		name string
 		edit func(t *testing.T, r *rig)
@@ -238,7 +240,6 @@ func TestBrokenAtStart(t *testing.T) {
 // from 0, as file:line:column with the column of the byte at offset into it.
 func place(t *testing.T, file, text string, offset, n int) string {
 	t.Helper()
-	needTools(t)
 	content := readFile(t, tools.root+"/"+file)
 	at := -1
 	for range n + 1 {

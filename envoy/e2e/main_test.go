@@ -15,7 +15,7 @@ import (
 )
 
 // The environment variable that turns the tests on, and the one that makes the
-// test binary a keeper.
+// test binary the keeper of a folder.
 const (
 	enable     = "EDICT_E2E"
 	beKeeper   = "EDICT_E2E_KEEPER"
@@ -26,6 +26,7 @@ const (
 // tools are what every rig is made from. They are set once, before any test.
 var tools struct {
 	err    error  // why the rest is missing
+	dir    string // for all that the tests make
 	root   string // the repository's
 	edict  string // built from this tree
 	envoy  string
@@ -34,27 +35,31 @@ var tools struct {
 }
 
 func TestMain(m *testing.M) {
-	if os.Getenv(beKeeper) != "" {
-		keep(os.Stdin)
+	if dir := os.Getenv(beKeeper); dir != "" {
+		keep(os.Stdin, dir)
 		return
 	}
 	if os.Getenv(enable) == "" {
 		os.Exit(m.Run())
 	}
-	dir, err := os.MkdirTemp("", "edict-e2e-")
-	if err == nil {
-		err = findTools(dir)
-	}
-	tools.err = err
+	tools.err = findTools()
 	status := m.Run()
 	if tools.keeper != nil {
 		tools.keeper.close()
 	}
-	os.RemoveAll(dir)
 	os.Exit(status)
 }
 
-func findTools(dir string) error {
+func findTools() error {
+	// The name is short, since the path of a socket may have a hundred bytes.
+	dir, err := os.MkdirTemp("", "edict-e2e-")
+	if err != nil {
+		return err
+	}
+	tools.dir = dir
+	if tools.keeper, err = newKeeper(dir); err != nil {
+		return err
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		return err
@@ -77,8 +82,7 @@ func findTools(dir string) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building edict: %w\n%s", err, out)
 	}
-	tools.keeper, err = newKeeper()
-	return err
+	return nil
 }
 
 // needTools skips the test if the end-to-end tests are off, and fails it if
@@ -93,21 +97,22 @@ func needTools(t *testing.T) {
 	}
 }
 
-// A keeper is a child process that ends all others when this one is gone. It
-// is told of them through a pipe, which closes however this process ends.
+// A keeper is a child process that ends all others when this one is gone, and
+// removes what they left. It is told of them through a pipe, which closes
+// however this process ends.
 type keeper struct {
 	mu   sync.Mutex
 	pipe io.WriteCloser
 	cmd  *exec.Cmd
 }
 
-func newKeeper() (*keeper, error) {
+func newKeeper(dir string) (*keeper, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	k := &keeper{cmd: exec.Command(self)}
-	k.cmd.Env = append(os.Environ(), beKeeper+"=1")
+	k.cmd.Env = append(os.Environ(), beKeeper+"="+dir)
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
 	if k.pipe, err = k.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -130,8 +135,8 @@ func (k *keeper) close() {
 }
 
 // keep reads which process groups began (+pid) and ended (-pid), and at the end
-// of the input ends those that are left.
-func keep(in io.Reader) {
+// of the input ends those that are left and removes the folder.
+func keep(in io.Reader, dir string) {
 	alive := map[int]bool{}
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		if pid, err := strconv.Atoi(strings.TrimLeft(lines.Text(), "+-")); err == nil && pid > 1 {
@@ -143,4 +148,5 @@ func keep(in io.Reader) {
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 		}
 	}
+	os.RemoveAll(dir)
 }

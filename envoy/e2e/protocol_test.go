@@ -344,6 +344,7 @@ var allowPartial = edit{"allow_partial_message: false", "allow_partial_message: 
 // TestEnvoyHandsOnBodies confirms what a question says of the body, and why its
 // word that the body is whole is not enough.
 func TestEnvoyHandsOnBodies(t *testing.T) {
+	needTools(t)
 	for _, mode := range []struct {
 		name  string
 		edits []edit
@@ -419,6 +420,7 @@ func checkBody(t *testing.T, q asked, length int, partial string) {
 // Envoy cuts, whether Envoy hands on cut ones or not: one that may go on is
 // denied, one that is whole by its declared length is judged.
 func TestBodyOfTheLimitsLength(t *testing.T) {
+	needTools(t)
 	for _, mode := range []struct {
 		name  string
 		edits []edit

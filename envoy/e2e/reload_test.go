@@ -221,6 +221,7 @@ func (l linking) publish(t *testing.T, files map[string]string) {
 // while requests go on. Every answer must be that of a good set that may have
 // been in force.
 func TestReloadUnderTraffic(t *testing.T) {
+	needTools(t)
 	for _, tt := range []struct {
 		name   string
 		layout func(folder string) layout
@@ -235,12 +236,16 @@ func TestReloadUnderTraffic(t *testing.T) {
 func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 	r := newRig(t, patient...)
 	folder := r.path("policies")
+	// A policy that no route needs: without it, the rest would compile.
+	const spare = "expenses/spare.yaml"
 	good := readFolder(t, folder)
+	good[spare] = apply(t, "service.yaml", good["expenses/service.yaml"], edit{"resource: service", "resource: spare"})
 	other := changed(t, good, edit{
 		"- name: owner-reads-own\n      actions: [list, read]\n      derivedRoles: [owner]",
 		"- name: owner-reads-own\n      actions: [list, read]\n      roles: [manager]",
 	})
-	// What the broken sets would allow if half of one were put in force: all.
+	// What would be in force if a set were taken without its broken file: all
+	// is allowed.
 	const tempting = "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: expense\n  version: default\n" +
 		"  rules:\n    - actions: ['*']\n      roles: ['*']\n      effect: EFFECT_ALLOW\n"
 	if err := os.RemoveAll(folder); err != nil {
@@ -303,7 +308,6 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 		f.flow(t)
 	})
 
-	const service = "expenses/service.yaml"
 	routes := readFile(t, r.path("envoy/routes/expenses.yaml"))
 	for _, tt := range []struct {
 		name string
@@ -317,15 +321,15 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 		says string
 	}{
 		{name: "broken YAML",
-			broken: changed(t, good, edit{"roles: [employee, manager, auditor]", "roles: [employee, manager, auditor"}),
-			says:   `"at":"policies/[a-z/-]*service.yaml:\d+:\d+"`},
+			broken: with(good, spare, apply(t, spare, good[spare], edit{"roles: [employee, manager, auditor]", "roles: [employee, manager, auditor"})),
+			says:   `"at":"policies/[a-z/-]*spare.yaml:\d+:\d+"`},
 		{name: "a function that does not exist",
-			broken: changed(t, good, edit{"roles: [employee, manager, auditor]\n",
-				"roles: [employee, manager, auditor]\n      condition: {match: {expr: mayBe(P.id)}}\n"}),
-			says: `"at":"policies/[a-z/-]*service.yaml:12:38",.*mayBe`},
+			broken: with(good, spare, apply(t, spare, good[spare], edit{"roles: [employee, manager, auditor]\n",
+				"roles: [employee, manager, auditor]\n      condition: {match: {expr: mayBe(P.id)}}\n"})),
+			says: `"at":"policies/[a-z/-]*spare.yaml:12:38",.*mayBe`},
 		{name: "a cut file",
-			broken: with(good, service, good[service][:strings.LastIndex(good[service], "effect:")]),
-			says:   `"at":"policies/[a-z/-]*service.yaml:\d+:\d+"`},
+			broken: with(good, spare, good[spare][:strings.LastIndex(good[spare], "effect:")]),
+			says:   `"at":"policies/[a-z/-]*spare.yaml:\d+:\d+"`},
 		{name: "a file that others need is gone",
 			broken: with(good, "expenses/derived_roles.yaml", ""), alone: true,
 			says: `"at":"policies/[a-z/-]*expense.yaml:\d+:\d+",.*expense_roles`},

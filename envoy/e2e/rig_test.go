@@ -95,11 +95,10 @@ type rig struct {
 func newRig(t *testing.T, edits ...edit) *rig {
 	t.Helper()
 	needTools(t)
-	dir, err := os.MkdirTemp("", "edict-") // short: the path of a socket may have a hundred bytes
+	dir, err := os.MkdirTemp(tools.dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	r := &rig{
 		dir: dir, issuer: newIssuer(t),
 		port: freePort(t), adminPort: freePort(t), authz: freePort(t), ready: freePort(t), service: freePort(t),

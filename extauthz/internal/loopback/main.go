@@ -38,11 +38,11 @@ func main() {
 	flag.StringVar(&o.root, "root", ".", "folder of the repository")
 	flag.StringVar(&o.profiles, "profiles", "", "folder to write a CPU profile of each server to")
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds; in each every server gets its turn")
-	flag.IntVar(&o.requests, "requests", 30_000, "checks per turn under load")
+	flag.IntVar(&o.requests, "requests", 40_000, "checks per turn under load")
 	flag.IntVar(&o.connections, "connections", 4, "connections under load")
 	flag.IntVar(&o.streams, "streams", 16, "calls under way per connection under load")
 	flag.Parse()
-	err := error(nil)
+	var err error
 	switch {
 	case flag.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -130,31 +130,33 @@ func measureLoad(l load, rounds int, children []*child) error {
 
 // A figure is one column of the table.
 type figure struct {
-	name string
-	of   func(*result) float64
+	name, format string
+	of           func(*result) float64
 }
 
 var figures = []figure{
-	{"checks/s", func(r *result) float64 { return float64(r.requests) / r.took.Seconds() }},
-	{"p50 µs", func(r *result) float64 { return micros(r.p50) }},
-	{"p99 µs", func(r *result) float64 { return micros(r.p99) }},
-	{"CPU µs/check", func(r *result) float64 { return micros(r.cpu) / float64(r.requests) }},
-	{"heap B/check", func(r *result) float64 { return float64(r.bytes) / float64(r.requests) }},
+	{"checks/s", "%.0f", func(r *result) float64 { return float64(r.requests) / r.took.Seconds() }},
+	{"p50 µs", "%.0f", func(r *result) float64 { return micros(r.p50) }},
+	{"p99 µs", "%.0f", func(r *result) float64 { return micros(r.p99) }},
+	{"heap B/check", "%.0f", func(r *result) float64 { return float64(r.bytes) / float64(r.requests) }},
+	{"CPU µs/check", "%.1f", func(r *result) float64 { return micros(r.cpu) / float64(r.requests) }},
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// printTable prints the median of each figure and, in brackets, its ratio to
-// the first server: the median of the rounds' ratios.
+// printTable prints, of each server and figure, the median of the rounds, and
+// the median of its ratios to the first server in the same round. The last
+// column is the range of the last figure's ratios.
 func printTable(children []*child, results [][]result) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	header := []string{"server"}
+	header := "server\t"
 	for _, f := range figures {
-		header = append(header, f.name, "ratio")
+		header += f.name + "\tratio\t"
 	}
-	fmt.Fprintln(w, strings.Join(header, "\t")+"\t")
+	fmt.Fprintln(w, header+"range\t")
 	for i, c := range children {
-		cells := []string{c.name}
+		line := c.name + "\t"
+		var least, most float64
 		for _, f := range figures {
 			var own, ratios []float64
 			for round := range results[i] {
@@ -162,9 +164,10 @@ func printTable(children []*child, results [][]result) error {
 				own = append(own, v)
 				ratios = append(ratios, v/f.of(&results[0][round]))
 			}
-			cells = append(cells, fmt.Sprintf("%.4g", median(own)), fmt.Sprintf("%.2f (%.2f–%.2f)", median(ratios), slices.Min(ratios), slices.Max(ratios)))
+			line += fmt.Sprintf(f.format, median(own)) + fmt.Sprintf("\t×%.2f\t", median(ratios))
+			least, most = slices.Min(ratios), slices.Max(ratios)
 		}
-		fmt.Fprintln(w, strings.Join(cells, "\t")+"\t")
+		fmt.Fprintf(w, "%s%.2f–%.2f\t\n", line, least, most)
 	}
 	return w.Flush()
 }

@@ -37,7 +37,7 @@ type server struct {
 
 var servers = []server{
 	{"always-OK", newAlwaysOK, isOK},
-	{"gRPC-alone", newFloor, isOK},
+	{"gRPC alone", newFloor, isOK},
 	{"Edict", newEdict, (*demo.Check).Verify},
 }
 

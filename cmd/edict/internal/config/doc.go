@@ -8,4 +8,8 @@
 //  3. An unknown key, a value of the wrong type and a key that is not
 //     supported yet are errors that name the place and the mend. None is
 //     ignored: a setting that does not act is worse than one that is refused.
+//     An unknown environment variable is the exception, since Kubernetes makes
+//     such ones up; it is named to the caller.
+//  4. What loads without a diagnostic is of the right shape: addresses,
+//     durations, names of headers.
 package config

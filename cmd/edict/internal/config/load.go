@@ -39,13 +39,7 @@ const (
 // key.path=value. It also gives the names of variables that begin like
 // Edict's and are none. The Config is of use only if the list is empty.
 func Load(file string, environ, sets []string) (*Config, []string, diag.List) {
-	l := &loader{keys: Keys(), config: new(Config)}
-	for i := range l.keys {
-		if k := &l.keys[i]; k.Supported() {
-			l.text("default of "+k.Path, k.Path, k.Default)
-		}
-	}
-	l.given = true
+	l := newLoader()
 	if file != "" {
 		l.file(file)
 	}
@@ -61,6 +55,18 @@ type loader struct {
 	config *Config
 	given  bool // what is set now was asked for, and is no default
 	list   diag.List
+}
+
+// newLoader gives a loader with every key at its default.
+func newLoader() *loader {
+	l := &loader{keys: Keys(), config: new(Config)}
+	for i := range l.keys {
+		if k := &l.keys[i]; k.Supported() {
+			l.text("default of "+k.Path, k.Path, k.Default)
+		}
+	}
+	l.given = true
+	return l
 }
 
 func (l *loader) file(name string) {
@@ -87,12 +93,20 @@ func (l *loader) document(name string, content []byte) {
 // text sets a key from YAML text. The origin stands for the file name.
 func (l *loader) text(origin, path, text string) {
 	doc := yamldoc.Parse(origin, []byte(text))
-	if root, ok := doc.Root(); ok {
+	root, ok := doc.Root()
+	if ok {
 		l.node(path, root)
-	} else if len(doc.Diagnostics()) == 0 { // key= is the empty text
+	}
+	list := doc.Diagnostics()
+	if !ok && len(list) == 0 { // key= is the empty text
 		l.text(origin, path, `""`)
 	}
-	l.list = append(l.list, doc.Diagnostics()...)
+	for _, d := range list {
+		if !ok && d.Hint == "" {
+			d.Hint = `the value is read as YAML, and must be quoted if YAML reads it in another way: '"[::1]:9001"'`
+		}
+		l.list = append(l.list, d)
+	}
 }
 
 // node sets the key at path, or all keys below it.

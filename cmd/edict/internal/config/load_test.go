@@ -1,0 +1,357 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"edict/engine/diag"
+	"edict/engine/diag/diagtest"
+	"edict/engine/value"
+	"edict/extauthz"
+)
+
+// defaults is what no configuration is.
+func defaults() Config {
+	return Config{
+		ExtAuthz: "127.0.0.1:9001", Admin: "127.0.0.1:9002",
+		PoliciesDir: "./policies", RoutesDir: "./routes",
+		ReloadDebounce: 100 * time.Millisecond, ReloadPoll: 10 * time.Second,
+		DefaultPolicyVersion: "default", StrictEvaluation: true, Globals: value.Values{},
+		Checks: extauthz.Options{
+			Identity:  []extauthz.Source{{JWTMetadata: &extauthz.JWTMetadata{}}},
+			Challenge: "Bearer", PrincipalHeader: "x-edict-principal", RolesHeader: "x-edict-roles",
+		},
+		LogLevel: "info", LogFormat: "auto",
+		ShutdownDelay: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
+	}
+}
+
+func equal(a, b Config) bool {
+	globals := reflect.DeepEqual(value.OfMapping(a.Globals).Native(), value.OfMapping(b.Globals).Native())
+	a.Globals, b.Globals = nil, nil
+	return globals && reflect.DeepEqual(a, b)
+}
+
+func write(t testing.TB, content string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "edict.yaml")
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestLoad(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		file string // content; "" for no file
+		env  []string
+		sets []string
+		want func(c *Config) // what differs from the defaults
+	}{
+		{name: "nothing", want: func(*Config) {}},
+		{name: "comments alone", file: "# nothing yet\n", want: func(*Config) {}},
+		{name: "nulls are as good as absent", file: "listen:\n  extAuthz:\nidentity: {sources: ~}\nlog:\n", want: func(*Config) {}},
+		{name: "every key", file: `
+listen: {extAuthz: "unix:/run/edict.sock", admin: "[::1]:0"}
+policies: {dir: p}
+routes: {dir: r}
+reload: {debounce: 1m30s, poll: 0s}
+engine: {defaultPolicyVersion: 20260101, strictEvaluation: false, globals: {region: emea}}
+identity:
+  sources:
+    - headers: {id: x-user, roles: x-roles, attributes: {team: x-team}}
+    - jwtMetadata: {namespace: n, key: k, id: i, roles: r, defaultRoles: [a, b]}
+  anonymous: true
+  challenge: Bearer realm="x"
+upstream: {principalHeader: "", rolesHeader: x-r}
+body: {limit: 8192}
+log: {level: warn, format: console}
+shutdown: {delay: 0s, timeout: 1h}
+`, want: func(c *Config) {
+			*c = Config{
+				ExtAuthz: "unix:/run/edict.sock", Admin: "[::1]:0", PoliciesDir: "p", RoutesDir: "r", RoutesGiven: true,
+				ReloadDebounce: 90 * time.Second, ReloadPoll: 0,
+				DefaultPolicyVersion: "20260101", StrictEvaluation: false, Globals: value.Values{"region": value.OfString("emea")},
+				Checks: extauthz.Options{
+					Identity: []extauthz.Source{
+						{Headers: &extauthz.TrustedHeaders{ID: "x-user", Roles: "x-roles", Attributes: map[string]string{"team": "x-team"}}},
+						{JWTMetadata: &extauthz.JWTMetadata{Namespace: "n", Key: "k", ID: "i", Roles: "r", DefaultRoles: []string{"a", "b"}}},
+					},
+					Anonymous: true, Challenge: `Bearer realm="x"`, RolesHeader: "x-r", BodyLimit: 8192,
+				},
+				LogLevel: "warn", LogFormat: "console", ShutdownDelay: 0, ShutdownTimeout: time.Hour,
+			}
+		}},
+		{name: "JSON", file: `{"log": {"level": "debug"}}`, want: func(c *Config) { c.LogLevel = "debug" }},
+		{name: "snake case", file: "engine: {strict_evaluation: false}\nlisten: {ext_authz: a:1}\n",
+			want: func(c *Config) { c.StrictEvaluation, c.ExtAuthz = false, "a:1" }},
+		{name: "environment", env: []string{"HOME=/x", "EDICT_LISTEN_EXTAUTHZ=a:1", "EDICT_ENGINE_STRICT_EVALUATION=false", "EDICT_SHUTDOWN_DELAY=1ms"},
+			want: func(c *Config) { c.ExtAuthz, c.StrictEvaluation, c.ShutdownDelay = "a:1", false, time.Millisecond }},
+		{name: "environment with an underscore before each capital", env: []string{"EDICT_LISTEN_EXT_AUTHZ=a:1"},
+			want: func(c *Config) { c.ExtAuthz = "a:1" }},
+		{name: "environment with YAML", env: []string{"EDICT_IDENTITY_SOURCES=[{headers: {id: x-user}}]", "EDICT_ENGINE_GLOBALS={a: [1]}"},
+			want: func(c *Config) {
+				c.Checks.Identity = []extauthz.Source{{Headers: &extauthz.TrustedHeaders{ID: "x-user"}}}
+				c.Globals = value.Values{"a": value.OfSequence(value.Slice{value.OfDouble(1)})}
+			}},
+		{name: "environment outweighs file", file: "log: {level: warn, format: json}", env: []string{"EDICT_LOG_LEVEL=error"},
+			want: func(c *Config) { c.LogLevel, c.LogFormat = "error", "json" }},
+		{name: "set outweighs environment and file", file: "log: {level: warn, format: json}\nlisten: {admin: f:1}",
+			env: []string{"EDICT_LOG_LEVEL=error", "EDICT_LISTEN_ADMIN=e:1"}, sets: []string{"log.level=debug"},
+			want: func(c *Config) { c.LogLevel, c.LogFormat, c.Admin = "debug", "json", "e:1" }},
+		{name: "the last set counts", sets: []string{"log.level=debug", "log.level=warn"}, want: func(c *Config) { c.LogLevel = "warn" }},
+		{name: "set a subtree", sets: []string{"identity={sources: [{jwtMetadata: {id: email}}], anonymous: true}"},
+			want: func(c *Config) {
+				c.Checks.Identity = []extauthz.Source{{JWTMetadata: &extauthz.JWTMetadata{ID: "email"}}}
+				c.Checks.Anonymous = true
+			}},
+		{name: "a subtree sets what it names alone", file: "identity: {challenge: Basic}", sets: []string{"identity={anonymous: true}"},
+			want: func(c *Config) { c.Checks.Challenge, c.Checks.Anonymous = "Basic", true }},
+		{name: "set with an equals sign in the value", sets: []string{`identity.challenge=Bearer realm="a=b"`},
+			want: func(c *Config) { c.Checks.Challenge = `Bearer realm="a=b"` }},
+		{name: "set to the empty text", sets: []string{"upstream.rolesHeader="}, want: func(c *Config) { c.Checks.RolesHeader = "" }},
+		{name: "no sources", file: "identity: {sources: []}", want: func(c *Config) { c.Checks.Identity = nil }},
+		{name: "sources and globals are replaced, not joined", file: "identity: {sources: [{headers: {id: x-user}}]}\nengine: {globals: {a: 1}}",
+			sets: []string{"identity.sources=[{jwtMetadata: {}}]", "engine.globals={b: true}"},
+			want: func(c *Config) { c.Globals = value.Values{"b": value.OfBool(true)} }},
+		{name: "the default of routes.dir, asked for", sets: []string{"routes.dir=./routes"}, want: func(c *Config) { c.RoutesGiven = true }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			file := ""
+			if test.file != "" {
+				file = write(t, test.file)
+			}
+			got, unknown, list := Load(file, test.env, test.sets)
+			if len(list) > 0 || len(unknown) > 0 {
+				t.Fatalf("unknown variables %q, diagnostics:\n%s", unknown, list.Render())
+			}
+			want := defaults()
+			test.want(&want)
+			if !equal(*got, want) {
+				t.Errorf("got  %+v\nwant %+v", *got, want)
+			}
+		})
+	}
+}
+
+func TestRefusedFiles(t *testing.T) {
+	codes := map[diag.Code]bool{}
+	for _, c := range diagtest.Read(t, "testdata/refused.yaml") {
+		t.Run(c.Name, func(t *testing.T) {
+			l := newLoader()
+			l.document(c.File, c.Content)
+			c.Check(t, l.list)
+		})
+		for _, code := range c.Codes() {
+			codes[code] = true
+		}
+	}
+	for _, code := range []diag.Code{CodeUnknownKey, CodeReserved, CodeBadValue} {
+		if !codes[code] && code != CodeUnknownKey { // which is for --set
+			t.Errorf("no case is refused with %s", code)
+		}
+	}
+}
+
+// Every reserved key is refused, wherever it is set.
+func TestReservedKeys(t *testing.T) {
+	n := 0
+	for _, k := range Keys() {
+		if k.Supported() {
+			continue
+		}
+		n++
+		variable := "EDICT_" + strings.ToUpper(strings.ReplaceAll(k.Path, ".", "_"))
+		for _, list := range []diag.List{
+			load3(Load("", nil, []string{k.Path + "=" + k.Default})),
+			load3(Load("", nil, []string{k.Path + ".part=1"})),
+			load3(Load("", []string{variable + "=" + k.Default}, nil)),
+		} {
+			if len(list) != 1 || list[0].Code != CodeReserved || !strings.Contains(list[0].Message, k.Path) {
+				t.Errorf("%s: got %v", k.Path, list)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("there are no reserved keys, and this test is of no use")
+	}
+}
+
+func load3(_ *Config, _ []string, list diag.List) diag.List { return list }
+
+func TestRefusedSetsAndVariables(t *testing.T) {
+	for _, test := range []struct {
+		sets, env []string
+		want      []string // each a beginning of one diagnostic, as text in one line
+	}{
+		{sets: []string{"log.level"}, want: []string{"--set log.level: this is not of the form key.path=value [config-bad-set]; write, for example, --set log.level=debug"}},
+		{sets: []string{"=debug"}, want: []string{"--set =debug: this is not of the form key.path=value"}},
+		{sets: []string{"log.levl=debug"}, want: []string{`--set log.levl=debug: there is no key "log.levl" [config-unknown-key]; did you mean "log.level"?`}},
+		{sets: []string{"nothing.like.it=1"}, want: []string{`--set nothing.like.it=1: there is no key "nothing.like.it" [config-unknown-key]; known keys: listen.extAuthz, `}},
+		{sets: []string{"LOG.LEVEL=debug"}, want: []string{`--set LOG.LEVEL=debug: there is no key "LOG.LEVEL" [config-unknown-key]; did you mean "log.level"?`}},
+		{sets: []string{"engine.globals.region=emea"}, want: []string{"--set engine.globals.region=emea: engine.globals is set as a whole [config-unknown-key]; write --set 'engine.globals=…'"}},
+		{sets: []string{"identity.sources[0]={}"}, want: []string{"--set identity.sources[0]={}: identity.sources is set as a whole"}},
+		{sets: []string{"log.level=loud"}, want: []string{`--set log.level:1:1: "loud" is not a known value [unknown-value]`}},
+		{sets: []string{"log.level="}, want: []string{`--set log.level:1:1: "" is not a known value`}},
+		{sets: []string{"listen.extAuthz="}, want: []string{"--set listen.extAuthz:1:1: the text must not be empty"}},
+		{sets: []string{"listen.extAuthz=[::1]:9001"}, want: []string{`--set listen.extAuthz:1:1: the bracket that is opened here is not closed, or a comma is missing behind it [yaml-unclosed]; the value is read as YAML, and must be quoted`}},
+		{sets: []string{"identity={sources: [{headers: {id: X-User}}]}"}, want: []string{`--set identity:1:27: "X-User" is not in lower case`}},
+		{sets: []string{"identity={sorces: []}"}, want: []string{`--set identity:1:2: unknown field "sorces" [unknown-field]; did you mean "sources"?`}},
+		{sets: []string{"log=debug"}, want: []string{`--set log:1:1: expected a mapping, got the string "debug"`}},
+		{env: []string{"EDICT_RELOAD_POLL=fast"}, want: []string{`EDICT_RELOAD_POLL:1:1: "fast" is not a duration [bad-duration]; write a number and a unit`}},
+		{env: []string{"EDICT_LISTEN_EXT_AUTHZ=a:1", "EDICT_LISTEN_EXTAUTHZ=a:2"},
+			want: []string{"EDICT_LISTEN_EXT_AUTHZ: EDICT_LISTEN_EXTAUTHZ sets listen.extAuthz too [config-set-twice]; keep one of the two variables"}},
+		// All mistakes come in one run.
+		{sets: []string{"log.level=loud", "log.format=pretty", "x"}, env: []string{"EDICT_BODY_LIMIT=-1", "EDICT_SCHEMA_ENFORCEMENT=none"}, want: []string{
+			"--set log.format:1:1: ", "--set log.level:1:1: ", "--set x: ", "EDICT_BODY_LIMIT:1:1: ", "EDICT_SCHEMA_ENFORCEMENT:1:1: schema.enforcement is not supported yet",
+		}},
+	} {
+		_, _, list := Load("", test.env, test.sets)
+		ok := len(list) == len(test.want)
+		for i := range list {
+			ok = ok && strings.HasPrefix(list[i].Error(), test.want[i])
+		}
+		if !ok {
+			t.Errorf("%q %q: got\n%v\nwant\n%s", test.env, test.sets, list, strings.Join(test.want, "\n"))
+		}
+	}
+}
+
+// A mistake in the file does not hide one elsewhere.
+func TestMistakesEverywhere(t *testing.T) {
+	file := write(t, "log:\n  level: loud\n  colour: true\n")
+	_, _, list := Load(file, []string{"EDICT_LOG_FORMAT=x"}, []string{"log.level=y"})
+	want := []string{"--set log.level:1:1: ", file + ":2:10: ", file + ":3:3: ", "EDICT_LOG_FORMAT:1:1: "}
+	if len(list) != len(want) {
+		t.Fatalf("got\n%v", list)
+	}
+	for i := range list {
+		if !strings.HasPrefix(list[i].Error(), want[i]) {
+			t.Errorf("got %s, want %s…", list[i].Error(), want[i])
+		}
+	}
+	if list[1].Source != "  level: loud" {
+		t.Errorf("the line of the file is %q", list[1].Source)
+	}
+}
+
+func TestUnreadableFile(t *testing.T) {
+	dir := t.TempDir()
+	for file, want := range map[string]string{
+		filepath.Join(dir, "absent.yaml"): "no such file or directory",
+		dir:                               "is a directory",
+	} {
+		_, _, list := Load(file, nil, nil)
+		if len(list) != 1 || list[0].Error() != file+": the configuration can't be read: "+want+" [config-unreadable]" {
+			t.Errorf("got %v", list)
+		}
+	}
+}
+
+// Variables that begin like Edict's and are none are named and no error:
+// Kubernetes makes such ones up for a service called edict.
+func TestUnknownVariables(t *testing.T) {
+	_, unknown, list := Load("", []string{
+		"EDICT_SERVICE_PORT_GRPC=9001", "EDICT_PORT=tcp://10.0.0.1:9001", "EDICT_LOG_LEVLE=debug", "EDICT_=", "EDICT", "edict_log_level=loud", "XEDICT_LOG_LEVEL=loud",
+	}, nil)
+	want := []string{"EDICT_", "EDICT_LOG_LEVLE", "EDICT_PORT", "EDICT_SERVICE_PORT_GRPC"}
+	if !slices.Equal(unknown, want) || len(list) > 0 {
+		t.Errorf("got %q, %v; want %q", unknown, list, want)
+	}
+}
+
+// No two keys have one variable, and each key can be set by itself to its own
+// default.
+func TestKeys(t *testing.T) {
+	variables := map[string]string{}
+	for _, k := range Keys() {
+		v := strings.ToUpper(strings.ReplaceAll(k.Path, ".", ""))
+		if other, ok := variables[v]; ok {
+			t.Errorf("%s and %s have one variable", k.Path, other)
+		}
+		variables[v] = k.Path
+		if k.Doc == "" || k.Default == "" || !strings.HasSuffix(k.Doc, ".") && !strings.HasSuffix(k.Doc, ")") {
+			t.Errorf("%s: default %q, text %q", k.Path, k.Default, k.Doc)
+		}
+		if !k.Supported() {
+			continue
+		}
+		got, _, list := Load("", nil, []string{k.Path + "=" + k.Default})
+		want := defaults()
+		want.RoutesGiven = k.Path == "routes.dir"
+		if len(list) > 0 || !equal(*got, want) {
+			t.Errorf("--set %s=%s: got %+v, %v", k.Path, k.Default, got, list)
+		}
+	}
+}
+
+// sound fails a test if what was loaded is neither a configuration nor
+// refused with reasons.
+func sound(t *testing.T, c *Config, list diag.List) {
+	t.Helper()
+	for _, d := range list {
+		if d.Pos.File == "" || d.Message == "" || d.Code == "" || strings.HasPrefix(d.Pos.File, "default of") {
+			t.Errorf("a diagnostic says too little: %#v", d)
+		}
+	}
+	if len(list) > 0 {
+		return
+	}
+	levels, formats := []string{"trace", "debug", "info", "warn", "error"}, []string{"auto", "json", "console"}
+	if c.ExtAuthz == "" || c.Admin == "" || c.PoliciesDir == "" || c.RoutesDir == "" || c.Globals == nil ||
+		c.ReloadDebounce < 0 || c.ReloadPoll < 0 || c.ShutdownDelay < 0 || c.ShutdownTimeout < 0 || c.Checks.BodyLimit < 0 ||
+		!slices.Contains(levels, c.LogLevel) || !slices.Contains(formats, c.LogFormat) {
+		t.Errorf("nothing is wrong with %+v", c)
+	}
+	for i, s := range c.Checks.Identity {
+		if (s.JWTMetadata == nil) == (s.Headers == nil) || s.Headers != nil && s.Headers.ID == "" {
+			t.Errorf("nothing is wrong with source %d: %+v", i, s)
+		}
+	}
+}
+
+func FuzzFile(f *testing.F) {
+	for _, c := range diagtest.Read(f, "testdata/refused.yaml") {
+		f.Add(strings.TrimLeft(string(c.Content), "\n"))
+	}
+	f.Add("identity: {sources: [{headers: {id: x-user, attributes: {a: x-a}}}, {jwtMetadata: {defaultRoles: [a]}}]}")
+	f.Add("a: &a {level: debug}\nlog: *a")
+	f.Add("engine: &e\n  globals: {<<: *e}")
+	f.Add("engine: {globals: {a: .inf, b: 0x10, c: 2026-01-01, d: !!binary x}}")
+	f.Add("listen: {ext_authz: 'unix:', extAuthz: '%:1'}\n---\nlog: {}")
+	f.Add("\xff\xfe")
+	f.Fuzz(func(t *testing.T, content string) {
+		l := newLoader()
+		l.document("edict.yaml", []byte(content))
+		sound(t, l.config, l.list)
+	})
+}
+
+func FuzzSet(f *testing.F) {
+	for _, k := range Keys() {
+		f.Add(k.Path, k.Default)
+	}
+	f.Add("identity", "{sources: [{headers: {id: X}}]}")
+	f.Add("log.level", "\"debug\" # loud")
+	f.Add("engine.globals", "&a [*a]")
+	f.Add("auxData.jwt.x", "")
+	f.Add("", "=")
+	f.Add("listen", "{extAuthz: unix:, admin: ':'}")
+	f.Fuzz(func(t *testing.T, path, text string) {
+		c, _, list := Load("", nil, []string{path + "=" + text})
+		sound(t, c, list)
+		name := "EDICT_" + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+		c, unknown, list := Load("", []string{fmt.Sprintf("%s=%s", name, text)}, nil)
+		sound(t, c, list)
+		if len(unknown) > 1 {
+			t.Errorf("one variable gave %q", unknown)
+		}
+	})
+}
