@@ -56,13 +56,12 @@ func (x *exchange) readBody() (value.Value, Outcome, error) {
 		return none, BodyUnsupported, errors.New("the body has a content-encoding")
 	}
 	contentType, _ := x.in.Header("content-type")
-	media, params, err := mime.ParseMediaType(contentType)
-	if err != nil || media != "application/json" || !utf8Charset(params) {
+	if contentType != "application/json" && !isJSON(contentType) {
 		return none, BodyUnsupported, errors.New("the content-type is not application/json")
 	}
 	v, err := parseJSON(body)
 	if err != nil {
-		return none, BodyMissing, fmt.Errorf("the body is not JSON: %w", err)
+		return none, BodyMalformed, fmt.Errorf("the body is not JSON: %w", err)
 	}
 	return v, Allowed, nil
 }
@@ -86,6 +85,12 @@ func (x *exchange) bodyIsWhole(n int) bool {
 		}
 	}
 	return n < limit
+}
+
+// isJSON tells whether a content-type is JSON in UTF-8, parameters and all.
+func isJSON(contentType string) bool {
+	media, params, err := mime.ParseMediaType(contentType)
+	return err == nil && media == "application/json" && utf8Charset(params)
 }
 
 func utf8Charset(params map[string]string) bool {

@@ -324,7 +324,12 @@ func headerList(texts []string) (string, error) {
 	if len(texts) == 1 {
 		return headerText(texts[0], true)
 	}
+	size := 0
+	for _, s := range texts {
+		size += len(s) + 1
+	}
 	var b strings.Builder
+	b.Grow(size)
 	for i, s := range texts {
 		v, err := headerText(s, true)
 		if err != nil {

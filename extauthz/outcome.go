@@ -25,6 +25,7 @@ const (
 	BadIdentity
 	BadRequest
 	BodyMissing
+	BodyMalformed
 	BodyIncomplete
 	BodyUnsupported
 	Unmappable
@@ -51,7 +52,8 @@ var outcomes = [outcomeCount]struct {
 	BadToken:        {"bad_token", "the request has a token that nobody verified, or that failed verification", codes.Unauthenticated, http.StatusUnauthorized},
 	BadIdentity:     {"bad_identity", "the verified identity has claims of the wrong shape", codes.PermissionDenied, http.StatusForbidden},
 	BadRequest:      {"bad_request", "host, method, path, query or headers can be read in more than one way", codes.InvalidArgument, http.StatusBadRequest},
-	BodyMissing:     {"body_missing", "the route reads the body, and there is none or it is not valid JSON", codes.InvalidArgument, http.StatusBadRequest},
+	BodyMissing:     {"body_missing", "the route reads the body, and there is none", codes.InvalidArgument, http.StatusBadRequest},
+	BodyMalformed:   {"body_malformed", "the route reads the body, and it is not strict JSON", codes.InvalidArgument, http.StatusBadRequest},
 	BodyIncomplete:  {"body_incomplete", "the route reads the body, and it may have been cut", codes.InvalidArgument, http.StatusRequestEntityTooLarge},
 	BodyUnsupported: {"body_unsupported", "the route reads the body, and it is not plain JSON", codes.InvalidArgument, http.StatusUnsupportedMediaType},
 	Unmappable:      {"unmappable", "an expression of the route can't be evaluated for this request", codes.PermissionDenied, http.StatusForbidden},
@@ -127,7 +129,7 @@ func invalidToken(challenge string) string {
 type Record struct {
 	Outcome   Outcome
 	Detail    string // which of the ways to end so, without anything the client sent
-	Err       error  // of Internal, Unmappable, BodyMissing
+	Err       error  // of Internal, Unmappable, BadIdentity and what is wrong with a body
 	Route     string // name of the route map and route, "" if none matched
 	Principal string // id, "" if there is none
 	Source    Provenance

@@ -57,8 +57,9 @@ type Revision struct {
 	env      *expr.Env
 	options  Options
 
-	answers *answers
-	allows  []wire.Prepared // per route and identity source; see prepared
+	answers         *answers
+	allows          []wire.Prepared // per route and identity source; see prepared
+	identityHeaders []string
 }
 
 // ID names the revision: a digest of what it was made from.
@@ -137,6 +138,7 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, files []*routem
 	r := &Revision{
 		id: id, policies: set, table: run.table, routes: run.routes,
 		env: c.env, options: c.options, answers: prepareAnswers(id, c.options),
+		identityHeaders: c.options.identityHeaders(),
 	}
 	r.prepareAllows()
 	return r, nil
@@ -353,10 +355,9 @@ func (r *Revision) prepared(route, source int) wire.Prepared {
 }
 
 // removals lists the headers that a request loses whose identity came from
-// source i: the headers that other sources would have read, and whatever a
-// backend that takes - and _ for the same could take for a header of identity.
-// The headers that are sent upstream are overwritten; one that has no value to
-// send is removed when the answer is made.
+// source i: the headers that other sources would have read. The headers that
+// are sent upstream are overwritten; one that has no value to send is removed
+// when the answer is made.
 func (r *Revision) removals(source int) []string {
 	var used, sent, out []string
 	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader} {
@@ -372,26 +373,29 @@ func (r *Revision) removals(source int) []string {
 			out = append(out, name)
 		}
 	}
-	for _, h := range sent {
-		add(underscored(h))
-	}
 	for _, s := range r.options.Identity {
 		if s.Headers != nil {
 			for _, h := range s.Headers.names() {
 				add(h)
-				add(underscored(h))
 			}
 		}
 	}
 	return out
 }
 
-func underscored(header string) string {
-	b := []byte(header)
-	for i := range b {
-		if b[i] == '-' {
-			b[i] = '_'
+// identityHeaders lists the headers that speak of identity: those that are sent
+// upstream and those that sources read.
+func (o *Options) identityHeaders() []string {
+	var out []string
+	for _, h := range []string{o.PrincipalHeader, o.RolesHeader} {
+		if h != "" {
+			out = append(out, h)
 		}
 	}
-	return string(b)
+	for _, s := range o.Identity {
+		if s.Headers != nil {
+			out = append(out, s.Headers.names()...)
+		}
+	}
+	return out
 }

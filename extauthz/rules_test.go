@@ -266,7 +266,7 @@ func TestRule06TargetsAreNotParsedAsURLs(t *testing.T) {
 func TestRule07IdentityHeadersAreOverwrittenOrRemoved(t *testing.T) {
 	o := jwtOnly
 	o.Identity = append(slices.Clone(o.Identity), Source{Headers: &TrustedHeaders{ID: "x-user", Roles: "x-user-roles"}})
-	forged := []string{"x-edict-principal: root", "x-edict-roles: admin", "x_edict_principal: root", "x_edict_roles: admin"}
+	forged := []string{"x-edict-principal: root", "x-edict-roles: admin"}
 	tests := map[string]struct {
 		request testRequest
 		set     map[string]string
@@ -275,7 +275,7 @@ func TestRule07IdentityHeadersAreOverwrittenOrRemoved(t *testing.T) {
 		"claims": {
 			get("/albums").as("alice", "user", "editor").with("x-user: root", "x-user-roles: admin"),
 			map[string]string{"x-edict-principal": "alice", "x-edict-roles": "user,editor"},
-			[]string{"x_edict_principal", "x_edict_roles", "x-user", "x_user", "x-user-roles", "x_user_roles"},
+			[]string{"x-user", "x-user-roles"},
 		},
 		"no roles claim": {
 			testRequest{method: "GET", path: "/preview", claims: map[string]any{"sub": "alice"}},
@@ -284,12 +284,12 @@ func TestRule07IdentityHeadersAreOverwrittenOrRemoved(t *testing.T) {
 		"trusted headers": {
 			get("/albums").with("x-user: bob", "x-user-roles: user"),
 			map[string]string{"x-edict-principal": "bob", "x-edict-roles": "user"},
-			[]string{"x_edict_principal", "x_edict_roles", "x_user", "x_user_roles"},
+			nil,
 		},
 		"anonymous": {
 			get("/preview"),
 			map[string]string{"x-edict-principal": "anonymous", "x-edict-roles": "anonymous"},
-			[]string{"x_edict_principal", "x_edict_roles", "x-user", "x_user", "x-user-roles", "x_user_roles"},
+			[]string{"x-user", "x-user-roles"},
 		},
 		"odd names": {
 			get("/albums").as("Zoë, 100%", "a,b", "ü"),
@@ -333,6 +333,15 @@ func TestRule07IdentityHeadersAreOverwrittenOrRemoved(t *testing.T) {
 				t.Errorf("%s: %s is set and removed", name, h.GetHeader().GetKey())
 			}
 		}
+	}
+	// Other spellings, which many backends take for the same, are refused.
+	for _, h := range []string{"x_edict_principal", "x-edict_principal", "x_edict-principal", "x_edict_roles", "x_user", "x-user_roles"} {
+		if got, status := reason(check(t, s, get("/albums").as("alice", "user").with(h+": root"))); got != "bad_request" || status != 400 {
+			t.Errorf("%s: got %s, HTTP %d", h, got, status)
+		}
+	}
+	if _, status := reason(check(t, s, get("/albums").as("alice", "user").with("x_other: 1"))); status != 200 {
+		t.Errorf("another header with an underscore: HTTP %d", status)
 	}
 	// Without a value the header is removed: an identity without roles, where
 	// a rule for it exists, must not let the client's roles through.
@@ -453,11 +462,11 @@ func TestRule10TruncatedIsUnknown(t *testing.T) {
 		"limit unknown":             {body, []string{"x-envoy-auth-partial-body: false"}, nil, "body_incomplete"},
 		"limit unreadable":          {body, nil, map[string]string{"body_limit": "64k"}, "body_incomplete"},
 		"missing":                   {"", nil, limit, "body_missing"},
-		"not JSON":                  {"size=1", nil, limit, "body_missing"},
-		"two values":                {`{"size": 1} {}`, nil, limit, "body_missing"},
-		"key twice":                 {`{"size": 1, "\u0073ize": 2}`, nil, limit, "body_missing"},
-		"number out of range":       {`{"size": 1e999}`, nil, limit, "body_missing"},
-		"deep":                      {strings.Repeat("[", 70) + strings.Repeat("]", 70), nil, map[string]string{"body_limit": "999"}, "body_missing"},
+		"not JSON":                  {"size=1", nil, limit, "body_malformed"},
+		"two values":                {`{"size": 1} {}`, nil, limit, "body_malformed"},
+		"key twice":                 {`{"size": 1, "\u0073ize": 2}`, nil, limit, "body_malformed"},
+		"number out of range":       {`{"size": 1e999}`, nil, limit, "body_malformed"},
+		"deep":                      {strings.Repeat("[", 70) + strings.Repeat("]", 70), nil, map[string]string{"body_limit": "999"}, "body_malformed"},
 	} {
 		r := post("/albums", tt.body, tt.headers...).as("alice", "user")
 		r.extensions = tt.extensions

@@ -6,13 +6,18 @@ import (
 
 // screen refuses requests whose headers the upstream could read in another way
 // than Edict does: repeated headers of which there may be one, hop-by-hop
-// tricks, and a method hidden in a header.
+// tricks, a method hidden in a header, and second spellings of the headers
+// that speak of identity.
 func (x *exchange) screen() Outcome {
 	var seen [singletons]uint8
 	raw := x.in.RawHeaders()
 	detail := ""
 	x.in.Headers(func(name, text string) bool {
 		i := -1
+		if strings.IndexByte(name, '_') >= 0 && x.isTwin(name) {
+			detail = "identity_header_twin"
+			return false
+		}
 		switch name {
 		case ":method", ":path", ":authority", ":scheme":
 			i = pseudo(name)
@@ -49,6 +54,26 @@ func (x *exchange) screen() Outcome {
 		return BadRequest
 	}
 	return Allowed
+}
+
+// isTwin tells whether a header is one that speaks of identity, but for _ in
+// the place of -. Many backends take the two for the same, and none of the
+// spellings but the right one is overwritten.
+func (x *exchange) isTwin(name string) bool {
+	for _, h := range x.rev.identityHeaders {
+		if len(h) != len(name) || h == name {
+			continue
+		}
+		same := true
+		for i := range len(h) {
+			a, b := h[i], name[i]
+			same = same && (a == b || (a == '-' || a == '_') && (b == '-' || b == '_'))
+		}
+		if same {
+			return true
+		}
+	}
+	return false
 }
 
 // The headers of which a request may have one.

@@ -131,7 +131,7 @@ resourcePolicy:
 		}
 	}
 	// The secrets were where they could have come from.
-	for _, want := range []string{"unmappable", "deny", "no_route", "bad_request", "bad_token", "bad_identity", "body_missing"} {
+	for _, want := range []string{"unmappable", "deny", "no_route", "bad_request", "bad_token", "bad_identity", "body_malformed"} {
 		if outcomes[want] == 0 {
 			t.Errorf("no check ended with %s: %v", want, outcomes)
 		}

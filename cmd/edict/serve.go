@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
@@ -80,7 +79,7 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 	if log.GetLevel() <= zerolog.DebugLevel {
 		c.Checks.Observe = logDecision(log)
 	}
-	d := &daemon{config: c, log: log, checks: checks, health: health.NewServer()}
+	d := &daemon{config: c, log: log, checks: checks, health: newHealthServer()}
 	d.setServing(false)
 	reloader, err := newReloader(c, checks, d.setServing, log)
 	if err != nil {
@@ -144,7 +143,7 @@ type daemon struct {
 	config *config.Config
 	log    zerolog.Logger
 	checks *extauthz.Server
-	health *health.Server
+	health *healthServer
 
 	mu      sync.Mutex
 	serving bool
@@ -245,6 +244,7 @@ func (d *daemon) drain(s *grpc.Server) {
 	d.log.Info().Dur("delay", d.config.ShutdownDelay).Msg("shutting down; a second signal ends it at once")
 	d.stopServing()
 	time.Sleep(d.config.ShutdownDelay)
+	close(d.health.closing)
 	done := make(chan struct{})
 	go func() {
 		s.GracefulStop()

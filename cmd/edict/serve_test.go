@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
@@ -322,12 +321,13 @@ func TestPoliciesComeLater(t *testing.T) {
 func TestDrain(t *testing.T) {
 	t.Run("calls end", func(t *testing.T) {
 		s := newServed(t)
-		s.start("shutdown.timeout=1h")
-		watch, end := s.watchHealth()
+		s.start("shutdown.delay=1s", "shutdown.timeout=1h")
+		watch := s.watchHealth() // which does not hold it up
 		s.expectHealth(watch, serving)
+		end := s.holdCall()
 		s.stop()
 		s.expectHealth(watch, notServing)
-		end() // the call that is under way
+		end()
 		if status := s.ended(); status != exitOK {
 			t.Errorf("exit status %d", status)
 		}
@@ -339,8 +339,7 @@ func TestDrain(t *testing.T) {
 	t.Run("calls don't end", func(t *testing.T) {
 		s := newServed(t)
 		s.start("shutdown.timeout=1ms")
-		watch, _ := s.watchHealth()
-		s.expectHealth(watch, serving)
+		s.holdCall()
 		s.stop()
 		if status := s.ended(); status != exitOK {
 			t.Errorf("exit status %d", status)
@@ -361,15 +360,31 @@ type healthStream = interface {
 	Recv() (*grpc_health_v1.HealthCheckResponse, error)
 }
 
-// watchHealth begins a call that lasts, and gives what ends it.
-func (s *served) watchHealth() (healthStream, context.CancelFunc) {
+// watchHealth is told of every change of health.
+func (s *served) watchHealth() healthStream {
 	s.t.Helper()
-	ctx, cancel := context.WithCancel(limited(s.t))
-	watch, err := grpc_health_v1.NewHealthClient(s.conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{Service: extauthz.ServiceName})
+	watch, err := grpc_health_v1.NewHealthClient(s.conn).Watch(limited(s.t), &grpc_health_v1.HealthCheckRequest{Service: extauthz.ServiceName})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return watch, cancel
+	return watch
+}
+
+// holdCall begins a call that lasts, and gives what ends it.
+func (s *served) holdCall() context.CancelFunc {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(limited(s.t))
+	stream, err := grpc_reflection_v1.NewServerReflectionClient(s.conn).ServerReflectionInfo(ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := stream.Send(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{}}); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil { // it is under way
+		s.t.Fatal(err)
+	}
+	return cancel
 }
 
 func (s *served) expectHealth(watch healthStream, want grpc_health_v1.HealthCheckResponse_ServingStatus) {
@@ -382,9 +397,10 @@ func (s *served) expectHealth(watch healthStream, want grpc_health_v1.HealthChec
 
 func TestNotReadyWhileStopping(t *testing.T) {
 	s := newServed(t)
-	s.start("shutdown.timeout=1h")
-	watch, end := s.watchHealth()
+	s.start("shutdown.delay=1s", "shutdown.timeout=1h")
+	watch := s.watchHealth()
 	s.expectHealth(watch, serving)
+	end := s.holdCall()
 	s.stop()
 	s.expectHealth(watch, notServing)
 	if code, body := s.get("/readyz"); code != 503 || body["reason"] != "shutting down" {
@@ -396,7 +412,7 @@ func TestNotReadyWhileStopping(t *testing.T) {
 
 // A reload that ends late does not make a daemon serve again that stops.
 func TestStoppedStaysStopped(t *testing.T) {
-	d := &daemon{health: health.NewServer()}
+	d := &daemon{health: newHealthServer()}
 	d.setServing(true)
 	if !d.isServing() {
 		t.Fatal("it does not serve")

@@ -73,7 +73,7 @@ func TestOneSignal(t *testing.T) {
 func TestTwoSignals(t *testing.T) {
 	s := newServed(t)
 	send := s.startProcess("shutdown.delay=1h")
-	watch, _ := s.watchHealth()
+	watch := s.watchHealth()
 	s.expectHealth(watch, serving)
 	send(syscall.SIGTERM)
 	s.expectHealth(watch, grpc_health_v1.HealthCheckResponse_NOT_SERVING)

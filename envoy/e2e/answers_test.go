@@ -54,7 +54,7 @@ func TestAnswers(t *testing.T) {
 			"", "body_missing", "expenses/create-expense", "", "", "alice"},
 		{"deny: the body says it twice", request{as: "alice", method: "POST", path: "/expenses",
 			body: `{"region":"emea","department":"e","amount":64000,"amount":1}`}, 400,
-			"", "body_missing", "expenses/create-expense", "", "", "alice"},
+			"", "body_malformed", "expenses/create-expense", "", "", "alice"},
 		{"deny: the body is not JSON", request{as: "alice", method: "POST", path: "/expenses", body: "amount=1",
 			header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}}, 415,
 			"", "body_unsupported", "expenses/create-expense", "", "", "alice"},
