@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -92,7 +94,15 @@ func steady(read func() reading) (reading, error) {
 // reload loads both folders and, if all is well with them, puts them in force.
 // The error is errNothing, errUnsteady, or the diag.List of what is wrong; it
 // has been logged.
-func (r *reloader) reload() error {
+func (r *reloader) reload() (err error) {
+	defer func() {
+		// No file that anybody writes may end the process.
+		if p := recover(); p != nil {
+			r.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Bool("oldPoliciesStayInForce", r.inForce()).
+				Msg("loading the policies and routes panicked; they were not loaded")
+			err = fmt.Errorf("loading panicked: %v", p)
+		}
+	}()
 	began := time.Now()
 	in, err := steady(r.read)
 	if err != nil {

@@ -324,3 +324,22 @@ func TestUnreadablePart(t *testing.T) {
 		t.Errorf("the log lacks %s:\n%s", want, s.log)
 	}
 }
+
+// A panic while loading, a bug of Edict's or of a library, leaves the process
+// and what is in force as they are.
+func TestLoadingPanics(t *testing.T) {
+	s := newServed(t)
+	r, server := newTestReloader(t, s)
+	if err := r.reload(); err != nil {
+		t.Fatal(err)
+	}
+	revision := server.Revision()
+	r.compiler = nil // using it panics
+	s.write("policies/thing.yaml", policy("b"))
+	if err := r.reload(); err == nil || server.Revision() != revision {
+		t.Errorf("got %v, another revision: %v", err, server.Revision() != revision)
+	}
+	if !strings.Contains(s.log.String(), "panicked; they were not loaded") {
+		t.Errorf("the log says nothing:\n%s", s.log)
+	}
+}
