@@ -18,6 +18,12 @@ DEMO   := $(PYTHON) envoy/demo/demo.py
 STATICCHECK := $(TOOLS)/staticcheck
 STATICCHECK_VERSION := v0.8.2
 
+# The race detector needs a C compiler. Where there is none, the one of the
+# ziglang wheel serves.
+ZIG_VERSION := 0.17.1
+SYSTEM_CC   := $(shell command -v cc || command -v gcc || command -v clang)
+RACE_CC     := $(or $(SYSTEM_CC),$(CURDIR)/$(PYTHON) -m ziglang cc)
+
 GO_SOURCES := $(shell find cmd engine extauthz envoy -name '*.go' 2>/dev/null)
 
 .PHONY: help
@@ -40,6 +46,10 @@ $(VENV)/installed: envoy/demo/requirements.txt envoy/demo/app/requirements.txt
 .PHONY: venv
 venv: $(VENV)/installed
 
+.PHONY: c-compiler
+c-compiler: venv
+	$(if $(SYSTEM_CC),,$(PYTHON) -m pip install --quiet --disable-pip-version-check ziglang==$(ZIG_VERSION))
+
 .PHONY: demo
 demo: build venv ## Run the demo: Edict, Envoy, FastAPI, real requests, a table of results
 	$(DEMO) run
@@ -53,14 +63,15 @@ demo-down: venv ## Stop the demo
 	$(DEMO) down
 
 .PHONY: test
-test: build venv lint ## Run all tests: unit, race, fuzz seeds, property, end to end
+test: build venv c-compiler lint ## Run all tests: unit, race, fuzz seeds, property, end to end
 	$(GO) test ./...
-	$(GO) test -race -short ./...
+	CGO_ENABLED=1 CC='$(RACE_CC)' $(GO) test -race -short ./...
+	$(DEMO) check
 	EDICT_E2E=1 $(GO) test -count=1 -v ./envoy/e2e
 
 .PHONY: lint
 lint: $(STATICCHECK) ## Check form: gofmt, go vet, staticcheck
-	@unformatted=$$(gofmt -l cmd engine extauthz envoy); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l cmd docs engine extauthz envoy); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
 
