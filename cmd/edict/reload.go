@@ -140,7 +140,7 @@ func (r *reloader) reload() (err error) {
 	r.server.Use(revision)
 	r.ready(true)
 	r.log.Info().Str("revision", id).Int("policies", revision.Policies()).Int("routes", revision.Routes()).
-		Dur("took", time.Since(began)).Msg("policies and routes are in force")
+		Stringer("took", time.Since(began).Round(time.Microsecond)).Msg("policies and routes are in force")
 	if revision.Routes() == 0 {
 		r.log.Warn().Str("folder", r.config.RoutesDir).Msg("there are no routes, so every check is denied")
 	}

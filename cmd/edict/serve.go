@@ -241,7 +241,7 @@ func address(l net.Listener) string {
 // gives Envoy's health checks the time to see that, and lets calls that are
 // under way end.
 func (d *daemon) drain(s *grpc.Server) {
-	d.log.Info().Dur("delay", d.config.ShutdownDelay).Msg("shutting down; a second signal ends it at once")
+	d.log.Info().Stringer("delay", d.config.ShutdownDelay).Msg("shutting down; a second signal ends it at once")
 	d.stopServing()
 	time.Sleep(d.config.ShutdownDelay)
 	close(d.health.closing)

@@ -66,7 +66,7 @@ func (e *Env) Compile(source string) (*Program, []Issue) {
 			out = append(out, Issue{
 				Line:    max(1, err.Location.Line()),
 				Column:  max(0, err.Location.Column()) + 1,
-				Message: err.Message,
+				Message: strings.TrimSuffix(err.Message, " (in container '')"),
 				Hint:    e.hint(err.Message, source),
 			})
 		}
@@ -169,7 +169,8 @@ var (
 func (e *Env) hint(message, source string) string {
 	if m := undeclared.FindStringSubmatch(message); m != nil {
 		known := append(e.Names(), slices.Collect(maps.Keys(e.cel.Functions()))...)
-		if hint := diag.DidYouMean(m[1], known); hint != "" {
+		// Of a single letter every other one is as near.
+		if hint := diag.DidYouMean(m[1], known); hint != "" && len(m[1]) > 1 {
 			return hint
 		}
 		return "known variables are " + strings.Join(e.Names(), ", ") + "; text stands in quotes"

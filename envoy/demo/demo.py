@@ -115,8 +115,8 @@ def up() -> int:
   curl -i http://127.0.0.1:{ENVOY}/expenses/emea/alice/1
 
   # bob approves up to his limit (200), never his own (403)
-  curl -i -H "$(as bob)" --json '{{"amount": 420}}' http://127.0.0.1:{ENVOY}/expenses/emea/alice/1/approve
-  curl -i -H "$(as bob)" --json '{{"amount": 80}}' http://127.0.0.1:{ENVOY}/expenses/emea/bob/3/approve
+  curl -i -H "$(as bob)" -H 'content-type: application/json' -d '{{"amount": 420}}' http://127.0.0.1:{ENVOY}/expenses/emea/alice/1/approve
+  curl -i -H "$(as bob)" -H 'content-type: application/json' -d '{{"amount": 80}}' http://127.0.0.1:{ENVOY}/expenses/emea/bob/3/approve
 
   # carol audits from the office (200), not from outside (403)
   curl -i -H "$(as carol)" 'http://127.0.0.1:{ENVOY}/expenses?region=apac'
@@ -125,6 +125,7 @@ def up() -> int:
   # which rule decided: Envoy's access log
   tail -n 3 {show}/logs/envoy.out.log
 
+The tokens are good for eight hours; stopping and starting makes new ones.
 Logs: {show}/logs. Stop it with: make demo-down""")
     return 0
 
