@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -267,6 +268,8 @@ func (st *state) evaluate(n *conditionNode) (bool, error) {
 	return !stopped, nil
 }
 
+var errCircle = value.OfError(errors.New("a variable is defined by itself"))
+
 // A moduleState shows a module's variables to expressions, evaluating each at
 // most once in a Check, when it is first read.
 type moduleState struct {
@@ -287,6 +290,9 @@ func (s *moduleState) Lookup(name string) (value.Value, bool) {
 		return value.Value{}, false
 	}
 	if s.values[i].Kind() == value.Absent {
+		// Compile refuses variables that are defined by themselves. Should one
+		// get past it, this ends in an error and not in a stack overflow.
+		s.values[i] = errCircle
 		s.values[i] = s.module.programs[i].Eval(s.frame)
 	}
 	return s.values[i], true

@@ -151,6 +151,10 @@ func (r *compilation) reportCycles(p *policy.Policy, n names, uses map[string][]
 	}
 }
 
+// openVariables are those that stand for names, not for values: what they hold
+// is known by name, and a use of the whole could hide a circle.
+var openVariables = []string{"V", "variables", "C", "constants", "G", "globals"}
+
 // expression compiles CEL text, or gives nil after reporting what is wrong
 // with it. Equal texts are compiled once.
 func (r *compilation) expression(p *policy.Policy, n names, text diag.Text) *expr.Program {
@@ -168,6 +172,11 @@ func (r *compilation) expression(p *policy.Policy, n names, text diag.Text) *exp
 		return nil
 	}
 	for _, s := range compiled.program.Selections() {
+		if s.Field == "" && slices.Contains(openVariables, s.Variable) {
+			r.report(p, text.At(s.Line, s.Column), CodeInvalidExpression,
+				fmt.Sprintf("%s can only be read by name", s.Variable), fmt.Sprintf("write %s.name or has(%s.name)", s.Variable, s.Variable))
+			continue
+		}
 		switch s.Variable {
 		case "V", "variables":
 			if _, ok := n.variables[s.Field]; !ok {

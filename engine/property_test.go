@@ -106,8 +106,8 @@ func TestVariablesAreNotMixedUp(t *testing.T) {
 	leaf := func(expr string) *policy.Condition { return &policy.Condition{Op: policy.Expr, Expr: text(expr)} }
 	for _, expr := range []string{
 		"size(runtime.effectiveDerivedRoles) > 0 && V.flag",
-		"[V].exists(v, size(runtime.effectiveDerivedRoles) > 0 && v.flag)",
-		"[V].exists(v, size(runtime.effectiveDerivedRoles) > 0 && optional.of(v.flag).value())",
+		"size(runtime.effectiveDerivedRoles) > 0 && optional.of(V.flag).value()",
+		"[1].exists(v, size(runtime.effectiveDerivedRoles) > 0 && optional.of(V.flag).value())",
 	} {
 		set := &oracle.Set{Policies: []*policy.Policy{
 			{DerivedRoles: &policy.DerivedRoles{Name: text("base"), Variables: local("true"), Definitions: []policy.RoleDefinition{

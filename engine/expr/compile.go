@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 
 	"edict/engine/diag"
@@ -25,14 +26,14 @@ type Program struct {
 	resultType *Type
 }
 
-// A Selection is a field that an expression selects straight from a variable:
-// V.isSmall selects isSmall from V. It is found in the text, so it is there
-// even where evaluation would never reach it.
+// A Selection is a use of a declared variable: V.isSmall, has(V.isSmall) and
+// V.?isSmall select isSmall from V. It is found in the text, so it is there even
+// where evaluation would never reach it.
 type Selection struct {
 	Variable string
-	Field    string
-	Line     int // from 1, within the expression
-	Column   int // from 1, within the expression
+	Field    string // empty: the variable is used as a whole
+	Line     int    // from 1, within the expression
+	Column   int    // from 1, within the expression
 }
 
 // An Issue is one reason why an expression does not compile.
@@ -56,7 +57,15 @@ func (e *Env) Compile(source string) (*Program, []Issue) {
 		return nil, []Issue{{Line: 1, Column: 1,
 			Message: fmt.Sprintf("the expression has %d bytes; at most %d are allowed", len(source), maxSource)}}
 	}
-	checked, issues := e.cel.Compile(source)
+	parsed, issues := e.cel.Parse(source)
+	checked := parsed
+	if issues.Err() == nil {
+		if n := loops(parsed.NativeRep().Expr()); n > maxLoops {
+			return nil, []Issue{{Line: 1, Column: 1, Message: fmt.Sprintf("loops nest %d deep; at most %d are allowed", n, maxLoops),
+				Hint: "give parts of the expression a name as variables"}}
+		}
+		checked, issues = e.cel.Check(parsed)
+	}
 	if issues.Err() != nil {
 		var out []Issue
 		for _, err := range issues.Errors() {
@@ -93,8 +102,7 @@ func (e *Env) Compile(source string) (*Program, []Issue) {
 // Source is the text that the program was compiled from.
 func (p *Program) Source() string { return p.source }
 
-// Selections gives every field that the expression selects straight from a
-// declared variable, in the order of the text.
+// Selections gives every use of a declared variable, in the order of the text.
 func (p *Program) Selections() []Selection { return p.selections }
 
 // ResultType is the static type of the result.
@@ -228,29 +236,122 @@ func Optional(v value.Value) (value.Value, bool) {
 	return fromRef(opt.GetValue()), true
 }
 
-// selectionsOf lists the fields selected straight from declared variables.
+// selectionsOf lists the uses of declared variables.
 func (e *Env) selectionsOf(a *ast.AST) []Selection {
-	var out []Selection
-	info := a.SourceInfo()
-	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
-		if x.Kind() != ast.SelectKind {
+	u := uses{env: e, info: a.SourceInfo()}
+	u.walk(a.Expr())
+	return u.found
+}
+
+// uses looks for declared variables in an expression.
+type uses struct {
+	env   *Env
+	info  *ast.SourceInfo
+	bound []string // loop variables that the place is within
+	found []Selection
+}
+
+func (u *uses) add(ident ast.Expr, field string) {
+	variable := strings.TrimPrefix(ident.AsIdent(), ".") // .V is V, whatever a loop calls V
+	if _, declared := u.env.slots[variable]; !declared {
+		return
+	}
+	at := u.info.GetStartLocation(ident.ID())
+	u.found = append(u.found, Selection{
+		Variable: variable,
+		Field:    field,
+		Line:     max(1, at.Line()),
+		Column:   max(0, at.Column()) + 1,
+	})
+}
+
+// selection notes a field that is selected from operand. A loop variable of
+// the same name does not hide the declared one here: it would be a riddle.
+func (u *uses) selection(operand ast.Expr, field string) {
+	if operand.Kind() == ast.IdentKind {
+		u.add(operand, field)
+	} else {
+		u.walk(operand)
+	}
+}
+
+func (u *uses) walk(x ast.Expr) {
+	switch x.Kind() {
+	case ast.IdentKind:
+		if !slices.Contains(u.bound, x.AsIdent()) {
+			u.add(x, "")
+		}
+	case ast.SelectKind:
+		u.selection(x.AsSelect().Operand(), x.AsSelect().FieldName())
+	case ast.CallKind:
+		c := x.AsCall()
+		if c.FunctionName() == operators.OptSelect && len(c.Args()) == 2 && c.Args()[1].Kind() == ast.LiteralKind { // a.?b
+			field, _ := c.Args()[1].AsLiteral().(types.String)
+			u.selection(c.Args()[0], string(field))
 			return
 		}
-		operand := x.AsSelect().Operand()
-		if operand.Kind() != ast.IdentKind {
-			return
+		eachMember(x, u.walk)
+	case ast.ComprehensionKind:
+		c := x.AsComprehension()
+		u.walk(c.IterRange())
+		u.walk(c.AccuInit())
+		outer := len(u.bound)
+		u.bound = append(u.bound, c.AccuVar())
+		u.walk(c.Result())
+		u.bound = append(u.bound, c.IterVar(), c.IterVar2())
+		u.walk(c.LoopCondition())
+		u.walk(c.LoopStep())
+		u.bound = u.bound[:outer]
+	default:
+		eachMember(x, u.walk)
+	}
+}
+
+// eachMember visits the expressions that an expression is directly made of.
+func eachMember(x ast.Expr, visit func(ast.Expr)) {
+	switch x.Kind() {
+	case ast.CallKind:
+		c := x.AsCall()
+		if c.IsMemberFunction() {
+			visit(c.Target())
 		}
-		name := operand.AsIdent()
-		if _, declared := e.slots[name]; !declared {
-			return
+		for _, a := range c.Args() {
+			visit(a)
 		}
-		at := info.GetStartLocation(operand.ID())
-		out = append(out, Selection{
-			Variable: name,
-			Field:    x.AsSelect().FieldName(),
-			Line:     max(1, at.Line()),
-			Column:   max(0, at.Column()) + 1,
-		})
-	}))
-	return out
+	case ast.SelectKind:
+		visit(x.AsSelect().Operand())
+	case ast.ListKind:
+		for _, m := range x.AsList().Elements() {
+			visit(m)
+		}
+	case ast.MapKind:
+		for _, m := range x.AsMap().Entries() {
+			visit(m.AsMapEntry().Key())
+			visit(m.AsMapEntry().Value())
+		}
+	case ast.StructKind:
+		for _, m := range x.AsStruct().Fields() {
+			visit(m.AsStructField().Value())
+		}
+	case ast.ComprehensionKind:
+		c := x.AsComprehension()
+		for _, m := range []ast.Expr{c.IterRange(), c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
+			visit(m)
+		}
+	}
+}
+
+// maxLoops bounds how deep loops nest, in one another and in what they go over.
+// cel.bind counts, too. The types in an expression can double at each level, so
+// that a few levels more would take all memory to check.
+const maxLoops = 8
+
+// loops gives how deep the loops of an expression nest.
+func loops(x ast.Expr) int {
+	deepest := 0
+	eachMember(x, func(m ast.Expr) { deepest = max(deepest, loops(m)) })
+	if x.Kind() == ast.ComprehensionKind {
+		deepest++
+	}
+	return deepest
 }

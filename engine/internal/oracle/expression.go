@@ -129,7 +129,7 @@ func (g *grammar) ofDerivedRoles() string {
 		// The policy's variables under another name, read after a derived
 		// role's own may have been.
 		name := pick(g.random, g.variables...)
-		return "[V].exists(v, (" + truth + " || true) && " + pick(g.random, "v."+name, "optional.of(v."+name+").value()") + " == " + g.dynamic(0) + ")"
+		return "[1].exists(v, (" + truth + " || true) && " + pick(g.random, "V."+name, "optional.of(V."+name+").value()") + " == " + g.dynamic(0) + ")"
 	}
 	for range g.IntN(3) {
 		truth = g.dynamic(0) + pick(g.random, " == ", " != ") + g.dynamic(0) + pick(g.random, " && ", " || ") + "(" + truth + ")"
