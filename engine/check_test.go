@@ -177,6 +177,29 @@ resourcePolicy:
 	wg.Wait()
 }
 
+// Roles are bits; more than fit into one word stay apart.
+func TestManyRoles(t *testing.T) {
+	var rules strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&rules, "    - {actions: [a%d], effect: EFFECT_ALLOW, roles: [r%d]}\n", i, i)
+	}
+	fmt.Fprint(&rules, "    - {actions: [glob], effect: EFFECT_ALLOW, roles: [\"team:*\"]}\n")
+	ps := compileTexts(t, engine.Options{}, header+"resourcePolicy:\n  resource: album\n  version: default\n  rules:\n"+rules.String())
+	for role := range 200 {
+		for _, action := range []int{role, (role + 64) % 200, (role + 128) % 200, (role + 1) % 200} {
+			if r := ask(ps, fmt.Sprint("a", action), nil, fmt.Sprint("r", role)); r.Allowed() != (role == action) {
+				t.Fatalf("role r%d, action a%d: %v", role, action, r.Reason)
+			}
+		}
+		if r := ask(ps, "glob", nil, fmt.Sprint("r", role)); r.Allowed() {
+			t.Fatalf("role r%d is of no team", role)
+		}
+	}
+	if r := ask(ps, "glob", nil, "team:a"); !r.Allowed() {
+		t.Errorf("a role by pattern: %v", r.Reason)
+	}
+}
+
 func ExamplePolicySet_Check() {
 	p, problems := policyfile.Parse("album.yaml", []byte(`
 apiVersion: api.cerbos.dev/v1

@@ -45,9 +45,12 @@ func (x *exchange) body() value.Value {
 
 func (x *exchange) readBody() (value.Value, Outcome, error) {
 	none := value.Value{}
-	body := x.in.Body()
+	body, raw := x.in.Body()
 	if len(body) == 0 {
 		return none, BodyMissing, errors.New("there is no body; does Envoy send it (with_request_body)?")
+	}
+	if !raw { // Envoy has replaced the bytes that are not UTF-8
+		return none, BodyUnsupported, errors.New("the body came as text; set pack_as_bytes")
 	}
 	if !x.bodyIsWhole(len(body)) {
 		return none, BodyIncomplete, fmt.Errorf("the body may have been cut at %d bytes", len(body))
@@ -102,8 +105,12 @@ func utf8Charset(params map[string]string) bool {
 	return true
 }
 
+// maxExact is the largest integer below which a double holds every integer (RFC
+// 7493 §2.2). Beyond it two different ids would be one.
+const maxExact = 1<<53 - 1
+
 // parseJSON reads one JSON text (RFC 8259, restricted by RFC 7493: no name
-// twice in an object, valid UTF-8, numbers that a double holds).
+// twice in an object, valid UTF-8, no number beyond maxExact).
 func parseJSON(text []byte) (value.Value, error) {
 	r := jsonReader{decoder: jsontext.NewDecoder(bytes.NewReader(text))}
 	v, err := r.value()
@@ -136,8 +143,8 @@ func (r *jsonReader) value() (value.Value, error) {
 		return value.OfString(t.String()), nil
 	case '0':
 		f, err := strconv.ParseFloat(t.String(), 64)
-		if err != nil || math.IsInf(f, 0) {
-			return none, errors.New("a number is out of range")
+		if err != nil || math.Abs(f) > maxExact {
+			return none, errors.New("a number is too large to be exact")
 		}
 		return value.OfDouble(f), nil
 	case '[':

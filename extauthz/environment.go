@@ -8,6 +8,7 @@ import (
 	"edict/engine/expr"
 	"edict/engine/value"
 	"edict/extauthz/routing"
+	"edict/extauthz/target"
 	"edict/extauthz/wire"
 )
 
@@ -87,7 +88,7 @@ func (v *requestView) Lookup(field string) (value.Value, bool) {
 		case q == nil:
 			return value.OfError(x.refuse(BadRequest, reason.String())), true
 		case field == "query":
-			return value.OfMapping(q), true
+			return value.OfMapping((*queryView)(x)), true
 		default:
 			return value.OfMapping(q.Lists()), true
 		}
@@ -129,6 +130,33 @@ func (v *requestView) Range(yield func(string, value.Value) bool) {
 			return
 		}
 	}
+}
+
+// queryView shows a query that was read. To ask for the one value of a name
+// that is there more than once refuses the request, whatever the expression
+// makes of the error.
+type queryView exchange
+
+func (v *queryView) query() *target.Query {
+	q, _ := v.target.Query() // its reader has seen that it is sound
+	return q
+}
+
+func (v *queryView) Lookup(name string) (value.Value, bool) {
+	e, ok := v.query().Lookup(name)
+	if e.Kind() == value.Error {
+		(*exchange)(v).refuse(BadRequest, target.QueryDuplicate.String())
+	}
+	return e, ok
+}
+
+func (v *queryView) Len() int { return v.query().Len() }
+
+func (v *queryView) Range(yield func(string, value.Value) bool) {
+	v.query().Range(func(name string, _ value.Value) bool {
+		e, _ := v.Lookup(name)
+		return yield(name, e)
+	})
 }
 
 // headersView shows headers by their lower-case name. A header that came more
@@ -302,6 +330,32 @@ func (v *principalView) Lookup(field string) (value.Value, bool) {
 }
 
 func (v *principalView) Range(yield func(string, value.Value) bool) {
+	for _, f := range []string{"id", "roles", "attr"} {
+		if e, _ := v.Lookup(f); !yield(f, e) {
+			return
+		}
+	}
+}
+
+// identityView is the principal as its identity alone makes it. Expressions of
+// principal.attributes see this one: with principalView an attribute could be
+// made of all attributes, itself among them.
+type identityView exchange
+
+func (*identityView) StructName() string { return "RoutePrincipal" }
+func (*identityView) Len() int           { return 3 }
+
+func (v *identityView) Lookup(field string) (value.Value, bool) {
+	if field == "attr" {
+		if v.principalAttrs.base == nil {
+			return value.OfMapping(value.Values(nil)), true
+		}
+		return value.OfMapping(v.principalAttrs.base), true
+	}
+	return (*principalView)(v).Lookup(field)
+}
+
+func (v *identityView) Range(yield func(string, value.Value) bool) {
 	for _, f := range []string{"id", "roles", "attr"} {
 		if e, _ := v.Lookup(f); !yield(f, e) {
 			return

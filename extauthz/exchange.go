@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"edict/engine"
 	"edict/engine/expr"
@@ -17,8 +18,7 @@ import (
 // An exchange is one check: the request and all that is worked out about it.
 // Exchanges are pooled; what they hold refers to the request's bytes.
 type exchange struct {
-	rev    *Revision
-	madeBy *expr.Env // of the frame
+	rev *Revision
 
 	in     wire.Request
 	target target.Target
@@ -87,6 +87,8 @@ func (x *exchange) decide(ctx context.Context, rev *Revision, b []byte) Outcome 
 	switch {
 	case ctx.Err() != nil: // an answer after the deadline is no answer
 		return Timeout
+	case x.refused != noRefusal: // found while a policy read the request
+		return x.refused
 	case x.decision.Allowed():
 		return Allowed
 	case x.source == len(rev.options.Identity):
@@ -114,12 +116,17 @@ func (x *exchange) readTarget() Outcome {
 	}
 	x.host = host
 	if isGRPC(&x.in) {
-		// A gRPC server finds the method by the exact path, so nothing that is
-		// not one may pass for it.
-		if _, _, ok := target.GRPCMethod(x.in.Path()); !ok {
-			x.detail = "grpc_path"
-			return BadRequest
-		}
+		return x.checkGRPCPath()
+	}
+	return Allowed
+}
+
+// checkGRPCPath refuses a path that is not exactly that of a gRPC method: a
+// gRPC server finds the method by it, so nothing else may pass for one.
+func (x *exchange) checkGRPCPath() Outcome {
+	if _, _, ok := target.GRPCMethod(x.in.Path()); !ok {
+		x.detail = "grpc_path"
+		return BadRequest
 	}
 	return Allowed
 }
@@ -131,6 +138,9 @@ func (x *exchange) findRoute() Outcome {
 	}
 	x.index = x.match.ID()
 	x.route = &x.rev.routes[x.index]
+	if x.route.grpc {
+		return x.checkGRPCPath()
+	}
 	return Allowed
 }
 
@@ -141,9 +151,12 @@ func (x *exchange) makeRequest() Outcome {
 		x.frame = x.rev.env.NewFrame()
 	}
 	f := x.frame
+	now := time.Now() // one instant, for the route and for the policies
+	x.req.Now = now
+	f.Reset(now)
 	f.Set(slotRequest, value.OfMapping((*requestView)(x)))
 	f.Set(slotPath, value.OfMapping(&x.match))
-	f.Set(slotPrincipal, value.OfMapping((*principalView)(x)))
+	f.Set(slotPrincipal, value.OfMapping((*identityView)(x)))
 	if x.claims == nil {
 		x.claims = value.Values(nil)
 	}
@@ -155,6 +168,7 @@ func (x *exchange) makeRequest() Outcome {
 			return x.unmappable(err)
 		}
 	}
+	f.Set(slotPrincipal, value.OfMapping((*principalView)(x)))
 	for i := range r.resourceAttrs {
 		if err := x.attribute(&x.resourceAttrs, &r.resourceAttrs[i]); err != nil {
 			return x.unmappable(err)
@@ -376,8 +390,9 @@ func headerText(s string, inList bool) (string, error) {
 
 // isGRPC tells whether the client speaks gRPC.
 func isGRPC(in *wire.Request) bool {
+	const grpc = "application/grpc"
 	t, _ := in.Header("content-type")
-	return strings.HasPrefix(t, "application/grpc")
+	return len(t) >= len(grpc) && strings.EqualFold(t[:len(grpc)], grpc)
 }
 
 // release lets go of the request, so that the pool keeps nothing of it alive.
@@ -385,6 +400,7 @@ func (x *exchange) release() {
 	x.rev, x.route, x.err, x.claims, x.headerAttrs = nil, nil, nil, nil, nil
 	x.match = routing.Match{}
 	x.target.Reset()
+	_ = x.in.Reset(nil)
 	x.principalAttrs.reset()
 	x.resourceAttrs.reset()
 	clear(x.roles)
@@ -392,7 +408,7 @@ func (x *exchange) release() {
 	x.roles, x.actions = x.roles[:0], x.actions[:0]
 	x.host, x.detail, x.parsedBody = "", "", value.Value{}
 	if x.frame != nil {
-		x.frame.Reset(x.req.Now)
+		x.frame.Reset(time.Time{})
 	}
 	x.req = engine.Request{}
 	clear(x.decision.Results)

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -22,13 +23,18 @@ const (
 // source that it has in the wrong shape ends the request; it does not give way
 // to the next, which might be easier to forge.
 func (x *exchange) identify() Outcome {
+	tokenWanted := false // an earlier source takes tokens
 	for i := range x.rev.options.Identity {
 		s := &x.rev.options.Identity[i]
 		var found bool
 		var err error
 		if s.JWTMetadata != nil {
+			tokenWanted = true
 			found, err = x.fromMetadata(s.JWTMetadata)
 		} else {
+			if tokenWanted && x.badToken() {
+				return BadToken // it does not give way to headers
+			}
 			found, err = x.fromHeaders(s.Headers)
 		}
 		if err != nil {
@@ -41,12 +47,7 @@ func (x *exchange) identify() Outcome {
 			return Allowed
 		}
 	}
-	// A token that nobody verified is no identity. That it is there tells
-	// that the client wants one, so it learns that this one is no good.
-	if token, n := x.in.Header("authorization"); n > 0 && len(token) >= 7 && strings.EqualFold(token[:7], "bearer ") {
-		return BadToken
-	}
-	if x.failedToken() {
+	if x.badToken() {
 		return BadToken
 	}
 	if !x.route.anonymous && !x.rev.options.Anonymous {
@@ -56,6 +57,21 @@ func (x *exchange) identify() Outcome {
 	x.roles = append(x.roles, AnonymousRole)
 	x.req.Principal.Roles = x.roles
 	return Allowed
+}
+
+// badToken tells whether the request has a token that nobody verified, or that
+// was rejected. It is no identity, but it tells that the client wants one; so
+// the client learns that this one is no good.
+func (x *exchange) badToken() bool {
+	const bearer = "bearer"
+	token, _ := x.in.Header("authorization")
+	if len(token) >= len(bearer) && strings.EqualFold(token[:len(bearer)], bearer) {
+		rest := token[len(bearer):]
+		if rest == "" || rest[0] == ' ' || rest[0] == '\t' {
+			return true
+		}
+	}
+	return x.failedToken()
 }
 
 // failedToken tells whether jwt_authn says that it rejected a token
@@ -113,12 +129,17 @@ func (x *exchange) fromMetadata(m *JWTMetadata) (bool, error) {
 	if payload.Kind() != value.Map {
 		return false, fmt.Errorf("the metadata %s %s is a %s, not a map of claims", m.Namespace, m.Key, payload.Kind())
 	}
-	id, ok := claim(claims, m.ID)
+	id, ok, err := claim(claims, m.ID)
+	if err != nil {
+		return false, err
+	}
 	if !ok || id.Kind() != value.String || id.Str() == "" {
 		return false, fmt.Errorf("the claim %s is not a text", m.ID)
 	}
-	roles, ok := claim(claims, m.Roles)
+	roles, ok, err := claim(claims, m.Roles)
 	switch {
+	case err != nil:
+		return false, err
 	case !ok:
 		x.roles = append(x.roles, m.DefaultRoles...)
 	case roles.Kind() != value.List:
@@ -140,18 +161,21 @@ func (x *exchange) fromMetadata(m *JWTMetadata) (bool, error) {
 }
 
 // claim finds a claim: by its name or, if there is none of that name, by the
-// path that dots make of it.
-func claim(claims value.Mapping, name string) (value.Value, bool) {
+// path that dots make of it. What the path leads through must be maps.
+func claim(claims value.Mapping, name string) (value.Value, bool, error) {
 	if v, ok := claims.Lookup(name); ok {
-		return v, true
+		return v, true, nil
 	}
 	first, rest, ok := strings.Cut(name, ".")
 	if !ok {
-		return value.Value{}, false
+		return value.Value{}, false, nil
 	}
 	v, ok := claims.Lookup(first)
-	if !ok || v.Kind() != value.Map {
-		return value.Value{}, false
+	if !ok {
+		return value.Value{}, false, nil
+	}
+	if v.Kind() != value.Map {
+		return value.Value{}, false, fmt.Errorf("the claim %s is not a map", first)
 	}
 	return claim(v.Mapping(), rest)
 }
@@ -161,6 +185,10 @@ func (x *exchange) fromHeaders(h *TrustedHeaders) (bool, error) {
 	id, ok, err := x.one(h.ID)
 	if err != nil || !ok {
 		return false, err
+	}
+	if !x.in.RawHeaders() {
+		// Joined by Envoy, the proxy's header and a client's are one.
+		return false, errors.New("trusted headers need Envoy's encode_raw_headers: true")
 	}
 	if id == "" {
 		return false, fmt.Errorf("the header %s is empty", h.ID)

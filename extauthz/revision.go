@@ -35,6 +35,10 @@ const (
 	// not capture.
 	CodeRouteCapture diag.Code = "route-capture"
 
+	// CodeRouteAttribute is for an attribute that would be the request, a peer
+	// or the principal as a whole.
+	CodeRouteAttribute diag.Code = "route-attribute"
+
 	// CodeRouteKind is for a constant resource kind that no policy is for: the
 	// route would deny every request.
 	CodeRouteKind diag.Code = "route-kind"
@@ -75,6 +79,7 @@ func (r *Revision) Routes() int { return len(r.routes) }
 type route struct {
 	name      string // route map and route
 	anonymous bool
+	grpc      bool
 
 	kind, id                         term
 	version, scope                   term
@@ -231,6 +236,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	out := route{
 		name:             pattern.Name,
 		anonymous:        r.Anonymous,
+		grpc:             r.Match.GRPC != nil,
 		kind:             t(&r.Resource.Kind),
 		id:               t(&r.Resource.ID),
 		version:          t(r.Resource.PolicyVersion),
@@ -249,7 +255,13 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	attributes := func(list []routemap.Attribute) []attribute {
 		var out []attribute
 		for i := range list {
-			out = append(out, attribute{list[i].Name.Value, t(&list[i].Term)})
+			a := attribute{list[i].Name.Value, t(&list[i].Term)}
+			if p := a.term.program; p != nil && c.env.IsStruct(p.ResultType()) {
+				c.report(f, list[i].Term.Expr.Pos, CodeRouteAttribute,
+					fmt.Sprintf("the attribute %s would be a whole %s, which no condition can read", a.name, p.ResultType().TypeName()),
+					"name the field that is meant, as in request.source.address")
+			}
+			out = append(out, a)
 		}
 		return out
 	}

@@ -37,6 +37,10 @@ func (x *exchange) screen() Outcome {
 			if !plainConnection(text) {
 				detail = "connection_option"
 			}
+		case "upgrade":
+			if strings.EqualFold(text, "h2c") {
+				detail = "upgrade_h2c" // what follows would be judged by nobody
+			}
 		case "x-http-method-override", "x-http-method", "x-method-override":
 			if text != x.in.Method() {
 				detail = "method_override"

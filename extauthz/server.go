@@ -57,10 +57,9 @@ func (s *Server) AppendCheck(ctx context.Context, dst, request []byte) (answer [
 		return append(dst, notReady...)
 	}
 	x, _ := s.exchanges.Get().(*exchange)
-	if x == nil || x.frame != nil && x.madeBy != rev.env {
-		x = &exchange{}
+	if x == nil {
+		x = new(exchange)
 	}
-	x.madeBy = rev.env
 	defer func() {
 		// An exchange that panicked is not used again.
 		if p := recover(); p != nil {

@@ -225,7 +225,10 @@ func (d *daemon) run(ctx context.Context, reloader *reloader) error {
 		d.drain(grpcServer)
 	}
 	stopWatching()
-	<-watched
+	select {
+	case <-watched:
+	case <-time.After(d.config.ShutdownTimeout): // a reload that takes so long
+	}
 	return failure
 }
 

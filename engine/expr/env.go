@@ -119,9 +119,10 @@ func NewEnv(variables []Variable, structs []Struct) (*Env, error) {
 // Names gives the declared variables, sorted.
 func (e *Env) Names() []string { return slices.Sorted(maps.Keys(e.slots)) }
 
-// FieldNames gives the fields of the struct type called name, sorted.
-func (e *Env) FieldNames(name string) []string {
-	return slices.Sorted(maps.Keys(e.structs[name].Fields))
+// IsStruct tells whether values of a type are those of a declared Struct.
+func (e *Env) IsStruct(t *Type) bool {
+	_, ok := e.structs[t.TypeName()]
+	return ok
 }
 
 // provider adds the declared structs to CEL's own types.

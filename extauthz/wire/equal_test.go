@@ -72,8 +72,8 @@ func difference(r *Request, m *authv3.CheckRequest) string {
 	if len(body) == 0 {
 		body = []byte(h.GetBody())
 	}
-	if !bytes.Equal(r.Body(), body) {
-		return fmt.Sprintf("Body is %q, want %q", r.Body(), body)
+	if got, raw := r.Body(); !bytes.Equal(got, body) || raw != (len(h.GetRawBody()) > 0) {
+		return fmt.Sprintf("Body is %q, raw %v, want %q", got, raw, body)
 	}
 	ts := a.GetRequest().GetTime()
 	if got, ok := r.Time(); ok != (ts != nil && ts.IsValid()) || ok && !got.Equal(ts.AsTime()) {

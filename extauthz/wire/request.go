@@ -159,14 +159,16 @@ func (r *Request) Protocol() string { return r.text(slotProtocol) }
 func (r *Request) Size() int64 { return int64(r.slots[slotSize]) }
 
 // Body is the request's body as far as Envoy sent it: raw_body, or body where
-// that is empty. It aliases the message and must not be changed.
-func (r *Request) Body() []byte {
+// that is empty. It tells whether it is raw_body; in body Envoy has replaced
+// what is not UTF-8. The bytes alias the message and must not be changed.
+func (r *Request) Body() (body []byte, raw bool) {
 	v := r.slots[slotRawBody]
-	if v>>32 == v&math.MaxUint32 {
+	raw = v>>32 != v&math.MaxUint32
+	if !raw {
 		v = r.slots[slotBody]
 	}
 	lo, hi := v>>32, v&math.MaxUint32
-	return r.b[lo:hi:hi]
+	return r.b[lo:hi:hi], raw
 }
 
 // RawHeaders tells whether the headers came as header_map (Envoy's
