@@ -120,7 +120,7 @@ func TestTrustedHeadersAreOneProxys(t *testing.T) {
 	if got, _ := reason(check(t, both, good)); got != "allow" {
 		t.Errorf("headers alone: got %s", got)
 	}
-	for _, token := range []string{"Bearer junk", "bearer\tjunk", "Bearer"} {
+	for _, token := range []string{"Bearer junk", "bearer\tjunk", "BEARER  x"} {
 		if got, _ := reason(check(t, both, good.with("authorization: "+token))); got != "bad_token" {
 			t.Errorf("with %q: got %s", token, got)
 		}

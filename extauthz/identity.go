@@ -65,9 +65,9 @@ func (x *exchange) identify() Outcome {
 func (x *exchange) badToken() bool {
 	const bearer = "bearer"
 	token, _ := x.in.Header("authorization")
-	if len(token) >= len(bearer) && strings.EqualFold(token[:len(bearer)], bearer) {
+	if len(token) > len(bearer) && strings.EqualFold(token[:len(bearer)], bearer) {
 		rest := token[len(bearer):]
-		if rest == "" || rest[0] == ' ' || rest[0] == '\t' {
+		if given := strings.TrimLeft(rest, " \t"); given != "" && given != rest {
 			return true
 		}
 	}
