@@ -15,10 +15,11 @@ import (
 	"edict/engine/value"
 )
 
-// The bounds of a JSON body.
+// The bounds of a JSON body. A condition may compare each value with each other,
+// so their number bounds what a client can make a check cost.
 const (
 	maxBodyDepth  = 64
-	maxBodyTokens = 10_000
+	maxBodyTokens = 2_000 // names, values and closing brackets
 )
 
 // partialBody is the header in which Envoy tells whether it cut the body.

@@ -79,6 +79,18 @@ func TestNumbersThatAreNotExactAreRefused(t *testing.T) {
 	}
 }
 
+// What a client can make a check compare is bounded.
+func TestLargeBodiesAreRefused(t *testing.T) {
+	s := one(t, jwtOnly, "request.body.a.filter(x, x in request.body.b).size()", "R.attr.o == 0")
+	for n, want := range map[int]string{900: "allow", 1100: "body_malformed"} {
+		body := `{"a": [` + strings.Repeat("1,", n) + `1], "b": [` + strings.Repeat("2,", n) + `2]}`
+		r := testRequest{method: "POST", path: "/x", body: body, headers: []string{"content-type: application/json", fmt.Sprintf("content-length: %d", len(body))}}
+		if got, _ := reason(check(t, s, r.as("alice", "user"))); got != want {
+			t.Errorf("two lists of %d: got %s, want %s", n, got, want)
+		}
+	}
+}
+
 // As text the body is not what the service gets: Envoy replaces bytes.
 func TestBodyAsTextIsRefused(t *testing.T) {
 	s := newServer(t, jwtOnly)

@@ -142,7 +142,7 @@ func TestResultsGoBackIntoExpressions(t *testing.T) {
 		variable, use := mustCompile(t, e, tc.variable), mustCompile(t, e, tc.use)
 		for _, v := range []value.Value{variable.Eval(x.frame(e)), variable.evalCEL(x.frame(e))} {
 			x.variables = value.Values{"v": v}
-			if got := sameBothWays(t, use, e, x); !got.IsTrue() {
+			if got := sameBothWays(t, use, e, x); !got.Bool() {
 				t.Errorf("with V.v = %s: %s = %v", tc.variable, tc.use, got)
 			}
 		}

@@ -158,7 +158,7 @@ func TestWideExpressionsRun(t *testing.T) {
 		if p.native == nil {
 			t.Errorf("%.40s... is not native", source)
 		}
-		if v := sameBothWays(t, p, e, x); !v.IsTrue() {
+		if v := sameBothWays(t, p, e, x); !v.Bool() {
 			t.Errorf("%.40s... = %v", source, v)
 		}
 	}

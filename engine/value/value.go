@@ -139,9 +139,6 @@ func OfOpaque(v any) Value { return Value{tag: tag{kind: Opaque}, ref: v} }
 // Kind tells what v holds.
 func (v Value) Kind() Kind { return v.kind }
 
-// IsTrue tells whether v is the boolean true. Nothing else is true.
-func (v Value) IsTrue() bool { return v.kind == Bool && v.num == 1 }
-
 // Bool gives the boolean of a Bool, false of all else.
 func (v Value) Bool() bool { return v.kind == Bool && v.num == 1 }
 

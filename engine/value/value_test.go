@@ -59,14 +59,14 @@ func TestOfRefusesWhatIsNoJSON(t *testing.T) {
 	if v, ok := m.Lookup("bad"); !ok || v.Kind() != Error {
 		t.Errorf("a bad member reads as %v, %v", v, ok)
 	}
-	if v, _ := m.Lookup("good"); !v.IsTrue() {
+	if v, _ := m.Lookup("good"); !v.Bool() {
 		t.Errorf("the good member reads as %v", v)
 	}
 }
 
 func TestZeroValueIsAbsent(t *testing.T) {
 	var v Value
-	if v.Kind() != Absent || v.IsTrue() || v.Bool() || v.Err() != nil || v.Native() != nil {
+	if v.Kind() != Absent || v.Bool() || v.Err() != nil || v.Native() != nil {
 		t.Errorf("the zero Value is %v (%v)", v, v.Kind())
 	}
 	if OfNull().Kind() == Absent {
@@ -81,11 +81,11 @@ func TestOnlyTrueIsTrue(t *testing.T) {
 	for _, v := range []Value{{}, OfNull(), OfBool(false), OfInt(1), OfUint(1), OfDouble(1), OfString("true"),
 		OfBytes([]byte{1}), OfTime(time.Unix(1, 0)), OfDuration(1), OfSequence(Slice{OfBool(true)}),
 		OfMapping(Values{"a": OfBool(true)}), OfError(errors.New("x")), OfOpaque(true)} {
-		if v.IsTrue() || v.Bool() {
+		if v.Bool() {
 			t.Errorf("%v (%v) is true", v, v.Kind())
 		}
 	}
-	if !OfBool(true).IsTrue() {
+	if !OfBool(true).Bool() {
 		t.Error("true is not true")
 	}
 }

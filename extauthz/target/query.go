@@ -124,26 +124,14 @@ func (q *Query) find(name string) int {
 }
 
 // Get gives the first value of a name and how many there are; 0 means that the
-// name is absent. Use One where a second value must not go unnoticed.
+// name is absent. Lookup is for where a second value must
+// not go unnoticed.
 func (q *Query) Get(name string) (first string, count int) {
 	i := q.find(name)
 	if i < 0 {
 		return "", 0
 	}
 	return q.pairs[i].value, q.pairs[i].count
-}
-
-// One gives the value of a name that occurs once, and whether it occurs. A name
-// that occurs more than once is a *Refusal with the Reason QueryDuplicate.
-func (q *Query) One(name string) (string, bool, error) {
-	i := q.find(name)
-	switch {
-	case i < 0:
-		return "", false, nil
-	case q.pairs[i].count > 1:
-		return "", false, &Refusal{Reason: QueryDuplicate, Name: name}
-	}
-	return q.pairs[i].value, true, nil
 }
 
 // All calls yield with each pair in the order of the query until yield answers

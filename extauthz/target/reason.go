@@ -91,9 +91,6 @@ var reasonTexts = [reasonCount]struct{ name, message string }{
 	MethodBadByte:     {"method_bad_byte", "the method is not a token"},
 }
 
-// BadRequest is the Class of every refusal.
-const BadRequest = "bad request"
-
 // String gives the stable name of the reason, such as "encoded_slash".
 func (r Reason) String() string {
 	if r < reasonCount {
@@ -109,14 +106,6 @@ func (r Reason) Message() string {
 		return reasonTexts[r].message
 	}
 	return r.String()
-}
-
-// Class is BadRequest for every refusal and "" for OK.
-func (r Reason) Class() string {
-	if r == OK {
-		return ""
-	}
-	return BadRequest
 }
 
 // Err gives the reason as an error: nil for OK, otherwise a *Refusal.
