@@ -153,7 +153,14 @@ func (c *celEnv) compile(text string) *expression {
 	if issues.Err() != nil {
 		panic(fmt.Sprintf("oracle: the expression %q does not compile: %v", text, issues.Err()))
 	}
-	p, err := c.env.Program(checked)
+	// Cerbos optimises, which is seen in corners: a constant list after `in` is a
+	// set, in which 9007199254740993 is not 9007199254740993.0 although == says
+	// so. A constant that can't be converted stops the optimiser, and is left to
+	// fail when it is evaluated.
+	p, err := c.env.Program(checked, cel.EvalOptions(cel.OptOptimize))
+	if err != nil {
+		p, err = c.env.Program(checked)
+	}
 	if err != nil {
 		panic(fmt.Sprintf("oracle: the expression %q has no program: %v", text, err))
 	}
