@@ -233,6 +233,26 @@ routeMap:
 	}
 }
 
+// The captures of a path can be asked for as a whole, and by a name that is
+// worked out.
+func TestPathAsAWhole(t *testing.T) {
+	s := new(Server)
+	s.Use(compile(t, jwtOnly, albumPolicy, `
+apiVersion: edict.dev/v1
+routeMap:
+  name: m
+  routes:
+    - {name: index, match: {path: "/i/{owner}"}, resource: {kind: album, id: {expr: 'path["owner"]'}, attributes: {owner: {expr: 'path.?owner.orValue("")'}, n: {expr: size(path)}}}, action: read}
+    - {name: none, match: {path: "/n/{owner}"}, resource: {kind: album, id: {expr: 'path["nobody"]'}}, action: preview}
+`))
+	if got, _ := reason(check(t, s, get("/i/alice").as("alice", "user"))); got != "allow" {
+		t.Errorf("got %s", got)
+	}
+	if got, _ := reason(check(t, s, get("/n/alice").as("alice", "user"))); got != "unmappable" {
+		t.Errorf("a name that is not captured: got %s", got)
+	}
+}
+
 // Checks that share memory do not see each other's requests.
 func TestChecksForgetEachOther(t *testing.T) {
 	s := new(Server)

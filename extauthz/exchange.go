@@ -220,11 +220,6 @@ func (x *exchange) unmappable(err error) Outcome {
 	if x.refused != noRefusal {
 		return x.refused
 	}
-	var refusal *target.Refusal
-	if errors.As(err, &refusal) {
-		x.detail = refusal.Reason.String()
-		return BadRequest
-	}
 	return Unmappable
 }
 

@@ -335,7 +335,8 @@ func (c *compilation) term(f *routemap.File, t *routemap.Term, captures []string
 		return term{}
 	}
 	for _, s := range program.Selections() {
-		if s.Variable == "path" && checkCaptures && !slices.Contains(captures, s.Field) {
+		// Of path as a whole nothing is known before there is a request.
+		if s.Variable == "path" && s.Field != "" && checkCaptures && !slices.Contains(captures, s.Field) {
 			c.report(f, t.Expr.At(s.Line, s.Column), CodeRouteCapture, fmt.Sprintf("the path captures no %q", s.Field),
 				orDefault(diag.DidYouMean(s.Field, captures), fmt.Sprintf("write {%s} in the path template", s.Field)))
 		}
@@ -346,10 +347,14 @@ func (c *compilation) term(f *routemap.File, t *routemap.Term, captures []string
 // prepareAllows encodes the parts of an allow that do not depend on the
 // request.
 func (r *Revision) prepareAllows() {
+	remove := make([][]string, len(r.options.Identity)+1)
+	for source := range remove {
+		remove[source] = r.options.removals(source)
+	}
 	for i := range r.routes {
-		for source := range len(r.options.Identity) + 1 {
+		for _, headers := range remove {
 			// The headers' names were checked with the options.
-			p, _ := wire.Prepare(nil, r.removals(source), []wire.MetadataValue{
+			p, _ := wire.Prepare(nil, headers, []wire.MetadataValue{
 				{Key: "effect", Value: "allow"},
 				{Key: "reason", Value: Allowed.String()},
 				{Key: "revision", Value: r.id},
@@ -364,50 +369,4 @@ func (r *Revision) prepareAllows() {
 // Options.Identity, or their number if the request has no identity.
 func (r *Revision) prepared(route, source int) wire.Prepared {
 	return r.allows[route*(len(r.options.Identity)+1)+source]
-}
-
-// removals lists the headers that a request loses whose identity came from
-// source i: the headers that other sources would have read. The headers that
-// are sent upstream are overwritten; one that has no value to send is removed
-// when the answer is made.
-func (r *Revision) removals(source int) []string {
-	var used, sent, out []string
-	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader} {
-		if h != "" {
-			sent = append(sent, h)
-		}
-	}
-	if source < len(r.options.Identity) && r.options.Identity[source].Headers != nil {
-		used = r.options.Identity[source].Headers.names()
-	}
-	add := func(name string) {
-		if !slices.Contains(used, name) && !slices.Contains(sent, name) && !slices.Contains(out, name) {
-			out = append(out, name)
-		}
-	}
-	for _, s := range r.options.Identity {
-		if s.Headers != nil {
-			for _, h := range s.Headers.names() {
-				add(h)
-			}
-		}
-	}
-	return out
-}
-
-// identityHeaders lists the headers that speak of identity: those that are sent
-// upstream and those that sources read.
-func (o *Options) identityHeaders() []string {
-	var out []string
-	for _, h := range []string{o.PrincipalHeader, o.RolesHeader} {
-		if h != "" {
-			out = append(out, h)
-		}
-	}
-	for _, s := range o.Identity {
-		if s.Headers != nil {
-			out = append(out, s.Headers.names()...)
-		}
-	}
-	return out
 }

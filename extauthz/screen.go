@@ -19,8 +19,14 @@ func (x *exchange) screen() Outcome {
 			return false
 		}
 		switch name {
-		case ":method", ":path", ":authority", ":scheme":
-			i = pseudo(name)
+		case ":method":
+			i = singleMethod
+		case ":path":
+			i = singlePath
+		case ":authority":
+			i = singleAuthority
+		case ":scheme":
+			i = singleScheme
 		case "host":
 			i = singleHost
 		case "authorization":
@@ -94,19 +100,6 @@ const (
 	singlePartial
 	singletons
 )
-
-func pseudo(name string) int {
-	switch name {
-	case ":method":
-		return singleMethod
-	case ":path":
-		return singlePath
-	case ":authority":
-		return singleAuthority
-	default:
-		return singleScheme
-	}
-}
 
 // joined tells whether a header that there may be one of looks like several
 // that Envoy joined, as it does when it does not send raw headers.
