@@ -13,14 +13,8 @@ import (
 // compileResource compiles a resource policy to a unit.
 func (r *compilation) compileResource(p *policy.Policy) {
 	rp := p.Resource
-	r.unsupported(p, rp.Schemas)
-	for _, field := range []struct {
-		name string
-		text diag.Text
-	}{{"scope", rp.Scope}, {"scopePermissions", rp.ScopePermissions}} {
-		if field.text.Value != "" {
-			r.unsupported(p, &policy.Unsupported{Pos: field.text.Pos, Kind: field.name})
-		}
+	if rp.Schemas != nil || rp.Scope.Value != "" || rp.Permissions != 0 {
+		r.unsupported(p, rp.Pos, "this field")
 	}
 	b := &unitBuilder{
 		compilation: r,
@@ -168,7 +162,9 @@ func (b *unitBuilder) identify(root *conditionNode, module int32) condition {
 
 // rule adds the rows of one rule.
 func (b *unitBuilder) rule(index int, r *policy.Rule) {
-	b.unsupported(b.policy, r.Output)
+	if r.Output != nil {
+		b.unsupported(b.policy, r.Output.Pos, "output")
+	}
 	rule := &Rule{ID: len(b.rules), Name: r.Name.Value, Policy: b.unit.key, Pos: r.Pos}
 	if rule.Name == "" {
 		rule.Name = fmt.Sprintf("rule-%03d", index+1)

@@ -23,7 +23,28 @@ type Options struct {
 
 	// Globals are the values of globals.name and G.name. Nil means none.
 	Globals value.Mapping
+
+	// DefaultScope is the scope of a principal or resource that names none.
+	// One that names "." means the root scope.
+	DefaultScope string
+
+	// LenientScopeSearch lets a request in a scope without policies be decided
+	// by the nearest scope above that has some.
+	LenientScopeSearch bool
+
+	// SchemaEnforcement says what becomes of attributes that break a schema.
+	SchemaEnforcement SchemaEnforcement
 }
+
+// SchemaEnforcement says what becomes of attributes that break a schema.
+type SchemaEnforcement uint8
+
+// The levels of enforcement.
+const (
+	SchemaNone   SchemaEnforcement = iota // schemas are not looked at
+	SchemaWarn                            // Decision.ValidationErrors says so; nothing else changes
+	SchemaReject                          // every action is denied, too
+)
 
 // A Compiler turns policies into PolicySets. It keeps the programs of the last
 // set, so that compiling a set that differs little is quick. It is safe for
@@ -127,9 +148,7 @@ func (r *compilation) compile(policies []*policy.Policy) {
 		case p.DerivedRoles != nil:
 			key = p.DerivedRoles.Key()
 		default:
-			for _, u := range []*policy.Unsupported{p.Principal, p.Role, p.ExportVariables, p.ExportConstants} {
-				r.unsupported(p, u)
-			}
+			r.unsupported(p, p.Pos, "this kind of policy")
 			continue
 		}
 		if first, dup := defined[key]; dup {
@@ -157,10 +176,8 @@ func (r *compilation) report(p *policy.Policy, pos diag.Position, code diag.Code
 	})
 }
 
-func (r *compilation) unsupported(p *policy.Policy, u *policy.Unsupported) {
-	if u != nil {
-		r.report(p, u.Pos, CodeUnsupported, u.Kind+" is not supported yet", "remove it; Edict refuses to load what it can't decide")
-	}
+func (r *compilation) unsupported(p *policy.Policy, pos diag.Position, what string) {
+	r.report(p, pos, CodeUnsupported, what+" is not supported yet", "remove it; Edict refuses to load what it can't decide")
 }
 
 // compileRoleSet compiles a set of derived roles, imported or not: broken CEL

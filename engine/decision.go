@@ -2,6 +2,7 @@ package engine
 
 import (
 	"edict/engine/diag"
+	"edict/engine/value"
 )
 
 // Reason says why an action ended as it did.
@@ -16,9 +17,10 @@ const (
 	ReasonNoRule                  // there is a policy, but no rule of it allowed the action
 	ReasonNoPolicy                // no policy for this kind, version and scope
 	ReasonError                   // a condition could not be evaluated (strict evaluation)
+	ReasonSchema                  // attributes break a schema, and enforcement rejects that
 )
 
-var reasonNames = [...]string{"undecided", "allowed", "denied", "no_rule", "no_policy", "condition_error"}
+var reasonNames = [...]string{"undecided", "allowed", "denied", "no_rule", "no_policy", "condition_error", "schema"}
 
 // String gives the reason as logs and metrics show it.
 func (r Reason) String() string { return reasonNames[r] }
@@ -54,6 +56,50 @@ func (r *Result) Allowed() bool { return r.Effect == Allow && r.Reason == Reason
 // that it is handed to.
 type Decision struct {
 	Results []Result
+
+	// Outputs are what rules told, in the order in which they were visited.
+	// They share nothing with the request.
+	Outputs []Output
+
+	// ValidationErrors say how the attributes break the schemas of the policy,
+	// if Options.SchemaEnforcement asks for that.
+	ValidationErrors []ValidationError
+
+	// EffectiveDerivedRoles are the derived roles of the policies that were
+	// visited, sorted, if Request.IncludeMeta asks for them.
+	EffectiveDerivedRoles []string
+
+	// UsedNow tells whether some evaluated expression read the clock.
+	UsedNow bool
+}
+
+// An Output is what the output expression of a rule gave.
+type Output struct {
+	Src    string // policy key, #, name of the rule
+	Action string
+	Val    value.Value // JSON: null, bool, double, string, list, map. Absent if there is an error
+	Err    string      // why there is no value; empty if there is one
+}
+
+// A ValidationError is one way in which attributes break a schema.
+type ValidationError struct {
+	Path    string // JSON pointer into the attributes; "/" for the whole
+	Message string
+	Source  ValidationSource
+}
+
+// ValidationSource says whose attributes break a schema.
+type ValidationSource uint8
+
+// The sources of validation errors.
+const (
+	SourcePrincipal ValidationSource = iota + 1
+	SourceResource
+)
+
+// String gives the source as the Cerbos API shows it.
+func (s ValidationSource) String() string {
+	return [...]string{"SOURCE_UNSPECIFIED", "SOURCE_PRINCIPAL", "SOURCE_RESOURCE"}[s]
 }
 
 // Allowed tells whether there is at least one action and all are allowed.

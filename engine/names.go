@@ -62,7 +62,7 @@ var reserved = []string{"true", "false", "null", "in"}
 func (r *compilation) namesOf(p *policy.Policy, vars policy.Variables, consts policy.Constants) names {
 	n := names{variables: map[string]diag.Text{}, constants: value.Values{}}
 	for _, i := range slices.Concat(vars.Import, consts.Import) {
-		r.unsupported(p, &policy.Unsupported{Pos: i.Pos, Kind: "an import of variables or constants"})
+		r.unsupported(p, i.Pos, "an import of variables or constants")
 	}
 	first := map[string]diag.Position{}
 	accept := func(what string, name diag.Text) bool {

@@ -28,7 +28,8 @@ type Resource struct {
 // AuxData is verified data that belongs neither to the principal nor to the
 // resource: the claims of the request's token.
 type AuxData struct {
-	JWT value.Mapping // nil: none
+	JWT  value.Mapping            // nil: none
+	JWTs map[string]value.Mapping // claims by the name of the token; nil: none
 }
 
 // A Request asks whether a principal may perform actions on a resource. The
@@ -42,6 +43,10 @@ type Request struct {
 	// Now is the instant that now() gives throughout the request. The zero
 	// time means the moment at which Check was called.
 	Now time.Time
+
+	// IncludeMeta asks for Decision.EffectiveDerivedRoles. Without it, derived
+	// roles that no decision needs are not evaluated.
+	IncludeMeta bool
 }
 
 // Effect is Allow, Deny, or neither (the zero Effect).

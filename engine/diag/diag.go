@@ -37,14 +37,27 @@ func (p Position) compare(q Position) int {
 // A Code names one kind of mistake. Codes are stable: scripts may match them.
 type Code string
 
+// Severity tells a mistake from a doubt.
+type Severity uint8
+
+// The severities. With an Error nothing is loaded; a Warning is only told.
+const (
+	Error Severity = iota
+	Warning
+)
+
+// String gives error or warning.
+func (s Severity) String() string { return [...]string{"error", "warning"}[s] }
+
 // A Diagnostic is one thing wrong with one place in a file.
 type Diagnostic struct {
-	Pos     Position
-	Code    Code
-	Message string    // what is wrong, in one line
-	Hint    string    // how to mend it; may be empty
-	Source  string    // the line at Pos, without its line break; may be empty
-	Related []Related // other places that the mistake involves
+	Pos      Position
+	Severity Severity
+	Code     Code
+	Message  string    // what is wrong, in one line
+	Hint     string    // how to mend it; may be empty
+	Source   string    // the line at Pos, without its line break; may be empty
+	Related  []Related // other places that the mistake involves
 }
 
 // A Related place helps to understand a Diagnostic: "also defined here".

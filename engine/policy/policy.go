@@ -10,28 +10,50 @@ import (
 // APIVersion is the only apiVersion there is.
 const APIVersion = "api.cerbos.dev/v1"
 
-// A Policy is one policy file.
+// A Policy is one policy file. Exactly one of the bodies is not nil.
 type Policy struct {
 	Pos      diag.Position
 	Disabled bool
 
 	Resource        *ResourcePolicy
+	Principal       *PrincipalPolicy
+	Role            *RolePolicy
 	DerivedRoles    *DerivedRoles
-	Principal       *Unsupported
-	Role            *Unsupported
-	ExportVariables *Unsupported
-	ExportConstants *Unsupported
+	ExportVariables *ExportVariables
+	ExportConstants *ExportConstants
+
+	Metadata Metadata
 
 	// Source holds the lines of the file, for diagnostics to show.
 	Source []string
 }
 
-// Unsupported stands for a body of a kind that the engine does not decide yet.
-// It is kept, and refused when policies are compiled, so that no rule that
-// could deny is ever dropped in silence.
-type Unsupported struct {
-	Pos  diag.Position
-	Kind string // the field name, e.g. principalPolicy
+// Metadata is what a policy says about itself. It has no part in decisions.
+type Metadata struct {
+	Annotations      []Annotation
+	SourceAttributes value.Values // nil: none
+}
+
+// An Annotation is a name with a text.
+type Annotation struct{ Name, Value diag.Text }
+
+// Key is the policy key: what tells the policy from every other.
+func (p *Policy) Key() string {
+	switch {
+	case p.Resource != nil:
+		return p.Resource.Key()
+	case p.Principal != nil:
+		return p.Principal.Key()
+	case p.Role != nil:
+		return p.Role.Key()
+	case p.DerivedRoles != nil:
+		return p.DerivedRoles.Key()
+	case p.ExportVariables != nil:
+		return p.ExportVariables.Key()
+	case p.ExportConstants != nil:
+		return p.ExportConstants.Key()
+	}
+	return ""
 }
 
 // Line gives line n of the file, counted from 1, or "".
@@ -48,8 +70,8 @@ type ResourcePolicy struct {
 	Resource           diag.Text // kind
 	Version            diag.Text
 	Scope              diag.Text
-	ScopePermissions   diag.Text
-	Schemas            *Unsupported
+	Permissions        ScopePermissions
+	Schemas            *Schemas // nil: none
 	ImportDerivedRoles []diag.Text
 	Variables          Variables
 	Constants          Constants
@@ -60,6 +82,123 @@ type ResourcePolicy struct {
 func (p *ResourcePolicy) Key() string {
 	return ResourceKey(p.Resource.Value, p.Version.Value, p.Scope.Value)
 }
+
+// ScopePermissions says what an ALLOW in the policy's scope is worth.
+type ScopePermissions uint8
+
+// The scope permissions. What is not specified counts as OverrideParent.
+const (
+	PermissionsUnspecified ScopePermissions = iota
+	OverrideParent                          // it decides
+	RequireParentalConsent                  // the parent scope must allow, too
+)
+
+// String gives the permissions as policies write them.
+func (s ScopePermissions) String() string {
+	return [...]string{
+		"SCOPE_PERMISSIONS_UNSPECIFIED",
+		"SCOPE_PERMISSIONS_OVERRIDE_PARENT",
+		"SCOPE_PERMISSIONS_REQUIRE_PARENTAL_CONSENT_FOR_ALLOWS",
+	}[s]
+}
+
+// Schemas says which JSON Schemas attributes must follow.
+type Schemas struct {
+	Pos       diag.Position
+	Principal *SchemaRef // nil: any attributes will do
+	Resource  *SchemaRef // likewise
+}
+
+// A SchemaRef names a schema.
+type SchemaRef struct {
+	Pos           diag.Position
+	Ref           diag.Text
+	IgnoreActions []diag.Text // patterns of ignoreWhen.actions
+}
+
+// PrincipalPolicy holds the rules for one principal.
+type PrincipalPolicy struct {
+	Pos         diag.Position
+	Principal   diag.Text // id
+	Version     diag.Text
+	Scope       diag.Text
+	Permissions ScopePermissions
+	Variables   Variables
+	Constants   Constants
+	Rules       []PrincipalRule
+}
+
+// Key is the policy key: principal.<id>.v<version>, and /<scope> if there is one.
+func (p *PrincipalPolicy) Key() string {
+	return PrincipalKey(p.Principal.Value, p.Version.Value, p.Scope.Value)
+}
+
+// A PrincipalRule holds what the principal may and may not do with resources
+// whose kind matches a pattern.
+type PrincipalRule struct {
+	Pos      diag.Position
+	Resource diag.Text // pattern
+	Actions  []ActionRule
+}
+
+// An ActionRule allows or denies an action.
+type ActionRule struct {
+	Pos       diag.Position
+	Name      diag.Text // may be empty
+	Action    diag.Text // pattern
+	Effect    Effect
+	Condition *Condition // nil: always
+	Output    *Output    // nil: none
+}
+
+// RolePolicy lists all that a role may do. It narrows what resource policies
+// allow, and allows nothing by itself.
+type RolePolicy struct {
+	Pos         diag.Position
+	Role        diag.Text
+	Version     diag.Text // "default" where the file has none
+	Scope       diag.Text
+	ParentRoles []diag.Text
+	Variables   Variables
+	Constants   Constants
+	Rules       []RoleRule
+}
+
+// Key is the policy key: role.<role>.v<version>, and /<scope> if there is one.
+func (p *RolePolicy) Key() string {
+	return RoleKey(p.Role.Value, p.Version.Value, p.Scope.Value)
+}
+
+// A RoleRule lets a role perform actions on resources whose kind matches a
+// pattern.
+type RoleRule struct {
+	Pos          diag.Position
+	Name         diag.Text   // may be empty
+	Resource     diag.Text   // pattern
+	AllowActions []diag.Text // patterns
+	Condition    *Condition  // nil: always
+	Output       *Output     // nil: none
+}
+
+// ExportVariables is a named set of variables for policies to import.
+type ExportVariables struct {
+	Pos         diag.Position
+	Name        diag.Text
+	Definitions []Variable
+}
+
+// Key is the policy key: export_variables.<name>.
+func (e *ExportVariables) Key() string { return "export_variables." + e.Name.Value }
+
+// ExportConstants is a named set of constants for policies to import.
+type ExportConstants struct {
+	Pos         diag.Position
+	Name        diag.Text
+	Definitions []Constant
+}
+
+// Key is the policy key: export_constants.<name>.
+func (e *ExportConstants) Key() string { return "export_constants." + e.Name.Value }
 
 // DerivedRoles is a named set of derived role definitions.
 type DerivedRoles struct {
@@ -113,7 +252,15 @@ type Rule struct {
 	Roles        []diag.Text
 	DerivedRoles []diag.Text
 	Condition    *Condition // nil: always
-	Output       *Unsupported
+	Output       *Output    // nil: none
+}
+
+// An Output is what a rule tells besides its effect: CEL expressions, of which
+// at least one is not empty.
+type Output struct {
+	Pos             diag.Position
+	RuleActivated   diag.Text // evaluated when the rule matched and its condition holds
+	ConditionNotMet diag.Text // evaluated when the rule matched and its condition does not hold
 }
 
 // Operator says how the members of a Condition combine.
@@ -160,6 +307,16 @@ type Constants struct {
 type Constant struct {
 	Name  diag.Text
 	Value value.Value
+}
+
+// PrincipalKey builds the policy key of a principal policy.
+func PrincipalKey(id, version, scope string) string {
+	return key("principal", id, version, scope)
+}
+
+// RoleKey builds the policy key of a role policy.
+func RoleKey(role, version, scope string) string {
+	return key("role", role, version, scope)
 }
 
 // ResourceKey builds the policy key of a resource policy.

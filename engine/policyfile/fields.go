@@ -2,6 +2,7 @@ package policyfile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"edict/engine/diag"
@@ -61,7 +62,7 @@ func (r *reader) scope(o yamldoc.Object) diag.Text {
 
 // scopePermissions reads how a policy stands to those of its parent scopes. A
 // value that says nothing is as good as none.
-func (r *reader) scopePermissions(o yamldoc.Object) diag.Text {
+func (r *reader) scopePermissions(o yamldoc.Object) policy.ScopePermissions {
 	values := []string{ // by the numbers that they have in the protocol
 		"SCOPE_PERMISSIONS_UNSPECIFIED",
 		"SCOPE_PERMISSIONS_OVERRIDE_PARENT",
@@ -69,23 +70,20 @@ func (r *reader) scopePermissions(o yamldoc.Object) diag.Text {
 	}
 	n, ok := o.Field("scopePermissions")
 	if !ok {
-		return diag.Text{}
+		return policy.PermissionsUnspecified
 	}
 	name := ""
 	if n.IsInt() {
 		i, ok := n.Int()
 		if !ok || i < 0 || i >= len(values) {
 			n.Report(yamldoc.UnknownValue, "scopePermissions: the number is not a known value", "known values: "+strings.Join(values, ", "))
-			return diag.Text{}
+			return policy.PermissionsUnspecified
 		}
 		name = values[i]
 	} else if name, ok = n.Enum(values...); !ok {
-		return diag.Text{}
+		return policy.PermissionsUnspecified
 	}
-	if name == values[0] {
-		return diag.Text{}
-	}
-	return diag.Text{Value: name, Pos: n.Pos()}
+	return policy.ScopePermissions(slices.Index(values, name))
 }
 
 // ruleName reads the name of a rule, which may be absent or empty.

@@ -83,13 +83,13 @@ func (r *reader) policy(root yamldoc.Node) *policy.Policy {
 			p.DerivedRoles.Variables.Local = append(p.DerivedRoles.Variables.Local, variables...)
 		}
 	case principalPolicy:
-		p.Principal = r.unsupported(kind, body)
+		p.Principal = &policy.PrincipalPolicy{Pos: body.Pos()}
 	case rolePolicy:
-		p.Role = r.unsupported(kind, body)
+		p.Role = &policy.RolePolicy{Pos: body.Pos()}
 	case exportVariables:
-		p.ExportVariables = r.unsupported(kind, body)
+		p.ExportVariables = &policy.ExportVariables{Pos: body.Pos()}
 	case exportConstants:
-		p.ExportConstants = r.unsupported(kind, body)
+		p.ExportConstants = &policy.ExportConstants{Pos: body.Pos()}
 	}
 	if kind == exportVariables || kind == exportConstants {
 		if _, ok := o.Field("variables"); ok && !r.disabled {
@@ -142,13 +142,4 @@ func (r *reader) metadata(n yamldoc.Node) {
 			n.Text()
 		}
 	}
-}
-
-// unsupported keeps the place of a body or block that is not decided yet.
-func (r *reader) unsupported(kind string, n yamldoc.Node) *policy.Unsupported {
-	if !n.IsMapping() {
-		n.Object() // reports what n is instead
-		return nil
-	}
-	return &policy.Unsupported{Pos: n.Pos(), Kind: kind}
 }

@@ -123,19 +123,13 @@ func dump(p *policy.Policy) string {
 			line(d.Name.Pos, "constant %q %s %v", d.Name.Value, d.Value.Kind(), d.Value)
 		}
 	}
-	unsupported := func(u *policy.Unsupported) {
-		if u != nil {
-			line(u.Pos, "unsupported %s", u.Kind)
-		}
-	}
 	line(p.Pos, "policy disabled=%v", p.Disabled)
 	if r := p.Resource; r != nil {
 		line(r.Pos, "resource policy")
 		text("resource", r.Resource)
 		text("version", r.Version)
 		text("scope", r.Scope)
-		text("scope permissions", r.ScopePermissions)
-		unsupported(r.Schemas)
+		line(p.Pos, "%s", r.Permissions)
 		texts("import", r.ImportDerivedRoles)
 		definitions(r.Variables, r.Constants)
 		for _, rule := range r.Rules {
@@ -145,7 +139,6 @@ func dump(p *policy.Policy) string {
 			texts("  role", rule.Roles)
 			texts("  derived role", rule.DerivedRoles)
 			condition(" ", rule.Condition)
-			unsupported(rule.Output)
 		}
 	}
 	if d := p.DerivedRoles; d != nil {
@@ -158,9 +151,6 @@ func dump(p *policy.Policy) string {
 			texts("  parent", def.ParentRoles)
 			condition(" ", def.Condition)
 		}
-	}
-	for _, u := range []*policy.Unsupported{p.Principal, p.Role, p.ExportVariables, p.ExportConstants} {
-		unsupported(u)
 	}
 	return b.String()
 }

@@ -21,7 +21,7 @@ func (r *reader) resourcePolicy(n yamldoc.Node) *policy.ResourcePolicy {
 		Resource:           r.resource(o),
 		Version:            r.version(o),
 		Scope:              r.scope(o),
-		ScopePermissions:   r.scopePermissions(o),
+		Permissions:        r.scopePermissions(o),
 		ImportDerivedRoles: r.names(o, "importDerivedRoles"),
 		Variables:          r.variables(o),
 		Constants:          r.constants(o),
@@ -223,7 +223,7 @@ func (r *reader) match(n yamldoc.Node) *policy.Condition {
 }
 
 // output keeps the place of the output of a rule; nil if there is none.
-func (r *reader) output(o yamldoc.Object) *policy.Unsupported {
+func (r *reader) output(o yamldoc.Object) *policy.Output {
 	n, ok := o.Field("output")
 	if !ok {
 		return nil
@@ -244,7 +244,7 @@ func (r *reader) output(o yamldoc.Object) *policy.Unsupported {
 	if !filled && !r.disabled {
 		r.doc.Report(o.KeyPos("output"), EmptyOutput, "the output holds no expression", "write when: {ruleActivated: ...} or remove the output")
 	}
-	return r.unsupported("output", n)
+	return &policy.Output{Pos: n.Pos()}
 }
 
 // isFilled tells whether a field holds text, or something that was reported
@@ -260,7 +260,7 @@ func (r *reader) isFilled(o yamldoc.Object, name string) bool {
 
 // schemas keeps the place of the schemas of a resource policy; nil if there
 // are none.
-func (r *reader) schemas(o yamldoc.Object) *policy.Unsupported {
+func (r *reader) schemas(o yamldoc.Object) *policy.Schemas {
 	n, ok := o.Field("schemas")
 	if !ok {
 		return nil
@@ -279,7 +279,7 @@ func (r *reader) schemas(o yamldoc.Object) *policy.Unsupported {
 	if !present {
 		return nil
 	}
-	return r.unsupported("schemas", n)
+	return &policy.Schemas{Pos: n.Pos()}
 }
 
 func (r *reader) schema(n yamldoc.Node) {

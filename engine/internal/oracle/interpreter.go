@@ -91,7 +91,7 @@ func New(policies []*policy.Policy, opts Options) *Interpreter {
 }
 
 func (it *Interpreter) addResourcePolicy(p *policy.ResourcePolicy, sets map[string]*policy.DerivedRoles) {
-	if p.ScopePermissions.Value != "" || p.Schemas != nil || len(p.Variables.Import)+len(p.Constants.Import) > 0 {
+	if p.Permissions != 0 || p.Schemas != nil || len(p.Variables.Import)+len(p.Constants.Import) > 0 {
 		panic("oracle: a field of a resource policy that the interpreter does not know")
 	}
 	base := row{
