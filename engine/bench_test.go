@@ -307,10 +307,10 @@ func BenchmarkLoad(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			_, list := compiler.Compile(policies)
+			_, list := compiler.Compile(policies, nil)
 			fatalIfAny(b, list)
 			for b.Loop() {
-				_, list := compiler.Compile(policies)
+				_, list := compiler.Compile(policies, nil)
 				fatalIfAny(b, list)
 			}
 			perPolicy(b)

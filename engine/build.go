@@ -10,58 +10,87 @@ import (
 	"edict/engine/policy"
 )
 
-// compileResource compiles a resource policy to a unit.
-func (r *compilation) compileResource(p *policy.Policy) {
-	rp := p.Resource
-	if rp.Schemas != nil || rp.Scope.Value != "" || rp.Permissions != 0 {
-		r.unsupported(p, rp.Pos, "this field")
+// A roleSet is a set of derived roles. It is compiled once for all that import
+// it, unless what it says depends on who does.
+type roleSet struct {
+	source *policy.Policy
+	names  names
+	module *module
+
+	// Some variable of the set, or some condition, reads the list of derived
+	// roles, which is another for each importer and scope.
+	perImporter bool
+}
+
+// buildRoleSet compiles a set of derived roles, imported or not: broken CEL is
+// an error wherever it stands.
+func (r *compilation) buildRoleSet(p *policy.Policy, b *built) {
+	set := p.DerivedRoles
+	n := r.namesOf(p, set.Variables, set.Constants)
+	b.roleSet = &roleSet{source: p, names: n, module: r.module(b, p, &n)}
+	b.roleSet.perImporter = len(n.runtime) > 0
+	for i := range set.Definitions {
+		d := &set.Definitions[i]
+		r.checkPatterns(p, d.ParentRoles)
+		if c := r.condition(b, p, n, b.roleSet.module, d.Condition); c != nil && c.readsRuntime {
+			b.roleSet.perImporter = true
+		}
 	}
+}
+
+// buildResource compiles a resource policy to a unit.
+func (r *compilation) buildResource(p *policy.Policy, into *built) {
+	rp := p.Resource
+	n := r.namesOf(p, rp.Variables, rp.Constants)
+	m := r.module(into, p, &n)
 	b := &unitBuilder{
 		compilation: r,
 		policy:      p,
-		unit:        &unit{key: rp.Key(), literal: map[string][]int32{}},
-		names:       r.namesOf(p, rp.Variables, rp.Constants),
-		derived:     map[string]int32{},
+		built:       into,
+		names:       n,
+		unit:        &unit{key: rp.Key(), source: p, module: m},
+		derived:     map[string]bool{},
 		roleBits:    map[string]int{},
-		modules:     map[*roleSet]int32{},
+		modules:     map[*roleSet]*[2]*module{},
 	}
-	b.unit.modules = []*module{r.module(p, b.names)}
+	into.unit = b.unit
 	b.imports()
 	b.internRoles()
 	for i := range rp.Rules {
 		b.rule(i, &rp.Rules[i])
 	}
 	b.indexRoles()
-	b.indexActions()
-	r.units[unitKey{policy.Sanitize(rp.Resource.Value), rp.Version.Value, rp.Scope.Value}] = b.unit
+	b.unit.actions = b.index.index()
+	b.unit.anyRow = make(bits, b.unit.roles.words)
+	for i := range b.unit.rows {
+		b.unit.anyRow.add(b.unit.rows[i].roles)
+	}
+	if rp.Schemas != nil && r.schemas != nil {
+		b.unit.schemas = [2]*schemaCheck{b.schema(rp.Schemas.Principal), b.schema(rp.Schemas.Resource)}
+	}
 }
 
 // A unitBuilder compiles one resource policy.
 type unitBuilder struct {
 	*compilation
 	policy *policy.Policy
+	built  *built
 	unit   *unit
 	names  names
 
 	imported []*roleSet
-	derived  map[string]int32 // derived roles in use, by name
-	roleBits map[string]int   // role patterns in use
-	modules  map[*roleSet]int32
-	actions  [][]diag.Text // per row
+	derived  map[string]bool // roles in use, by name
+	roleBits map[string]int  // role patterns in use
+	modules  map[*roleSet]*[2]*module
+	index    patternIndexer // of actions
 }
 
-// imports resolves importDerivedRoles.
+// imports resolves importDerivedRoles. What is missing was reported.
 func (b *unitBuilder) imports() {
 	for _, name := range b.policy.Resource.ImportDerivedRoles {
-		set, ok := b.roleSets[name.Value]
-		if !ok {
-			b.report(b.policy, name.Pos, CodeUnknownImport,
-				fmt.Sprintf("there is no set of derived roles called %q", name.Value),
-				orElse(diag.DidYouMean(name.Value, slices.Collect(maps.Keys(b.roleSets))),
-					"add a file with derivedRoles of that name, or remove the import"))
-			continue
+		if p := b.roleSets[name.Value]; p != nil {
+			b.imported = append(b.imported, b.compilation.built[p].roleSet)
 		}
-		b.imported = append(b.imported, set)
 	}
 }
 
@@ -83,7 +112,6 @@ func (b *unitBuilder) internRoles() {
 		d := &b.unit.derived[i]
 		d.parents = b.bitsOf(words, d.literal)
 		d.anyRole = slices.Contains(d.literal, "*")
-		d.literal = slices.DeleteFunc(slices.Clone(d.literal), glob.IsPattern)
 	}
 }
 
@@ -106,7 +134,7 @@ func (b *unitBuilder) bitsOf(words int, patterns []string) bits {
 // useDerivedRole finds the definition of a derived role that a rule names and
 // takes it into the unit.
 func (b *unitBuilder) useDerivedRole(name diag.Text) {
-	if _, ok := b.derived[name.Value]; ok {
+	if b.derived[name.Value] {
 		return
 	}
 	var found *roleSet
@@ -137,58 +165,113 @@ func (b *unitBuilder) useDerivedRole(name diag.Text) {
 			orElse(diag.DidYouMean(name.Value, names), "define it in a derivedRoles file and name that file's set under importDerivedRoles"))
 		return
 	}
-	module, ok := b.modules[found]
-	if !ok {
-		module = int32(len(b.unit.modules))
-		b.modules[found] = module
-		b.unit.modules = append(b.unit.modules, found.module)
-	}
 	definition := &found.source.DerivedRoles.Definitions[at]
 	b.internPatterns(definition.ParentRoles)
-	b.derived[name.Value] = int32(len(b.unit.derived))
-	b.unit.derived = append(b.unit.derived, derivedRole{
+	modules := b.modulesOf(found)
+	d := derivedRole{
 		name:      name.Value,
 		literal:   textValues(definition.ParentRoles),
-		condition: b.identify(found.conditions[at], module),
-	})
+		condition: b.condition(b.built, found.source, found.names, modules[0], definition.Condition),
+		listed:    b.condition(b.built, found.source, found.names, modules[1], definition.Condition),
+	}
+	// Slices of derived roles are not appended to once a row points to one.
+	b.unit.derived = append(b.unit.derived, d)
+	b.derived[name.Value] = true
 }
 
-// identify gives a condition an id within the unit.
-func (b *unitBuilder) identify(root *conditionNode, module int32) condition {
-	c := condition{root: root, module: module, id: int32(b.unit.conditions)}
-	b.unit.conditions++
-	return c
+// modulesOf gives the modules in which the conditions of a set of derived
+// roles are evaluated: for rules that name the role, and for the list.
+func (b *unitBuilder) modulesOf(set *roleSet) *[2]*module {
+	if m := b.modules[set]; m != nil {
+		return m
+	}
+	m := &[2]*module{set.module, set.module}
+	if set.perImporter {
+		m[0] = b.instance(set.module)
+		m[1] = b.instance(set.module)
+	}
+	if b.options.LenientEvaluation && len(set.module.programs) > 0 {
+		m[1] = b.instance(set.module)
+		m[1].nullErrors = true
+	}
+	b.modules[set] = m
+	return m
+}
+
+// instance makes a module whose variables are evaluated apart.
+func (b *unitBuilder) instance(m *module) *module {
+	other := *m
+	other.id = b.moduleIDs.take()
+	b.built.modules = append(b.built.modules, &other)
+	return &other
 }
 
 // rule adds the rows of one rule.
 func (b *unitBuilder) rule(index int, r *policy.Rule) {
-	if r.Output != nil {
-		b.unsupported(b.policy, r.Output.Pos, "output")
-	}
-	rule := &Rule{ID: len(b.rules), Name: r.Name.Value, Policy: b.unit.key, Pos: r.Pos}
+	rule := &Rule{Name: r.Name.Value, Policy: b.unit.key, Pos: r.Pos}
 	if rule.Name == "" {
 		rule.Name = fmt.Sprintf("rule-%03d", index+1)
 	}
-	b.rules = append(b.rules, rule)
+	b.unit.rules = append(b.unit.rules, rule)
 	proto := row{
-		derived:   -1,
-		condition: b.identify(b.condition(b.policy, b.names, r.Condition, false), 0),
+		condition: b.condition(b.built, b.policy, b.names, b.unit.module, r.Condition),
 		effect:    r.Effect,
 		rule:      rule,
 	}
-	add := func(roles bits, derived int32) {
-		proto.roles, proto.derived = roles, derived
-		b.unit.rows = append(b.unit.rows, proto)
-		b.actions = append(b.actions, r.Actions)
+	if b.policy.Resource.Permissions == policy.RequireParentalConsent {
+		proto.needConsent(r.Condition)
 	}
-	if len(r.Roles) > 0 {
-		add(b.bitsOf(b.unit.roles.words, textValues(r.Roles)), -1)
-	}
-	for _, name := range r.DerivedRoles {
-		if d, ok := b.derived[name.Value]; ok {
-			add(b.unit.derived[d].parents, d)
+	out := b.output(b.built, b.policy, b.names, b.unit.module, rule, r.Output)
+	actions := wildcards(r.Actions)
+	add := func(patterns []string, derived *derivedRole) {
+		proto.derived, proto.output = derived, nil
+		if out == nil {
+			proto.roles = b.bitsOf(b.unit.roles.words, patterns)
+			b.addRow(proto, actions)
+			return
+		}
+		o := *out
+		o.visited = -1
+		if derived != nil && derived.condition != nil {
+			o.visited = b.conditionID(b.built)
+		}
+		proto.output = &o
+		for _, p := range patterns {
+			proto.roles = b.bitsOf(b.unit.roles.words, []string{p})
+			b.addRow(proto, actions)
 		}
 	}
+	if len(r.Roles) > 0 {
+		add(collapse(textValues(r.Roles)), nil)
+	}
+	for _, name := range r.DerivedRoles {
+		for i := range b.unit.derived {
+			if d := &b.unit.derived[i]; d.name == name.Value {
+				add(collapse(d.literal), d)
+			}
+		}
+	}
+}
+
+func (b *unitBuilder) addRow(r row, actions []patternOrText) {
+	b.index.add(int32(len(b.unit.rows)), actions...)
+	b.unit.rows = append(b.unit.rows, r)
+}
+
+// needConsent makes the row what it is in a scope where an ALLOW needs the
+// parents' consent: if it has a condition, a DENY of what does not meet it.
+func (r *row) needConsent(c *policy.Condition) {
+	if r.effect == Allow && c != nil {
+		r.effect, r.negated = Deny, true
+	}
+}
+
+// collapse gives patterns of roles, or "*" alone if it is among them.
+func collapse(patterns []string) []string {
+	if slices.Contains(patterns, "*") {
+		return []string{"*"}
+	}
+	return patterns
 }
 
 // indexRoles prepares, for each role that the unit names, the patterns that
@@ -218,44 +301,105 @@ func (b *unitBuilder) indexRoles() {
 	}
 }
 
-// indexActions prepares, for each action that the unit names, the rows that it
-// meets.
-func (b *unitBuilder) indexActions() {
-	u := b.unit
-	for i, actions := range b.actions {
-		for _, a := range actions {
-			if !glob.IsPattern(a.Value) {
-				u.literal[a.Value] = nil
-			} else if g, err := glob.Compile(a.Value); err == nil {
-				u.patterns = append(u.patterns, actionPattern{g, int32(i)})
-			}
-		}
+// schema finds a schema that the policy refers to; nil if it names none.
+func (b *unitBuilder) schema(ref *policy.SchemaRef) *schemaCheck {
+	if ref == nil {
+		return nil
 	}
-	for action := range u.literal {
-		rows := u.matchPatterns(action, nil)
-		for i, actions := range b.actions {
-			if slices.ContainsFunc(actions, func(t diag.Text) bool { return t.Value == action }) {
-				rows = append(rows, int32(i))
-			}
-		}
-		slices.Sort(rows)
-		u.literal[action] = slices.Compact(rows)
+	b.checkPatterns(b.policy, ref.IgnoreActions)
+	s, err := b.schemas.Compile(ref.Ref.Value)
+	if err != nil {
+		b.report(b.policy, ref.Ref.Pos, CodeInvalidSchema, err.Error(), "mend the schema, or the reference to it")
+		return nil
 	}
+	return &schemaCheck{schema: s, ignore: eachText(ref.IgnoreActions, always)}
 }
 
-// matchPatterns appends the rows that a pattern leads an action to, each once,
-// in order.
-func (u *unit) matchPatterns(action string, rows []int32) []int32 {
-	for i := range u.patterns {
-		p := &u.patterns[i]
-		if n := len(rows); n > 0 && rows[n-1] == p.row {
-			continue
+// buildPrincipal compiles a principal policy.
+func (r *compilation) buildPrincipal(p *policy.Policy, b *built) {
+	pp := p.Principal
+	n := r.namesOf(p, pp.Variables, pp.Constants)
+	m := r.module(b, p, &n)
+	o := &override{key: pp.Key(), source: p}
+	b.override = o
+	var resources, actions patternIndexer
+	for i := range pp.Rules {
+		block := &pp.Rules[i]
+		r.checkPatterns(p, []diag.Text{block.Resource})
+		resource := block.Resource.Value
+		if !glob.IsPattern(resource) {
+			resource = policy.Sanitize(resource)
 		}
-		if p.glob.Match(action) {
-			rows = append(rows, p.row)
+		for j := range block.Actions {
+			a := &block.Actions[j]
+			r.checkPatterns(p, []diag.Text{a.Action})
+			rule := &Rule{Name: a.Name.Value, Policy: o.key, Pos: a.Pos}
+			if rule.Name == "" {
+				rule.Name = fmt.Sprintf("%s_rule-%03d", block.Resource.Value, j+1)
+			}
+			o.rules = append(o.rules, rule)
+			row := row{
+				condition: r.condition(b, p, n, m, a.Condition),
+				effect:    a.Effect,
+				rule:      rule,
+				output:    r.output(b, p, n, m, rule, a.Output),
+			}
+			if pp.Permissions == policy.RequireParentalConsent {
+				row.needConsent(a.Condition)
+			}
+			resources.add(int32(len(o.rows)), wildcard(resource))
+			actions.add(int32(len(o.rows)), wildcard(a.Action.Value))
+			o.rows = append(o.rows, row)
 		}
 	}
-	return rows
+	o.resources, o.actions = resources.index(), actions.index()
+}
+
+// buildRole compiles a role policy.
+func (r *compilation) buildRole(p *policy.Policy, b *built) {
+	rp := p.Role
+	n := r.namesOf(p, rp.Variables, rp.Constants)
+	m := r.module(b, p, &n)
+	a := &allowList{key: rp.Key(), source: p}
+	b.list = a
+	var resources, actions patternIndexer
+	for i := range rp.Rules {
+		allow := &rp.Rules[i]
+		r.checkPatterns(p, []diag.Text{allow.Resource})
+		r.checkPatterns(p, allow.AllowActions)
+		rule := &Rule{Name: allow.Name.Value, Policy: a.key, Pos: allow.Pos}
+		a.rules = append(a.rules, rule)
+		row := row{
+			condition: r.condition(b, p, n, m, allow.Condition),
+			rule:      rule,
+			output:    r.output(b, p, n, m, rule, allow.Output),
+		}
+		if row.condition != nil {
+			// The row denies what does not meet the condition. Its outputs
+			// change places, to say what whoever wrote them meant.
+			row.effect, row.negated = Deny, true
+			if o := row.output; o != nil {
+				o.activated, o.unmet = o.unmet, o.activated
+			}
+		}
+		resources.add(int32(i), wildcard(allow.Resource.Value))
+		actions.add(int32(i), eachText(allow.AllowActions, always)...)
+		a.rows = append(a.rows, row)
+	}
+	a.rules = append(a.rules, &Rule{Policy: a.key, Pos: rp.Pos})
+	a.resources, a.actions = resources.index(), actions.index()
+}
+
+// checkPatterns reports wildcard patterns that can't be parsed.
+func (r *compilation) checkPatterns(p *policy.Policy, patterns []diag.Text) {
+	for _, t := range patterns {
+		if !glob.IsPattern(t.Value) {
+			continue
+		}
+		if _, err := glob.Compile(t.Value); err != nil {
+			r.report(p, t.Pos, CodeBadPattern, err.Error(), `mend the pattern, or write \ before a character that stands for itself`)
+		}
+	}
 }
 
 func textValues(texts []diag.Text) []string {

@@ -15,28 +15,32 @@ import (
 // it reuses. Whatever happens, d refuses what no rule allowed.
 //
 // The algorithm is that of the Cerbos policy decision point. For each action,
-// each role of the principal is taken in order: among the rules that match the
-// role, a DENY whose condition holds outweighs every ALLOW. The first role that
-// allows settles the action; so an ALLOW for one role outweighs a DENY for
-// another. What no role allows is refused.
+// the policies of the principal are asked first, then those of the resource.
+// Each role of the principal is taken in order, and for it the scopes, from the
+// most specific on: among the rules of a scope that match the role, a DENY
+// whose condition holds outweighs every ALLOW, and the first scope that has
+// either settles the role. The first role that allows settles the action; so an
+// ALLOW for one role outweighs a DENY for another. What no role allows is
+// refused.
 func (ps *PolicySet) Check(req *Request, d *Decision) {
 	d.Results = slices.Grow(d.Results[:0], len(req.Actions))[:len(req.Actions)]
 	for i, action := range req.Actions {
 		d.Results[i] = Result{Action: action, Effect: Deny, Reason: ReasonNoPolicy, Policy: NoMatch}
 	}
-	version := req.Resource.PolicyVersion
-	if version == "" {
-		version = ps.defaultVersion
-	}
-	u, ok := ps.units[unitKey{policy.Sanitize(req.Resource.Kind), version, plainScope(req.Resource.Scope)}]
-	if !ok {
-		return
-	}
+	d.Outputs, d.ValidationErrors = d.Outputs[:0], d.ValidationErrors[:0]
+	d.EffectiveDerivedRoles, d.UsedNow = d.EffectiveDerivedRoles[:0], false
+
 	st := ps.states.Get().(*state)
-	st.begin(u, req)
-	for i := range d.Results {
-		st.decide(&d.Results[i])
+	st.decision = d
+	if st.begin(req) {
+		for i := range d.Results {
+			st.decide(&d.Results[i])
+		}
+		if req.IncludeMeta {
+			st.listEffective()
+		}
 	}
+	d.UsedNow = st.frame.ReadClock()
 	st.end()
 	ps.states.Put(st)
 }
@@ -44,25 +48,57 @@ func (ps *PolicySet) Check(req *Request, d *Decision) {
 // A state is the working memory of one Check. It is pooled: it refers to a
 // request only between begin and end.
 type state struct {
-	set   *PolicySet
-	frame *expr.Frame
-	req   *Request
-	unit  *unit
+	set      *PolicySet
+	frame    *expr.Frame
+	req      *Request
+	decision *Decision
 
-	roles    bits      // unit.roles.words words per role of the request
-	outcomes []outcome // by condition id
-	failures []failure // of outcomes that are failed
-	modules  []moduleState
-	module   int32 // whose variables the frame shows
-	rows     []int32
+	// What the resource stage and the principal stage go through.
+	resource, principal stage
+	kind                string // sanitised
+	steps               []step // of the resource's scopes
+	overrides           []*override
+	words               []uint64 // memory of step.roles
+	members             []string // memory of the roles of one role
 
-	effective     value.Strings // runtime.effectiveDerivedRoles, once asked for
-	effectiveErr  error
-	effectiveDone bool
+	// What is remembered during a Check has the number of the Check beside it,
+	// so that nothing needs to be cleared.
+	check      uint32
+	outcomes   []uint32 // by condition id: check<<2 | outcome
+	moduleAt   []uint64 // by module id: check<<32 | index of modules
+	failures   []failure
+	modules    []*moduleState
+	inUse      int // of modules
+	module     *module
+	at         int  // the step in progress: whose list of derived roles runtime shows; -1: none
+	isOverride bool // the principal stage is in progress
+	visited    int  // steps whose list of derived roles counts
+
+	rows, kinds, both []int32 // memory of lists of rows
+}
+
+// A stage is what both stages have in common.
+type stage struct {
+	version string
+	scope   *scope // where the chain of scopes begins; nil: there is none
+	exists  bool   // there is some policy that could have a say
+	key     string // of the policy that results name, once it is needed
+	exact   string // the scope that was asked for
+}
+
+// A step is one scope of the resource's chain.
+type step struct {
+	scope  *scope
+	unit   *unit      // nil: no policy for the kind here
+	layer  *roleLayer // nil: no role policies here
+	roles  []uint64   // unit.roles.words words per role of the request; nil: not computed yet
+	list   value.Strings
+	failed []string // derived roles that could not be evaluated
+	listed bool     // list is filled
 }
 
 // An outcome is what became of a condition in this Check.
-type outcome uint8
+type outcome uint32
 
 const (
 	pending outcome = iota
@@ -71,17 +107,40 @@ const (
 	failed // could not be evaluated; only under strict evaluation
 )
 
+const outcomeBits = 2
+
 type failure struct {
 	id  int32
 	err error
 }
 
 func newState(ps *PolicySet) *state {
-	return &state{set: ps, frame: ps.env.NewFrame()}
+	st := &state{
+		set:      ps,
+		frame:    ps.env.NewFrame(),
+		outcomes: make([]uint32, ps.conditions),
+		moduleAt: make([]uint64, ps.modules),
+	}
+	return st
 }
 
-func (st *state) begin(u *unit, req *Request) {
-	st.unit, st.req = u, req
+// begin prepares for a request. It gives false if the decision is made: no
+// policy applies, or attributes break a schema.
+func (st *state) begin(req *Request) bool {
+	st.req = req
+	ps := st.set
+	st.kind = policy.Sanitize(req.Resource.Kind)
+	st.resource = ps.stage(req.Resource.PolicyVersion, req.Resource.Scope, ps.resourceScopes)
+	st.findResource()
+	st.findPrincipal()
+	if !st.resource.exists && !st.principal.exists {
+		return false
+	}
+	if st.check++; st.check >= 1<<(32-outcomeBits) {
+		st.check = 1
+		clear(st.outcomes)
+		clear(st.moduleAt)
+	}
 	now := req.Now
 	if now.IsZero() {
 		now = time.Now()
@@ -92,129 +151,350 @@ func (st *state) begin(u *unit, req *Request) {
 	st.frame.Set(slotRequest, value.OfMapping(requestView{req}))
 	st.frame.Set(slotGlobals, value.OfMapping((*globalsView)(st)))
 	st.frame.Set(slotRuntime, value.OfMapping((*runtimeView)(st)))
+	st.at, st.visited, st.inUse, st.module = -1, 0, 0, nil
+	return st.validate()
+}
 
-	st.outcomes = resize(st.outcomes, u.conditions)
-	st.failures = st.failures[:0]
-	st.effective, st.effectiveErr, st.effectiveDone = st.effective[:0], nil, false
-
-	st.modules = slices.Grow(st.modules[:0], len(u.modules))[:len(u.modules)]
-	for i, m := range u.modules {
-		s := &st.modules[i]
-		s.frame, s.module = st.frame, m
-		s.values = resize(s.values, len(m.programs))
+// stage finds the scope that a chain begins with.
+func (ps *PolicySet) stage(version, at string, scopes map[string]*scope) stage {
+	s := stage{version: version, exact: at}
+	if version == "" {
+		s.version = ps.options.DefaultPolicyVersion
 	}
-	st.module = -1
-	st.enter(0)
-
-	words := u.roles.words
-	st.roles = slices.Grow(st.roles[:0], words*len(req.Principal.Roles))[:words*len(req.Principal.Roles)]
-	for i, role := range req.Principal.Roles {
-		u.roles.match(role, st.roleBits(i))
+	if at == "" {
+		s.exact = ps.options.DefaultScope
 	}
+	s.exact = plainScope(s.exact)
+	s.scope = scopes[s.exact]
+	if s.scope == nil && ps.options.LenientScopeSearch {
+		s.scope = nearest(scopes, s.exact)
+	}
+	return s
+}
+
+// findResource lines up what has a say about the resource.
+func (st *state) findResource() {
+	st.steps = st.steps[:0]
+	units := st.set.resources[kindKey{st.kind, st.resource.version}]
+	for s := st.resource.scope; s != nil; s = s.parent {
+		n := len(st.steps)
+		if n < cap(st.steps) {
+			st.steps = st.steps[:n+1] // keeps the memory of the step's list
+		} else {
+			st.steps = append(st.steps, step{})
+		}
+		next := &st.steps[n]
+		next.scope, next.unit, next.layer = s, units[s.name], nil
+		next.roles, next.list, next.failed, next.listed = nil, next.list[:0], next.failed[:0], false
+		if len(st.set.roles) > 0 {
+			next.layer = st.set.roles[unitKey{st.resource.version, s.name}]
+		}
+		if next.unit != nil {
+			st.resource.exists = true
+		} else if next.layer != nil && !st.resource.exists {
+			st.resource.exists = len(next.layer.kinds.find(st.kind, &st.kinds)) > 0
+		}
+	}
+}
+
+// findPrincipal lines up what has a say about the principal.
+func (st *state) findPrincipal() {
+	ps, p := st.set, &st.req.Principal
+	st.overrides, st.principal = st.overrides[:0], stage{}
+	if len(ps.principals) == 0 {
+		return
+	}
+	st.principal = ps.stage(p.PolicyVersion, p.Scope, ps.principalScopes)
+	units := ps.principals[p.ID]
+	for s := st.principal.scope; s != nil; s = s.parent {
+		// Whose policies there are plays no part in this, nor does the version
+		// of the resource, by which they are chosen.
+		if !st.principal.exists && slices.Contains(s.versions, st.principal.version) {
+			st.principal.exists = true
+		}
+		if o := units[unitKey{st.resource.version, s.name}]; o != nil {
+			st.overrides = append(st.overrides, o)
+		}
+	}
+}
+
+// resourceKey is the key that results name: that of the policy in the most
+// specific scope, whether it is there or not.
+func (st *state) resourceKey() string {
+	s := &st.resource
+	switch {
+	case s.key != "":
+	case !s.exists:
+		s.key = NoMatch
+	case st.steps[0].unit != nil:
+		s.key = st.steps[0].unit.key
+	default:
+		s.key = policy.ResourceKey(st.req.Resource.Kind, s.version, s.scope.name)
+	}
+	return s.key
+}
+
+func (st *state) principalKey() string {
+	s := &st.principal
+	switch {
+	case s.key != "":
+	case !s.exists:
+		s.key = NoMatch
+	default:
+		s.key = policy.PrincipalKey(st.req.Principal.ID, s.version, s.scope.name)
+	}
+	return s.key
 }
 
 // end lets go of the request, so that the pool keeps nothing of it alive.
 func (st *state) end() {
 	st.frame.Reset(time.Time{})
-	for i := range st.modules {
-		clear(st.modules[i].values)
+	for _, m := range st.modules[:st.inUse] {
+		clear(m.values)
+		m.module = nil
+	}
+	for i := range st.steps {
+		s := &st.steps[i]
+		s.scope, s.unit, s.layer = nil, nil, nil
 	}
 	clear(st.failures)
-	st.unit, st.req, st.effectiveErr = nil, nil, nil
-}
-
-// resize gives s with n zero elements.
-func resize[T any](s []T, n int) []T {
-	s = slices.Grow(s[:0], n)[:n]
-	clear(s)
-	return s
-}
-
-func (st *state) roleBits(i int) bits {
-	words := st.unit.roles.words
-	return st.roles[i*words : (i+1)*words]
-}
-
-// enter makes the frame show the variables and constants of a module.
-func (st *state) enter(module int32) {
-	if st.module == module {
-		return
-	}
-	st.module = module
-	m := &st.modules[module]
-	st.frame.Set(slotVariables, value.OfMapping(m))
-	st.frame.Set(slotConstants, value.OfMapping(constantsView{m.module.constants}))
+	clear(st.members)
+	clear(st.overrides)
+	st.failures, st.members = st.failures[:0], st.members[:0]
+	st.req, st.decision, st.module, st.kind = nil, nil, nil, ""
+	st.resource, st.principal = stage{}, stage{}
+	st.inUse, st.words = 0, st.words[:0]
 }
 
 // decide settles one action.
 func (st *state) decide(res *Result) {
-	u := st.unit
-	res.Policy, res.Reason = u.key, ReasonNoRule
-	rows, ok := u.literal[res.Action]
-	if !ok {
-		st.rows = u.matchPatterns(res.Action, st.rows[:0])
-		rows = st.rows
-	}
-	for i := range st.req.Principal.Roles {
-		denied, allowed := st.decideRole(st.roleBits(i), rows, res)
-		switch {
-		case res.Reason == ReasonError:
+	roles := st.req.Principal.Roles
+	if len(st.overrides) > 0 && len(roles) > 0 {
+		st.decideByPrincipal(res)
+		if res.Reason != ReasonNoRule {
 			return
-		case denied != nil:
-			if res.Reason == ReasonNoRule {
-				res.Reason, res.Rule = ReasonDenied, denied
+		}
+	}
+	res.Policy, res.Reason = st.resourceKey(), ReasonNoRule
+	if !st.resource.exists {
+		res.Reason = ReasonNoPolicy
+		return
+	}
+	var first Result // of the roles that did not allow
+	for i := range roles {
+		st.decideByRole(i, res)
+		switch {
+		case res.Reason == ReasonError || res.Reason == ReasonAllowed:
+			return
+		case res.Reason == ReasonDenied && first.Reason != ReasonDenied:
+			first = *res
+		}
+		res.Policy, res.Scope, res.Rule, res.Reason = st.resourceKey(), "", nil, ReasonNoRule
+	}
+	if first.Reason == ReasonDenied {
+		*res = first
+	}
+}
+
+// decideByPrincipal settles an action by the principal's own policies, or
+// leaves the reason at ReasonNoRule.
+func (st *state) decideByPrincipal(res *Result) {
+	st.isOverride, st.at = true, -1
+	defer func() { st.isOverride = false }()
+	res.Policy, res.Reason = st.principalKey(), ReasonNoRule
+	for s := st.principal.scope; s != nil; s = s.parent {
+		for _, o := range st.overrides {
+			if o.source.Principal.Scope.Value != s.name {
+				continue
 			}
-		case allowed != nil:
-			res.Effect, res.Reason, res.Rule = Allow, ReasonAllowed, allowed
+			st.both = intersect(o.resources.find(st.kind, &st.kinds), o.actions.find(res.Action, &st.rows), st.both)
+			v := verdict{scope: s}
+			for _, i := range st.both {
+				if st.visit(&o.rows[i], o.key, &v, res) {
+					return
+				}
+			}
+			if v.settle(res) {
+				return
+			}
+		}
+	}
+}
+
+// A verdict is what the rows of one scope have come to so far.
+type verdict struct {
+	scope   *scope
+	allowed *Rule // the first rule that allows
+}
+
+// settle ends a scope: an ALLOW decides, unless it needs the parents' consent.
+func (v *verdict) settle(res *Result) bool {
+	if v.allowed == nil || v.scope.consent {
+		return false
+	}
+	res.Effect, res.Reason, res.Scope, res.Rule = Allow, ReasonAllowed, v.scope.name, v.allowed
+	return true
+}
+
+// visit lets a row that matches have its say, and tells whether that ends the
+// role.
+func (st *state) visit(r *row, key string, v *verdict, res *Result) bool {
+	ok, silent, err := st.applies(r)
+	if err != nil {
+		res.Effect, res.Reason, res.Policy, res.Scope, res.Rule, res.Err = Deny, ReasonError, key, v.scope.name, r.rule, err
+		return true
+	}
+	if r.output != nil && !silent {
+		st.tell(r.output, ok, res.Action)
+	}
+	if !ok {
+		return false
+	}
+	switch {
+	case r.effect == Deny:
+		res.Effect, res.Reason, res.Scope, res.Rule = Deny, ReasonDenied, v.scope.name, r.rule
+		return true
+	case r.effect == Allow && v.allowed == nil:
+		v.allowed = r.rule
+	}
+	return false
+}
+
+// decideByRole settles an action for the i-th role of the principal, or leaves
+// the reason at ReasonNoRule.
+func (st *state) decideByRole(i int, res *Result) {
+	for n := range st.steps {
+		s := &st.steps[n]
+		st.at = n
+		st.visited = max(st.visited, n+1)
+		v := verdict{scope: s.scope}
+		if s.layer != nil && st.decideByLists(s, i, &v, res) {
+			return
+		}
+		if s.unit == nil {
+			continue
+		}
+		role := st.roleBits(s, i)
+		for _, index := range s.unit.actions.find(res.Action, &st.rows) {
+			r := &s.unit.rows[index]
+			if r.roles.intersects(role) && st.visit(r, s.unit.key, &v, res) {
+				return
+			}
+		}
+		if v.settle(res) {
 			return
 		}
 	}
 }
 
-// decideRole gives the rule that denies a role the action or, if none does,
-// the first that allows it. A condition that can't be evaluated ends the
-// action: it is noted in res.
-func (st *state) decideRole(role bits, rows []int32, res *Result) (denied, allowed *Rule) {
-	for _, index := range rows {
-		r := &st.unit.rows[index]
-		if !r.roles.intersects(role) {
-			continue
-		}
-		ok, err := st.applies(r)
-		if err != nil {
-			res.Effect, res.Reason, res.Rule, res.Err = Deny, ReasonError, r.rule, err
-			return nil, nil
-		}
-		if !ok {
-			continue
-		}
-		if r.effect == Deny {
-			return r.rule, nil
-		}
-		if allowed == nil && r.effect == Allow {
-			allowed = r.rule
+// roleBits gives the patterns of a step's unit that the i-th role of the
+// principal, or a role that it inherits, matches.
+func (st *state) roleBits(s *step, i int) bits {
+	words := s.unit.roles.words
+	if s.roles == nil {
+		begin := len(st.words)
+		end := begin + words*len(st.req.Principal.Roles)
+		st.words = slices.Grow(st.words, end-begin)[:end]
+		s.roles = st.words[begin:end:end]
+		clear(s.roles)
+		inherited := st.set.inherited[st.resource.exact]
+		for j, role := range st.req.Principal.Roles {
+			b := bits(s.roles[j*words : (j+1)*words])
+			s.unit.roles.match(role, b)
+			for _, parent := range inherited[role] {
+				s.unit.roles.match(parent, b)
+			}
 		}
 	}
-	return nil, allowed
+	return s.roles[i*words : (i+1)*words]
 }
+
+// decideByLists applies the role policies of a scope to the i-th role and what
+// it inherits, and tells whether that ends the role. A role policy only denies:
+// what it does not list, and what it lists under a condition that does not
+// hold.
+func (st *state) decideByLists(s *step, i int, v *verdict, res *Result) bool {
+	role := st.req.Principal.Roles[i]
+	st.members = append(append(st.members[:0], role), st.set.inherited[st.resource.exact][role]...)
+	about := s.unit != nil && s.unit.anyRow.intersects(st.roleBits(s, i))
+	for _, m := range st.members {
+		if a := s.layer.lists[m]; a != nil && !about {
+			about = len(a.resources.find(st.kind, &st.kinds)) > 0
+		}
+	}
+	if !about { // nothing in the scope is about the kind and these roles
+		return false
+	}
+	for _, m := range st.members {
+		a := s.layer.lists[m]
+		if a == nil {
+			continue
+		}
+		st.both = intersect(a.resources.find(st.kind, &st.kinds), a.actions.find(res.Action, &st.rows), st.both)
+		if len(st.both) == 0 {
+			res.Effect, res.Reason, res.Policy, res.Scope, res.Rule = Deny, ReasonDenied, a.key, s.scope.name, a.unlisted()
+			return true
+		}
+		for _, index := range st.both {
+			if st.visit(&a.rows[index], a.key, v, res) {
+				res.Policy = a.key
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// errEarly is what reading the list of derived roles is in a principal policy,
+// which is asked before derived roles are.
+var errEarly = errors.New("a principal policy can't read the list of derived roles, which is not known yet")
 
 // applies tells whether the derived role of a row, if it has one, is active
-// and its condition holds.
-func (st *state) applies(r *row) (bool, error) {
-	if r.derived >= 0 {
-		if ok, err := st.outcome(&st.unit.derived[r.derived].condition); err != nil || !ok {
-			return false, err
+// and its condition holds. A row whose derived role is not active says nothing
+// about it: silent. It does when it is met again, as Cerbos does.
+func (st *state) applies(r *row) (ok, silent bool, err error) {
+	if r.derived != nil {
+		ok, err := st.outcome(r.derived.condition)
+		if err != nil {
+			return false, true, err
+		}
+		if !ok {
+			if r.output == nil || r.output.visited < 0 {
+				return false, true, nil
+			}
+			silent := st.recall(r.output.visited) == pending
+			st.remember(r.output.visited, fails)
+			return false, silent, nil
 		}
 	}
-	return st.outcome(&r.condition)
+	if r.condition == nil {
+		return true, false, nil
+	}
+	if r.condition.early {
+		if st.set.options.LenientEvaluation {
+			return r.effect == Deny, false, nil
+		}
+		return false, true, errEarly
+	}
+	ok, err = st.outcome(r.condition)
+	return ok != r.negated && err == nil, false, err
 }
+
+func (st *state) recall(id int32) outcome {
+	if o := st.outcomes[id]; o>>outcomeBits == st.check {
+		return outcome(o & (1<<outcomeBits - 1))
+	}
+	return pending
+}
+
+func (st *state) remember(id int32, o outcome) { st.outcomes[id] = st.check<<outcomeBits | uint32(o) }
 
 // outcome evaluates a condition, at most once in a Check.
 func (st *state) outcome(c *condition) (bool, error) {
-	if c.root == nil {
+	if c == nil {
 		return true, nil
 	}
-	switch st.outcomes[c.id] {
+	switch st.recall(c.id) {
 	case holds:
 		return true, nil
 	case fails:
@@ -226,18 +506,17 @@ func (st *state) outcome(c *condition) (bool, error) {
 			}
 		}
 	}
-	back := st.module
-	st.enter(c.module)
+	back := st.enter(c.module)
 	ok, err := st.evaluate(c.root)
 	st.enter(back)
 	switch {
 	case err != nil:
-		st.outcomes[c.id] = failed
+		st.remember(c.id, failed)
 		st.failures = append(st.failures, failure{c.id, err})
 	case ok:
-		st.outcomes[c.id] = holds
+		st.remember(c.id, holds)
 	default:
-		st.outcomes[c.id] = fails
+		st.remember(c.id, fails)
 	}
 	return ok, err
 }
@@ -248,7 +527,7 @@ func (st *state) outcome(c *condition) (bool, error) {
 func (st *state) evaluate(n *conditionNode) (bool, error) {
 	if n.op == policy.Expr {
 		ok, err := n.program.Truth(st.frame)
-		if err != nil && st.set.strict {
+		if err != nil && !st.set.options.LenientEvaluation {
 			return false, fmt.Errorf("%s: %w", n.program.Source(), err)
 		}
 		return ok && err == nil, nil
@@ -268,104 +547,70 @@ func (st *state) evaluate(n *conditionNode) (bool, error) {
 	return !stopped, nil
 }
 
-var errCircle = value.OfError(errors.New("a variable is defined by itself"))
-
-// A moduleState shows a module's variables to expressions, evaluating each at
-// most once in a Check, when it is first read.
-type moduleState struct {
-	frame  *expr.Frame
-	module *module
-	values []value.Value // absent: not evaluated yet
-}
-
-func (*moduleState) StructName() string { return "Variables" }
-
-func (s *moduleState) Len() int { return len(s.values) }
-
-// Lookup evaluates a variable. The frame shows this module while one of its
-// expressions runs, so the variable sees its own policy's names.
-func (s *moduleState) Lookup(name string) (value.Value, bool) {
-	i, ok := s.module.variables[name]
-	if !ok {
-		return value.Value{}, false
+// tell evaluates the output of a row.
+func (st *state) tell(o *output, holds bool, action string) {
+	program, early := o.unmet, o.unmetEarly
+	if holds {
+		program, early = o.activated, o.activatedEarly
 	}
-	if s.values[i].Kind() == value.Absent {
-		// Compile refuses variables that are defined by themselves. Should one
-		// get past it, this ends in an error and not in a stack overflow.
-		s.values[i] = errCircle
-		s.values[i] = s.module.programs[i].Eval(s.frame)
-	}
-	return s.values[i], true
-}
-
-func (s *moduleState) Range(yield func(string, value.Value) bool) {
-	for name := range s.module.variables {
-		if v, _ := s.Lookup(name); !yield(name, v) {
-			return
-		}
-	}
-}
-
-type constantsView struct{ value.Values }
-
-func (constantsView) StructName() string { return "Constants" }
-
-// globalsView is the state as globals. It is a view so that it can be shown
-// without allocating.
-type globalsView state
-
-func (*globalsView) StructName() string { return "Globals" }
-
-func (v *globalsView) Len() int { return v.set.globals.Len() }
-
-func (v *globalsView) Lookup(name string) (value.Value, bool) { return v.set.globals.Lookup(name) }
-
-func (v *globalsView) Range(yield func(string, value.Value) bool) { v.set.globals.Range(yield) }
-
-// runtimeView is the state as runtime.
-type runtimeView state
-
-func (*runtimeView) StructName() string { return "Runtime" }
-
-func (*runtimeView) Len() int { return 1 }
-
-func (v *runtimeView) Lookup(field string) (value.Value, bool) {
-	if field != "effectiveDerivedRoles" && field != "effective_derived_roles" {
-		return value.Value{}, false
-	}
-	st := (*state)(v)
-	st.effectiveDerivedRoles()
-	if st.effectiveErr != nil {
-		return value.OfError(st.effectiveErr), true
-	}
-	return value.OfSequence(&st.effective), true
-}
-
-func (v *runtimeView) Range(yield func(string, value.Value) bool) {
-	rangeFields(v, yield, "effectiveDerivedRoles")
-}
-
-// effectiveDerivedRoles fills the sorted list of the derived roles that are
-// active, among those that rules of the policy name. Unlike in rows, a parent
-// role counts here only if it is "*" or literally one of the principal's.
-func (st *state) effectiveDerivedRoles() {
-	if st.effectiveDone {
+	if program == nil {
 		return
 	}
-	st.effectiveDone = true
-	for i := range st.unit.derived {
-		d := &st.unit.derived[i]
-		if !d.anyRole && !slices.ContainsFunc(st.req.Principal.Roles, func(role string) bool { return slices.Contains(d.literal, role) }) {
+	out := Output{Src: o.src, Action: action}
+	var err error = errEarly
+	if !early {
+		back := st.enter(o.module)
+		out.Val, err = st.frame.Detach(program.Eval(st.frame))
+		st.enter(back)
+	}
+	if err != nil {
+		out.Val, out.Err = value.Value{}, err.Error()
+	}
+	st.decision.Outputs = append(st.decision.Outputs, out)
+}
+
+// validate holds the attributes against the schemas of the policy. It gives
+// false if that makes the decision.
+func (st *state) validate() bool {
+	enforcement := st.set.options.SchemaEnforcement
+	if enforcement == SchemaNone || len(st.steps) == 0 || st.steps[0].unit == nil {
+		return true
+	}
+	// The schemas of a chain are those of its root.
+	root := &st.steps[len(st.steps)-1]
+	if root.scope.name != "" || root.unit == nil {
+		return true
+	}
+	d, req := st.decision, st.req
+	for i, attr := range []value.Mapping{req.Principal.Attr, req.Resource.Attr} {
+		check := root.unit.schemas[i]
+		if check == nil || check.ignores(req.Actions) {
 			continue
 		}
-		ok, err := st.outcome(&d.condition)
-		if err != nil {
-			st.effectiveErr = fmt.Errorf("the derived role %s could not be evaluated: %w", d.name, err)
-			return
+		if attr == nil {
+			attr = value.Values(nil)
 		}
-		if ok {
-			st.effective = append(st.effective, d.name)
+		for _, f := range check.schema.Validate(attr, false) {
+			d.ValidationErrors = append(d.ValidationErrors, ValidationError{
+				Path: f.Path, Message: f.Message, Source: SourcePrincipal + ValidationSource(i),
+			})
 		}
 	}
-	slices.Sort(st.effective)
+	if enforcement != SchemaReject || len(d.ValidationErrors) == 0 {
+		return true
+	}
+	for i := range d.Results {
+		d.Results[i].Reason, d.Results[i].Policy = ReasonSchema, st.resourceKey()
+	}
+	return false
+}
+
+// ignores tells whether a schema is not for any of the actions.
+func (c *schemaCheck) ignores(actions []string) bool {
+	for _, action := range actions {
+		if !slices.ContainsFunc(c.ignore, func(p patternOrText) bool { return p.match(action) }) {
+			return false
+		}
+	}
+	return len(c.ignore) > 0
 }

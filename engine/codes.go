@@ -5,10 +5,6 @@ import "edict/engine/diag"
 // The diagnostics that compiling policies can give. Codes are stable: scripts
 // may rely on them.
 const (
-	// CodeUnsupported is for a part of the policy language that the engine
-	// does not decide yet. Loading it all the same could drop a denial.
-	CodeUnsupported diag.Code = "unsupported"
-
 	// CodeDuplicatePolicy is for two files that define the same policy: the
 	// same kind, name, version and scope.
 	CodeDuplicatePolicy diag.Code = "duplicate-policy"
@@ -50,7 +46,15 @@ const (
 	// CodeCyclicVariables is for variables that are defined by each other.
 	CodeCyclicVariables diag.Code = "cyclic-variables"
 
-	// CodeRuntimeInDerivedRole is for a derived role whose condition reads the
-	// list of derived roles, which is not known before it is evaluated.
-	CodeRuntimeInDerivedRole diag.Code = "runtime-in-derived-role"
+	// CodeMissingScope is for a policy in a scope above which there is no
+	// policy of the same name and version.
+	CodeMissingScope diag.Code = "missing-scope"
+
+	// CodeScopePermissions is for policies of one scope that differ in
+	// scopePermissions.
+	CodeScopePermissions diag.Code = "scope-permissions-conflict"
+
+	// CodeInvalidSchema is for a reference to a JSON Schema that does not exist
+	// or is no valid schema.
+	CodeInvalidSchema diag.Code = "invalid-schema"
 )

@@ -2,11 +2,15 @@ package engine
 
 import (
 	"fmt"
+	"runtime"
+	"slices"
+	"strings"
 	"sync"
 
 	"edict/engine/diag"
 	"edict/engine/expr"
 	"edict/engine/policy"
+	"edict/engine/schema"
 	"edict/engine/value"
 )
 
@@ -16,14 +20,6 @@ type Options struct {
 	// names none. Empty means "default".
 	DefaultPolicyVersion string
 
-	// LenientEvaluation makes a condition that can't be evaluated count as
-	// false, so that a DENY rule with an error does not apply. By default the
-	// error denies the action (engine.strictEvaluation).
-	LenientEvaluation bool
-
-	// Globals are the values of globals.name and G.name. Nil means none.
-	Globals value.Mapping
-
 	// DefaultScope is the scope of a principal or resource that names none.
 	// One that names "." means the root scope.
 	DefaultScope string
@@ -31,6 +27,14 @@ type Options struct {
 	// LenientScopeSearch lets a request in a scope without policies be decided
 	// by the nearest scope above that has some.
 	LenientScopeSearch bool
+
+	// LenientEvaluation makes a condition that can't be evaluated count as
+	// false, so that a DENY rule with an error does not apply. By default the
+	// error denies the action (engine.strictEvaluation).
+	LenientEvaluation bool
+
+	// Globals are the values of globals.name and G.name. Nil means none.
+	Globals value.Mapping
 
 	// SchemaEnforcement says what becomes of attributes that break a schema.
 	SchemaEnforcement SchemaEnforcement
@@ -46,153 +50,398 @@ const (
 	SchemaReject                          // every action is denied, too
 )
 
-// A Compiler turns policies into PolicySets. It keeps the programs of the last
-// set, so that compiling a set that differs little is quick. It is safe for
-// concurrent use; compilations take turns.
+// String gives the level as the configuration writes it.
+func (e SchemaEnforcement) String() string { return [...]string{"none", "warn", "reject"}[e] }
+
+// A Compiler turns policies into PolicySets. It keeps what it made of the last
+// ones, so that compiling policies of which most are the same, by pointer, is
+// quick. It is safe for concurrent use; compilations take turns.
 type Compiler struct {
 	options Options
 	env     *expr.Env
 
-	mu       sync.Mutex
-	programs map[string]compiledExpression
+	mu         sync.Mutex
+	programs   map[string]*compiledExpression // in use by built, by source text
+	built      map[*policy.Policy]*built      // of the last PolicySet
+	conditions map[string]*condition          // in use by built, by meaning
+
+	programIDs, conditionIDs, moduleIDs ids
 }
 
 type compiledExpression struct {
-	program *expr.Program
+	id      int32
+	source  string
+	program *expr.Program // nil: it does not compile
 	issues  []expr.Issue
+	uses    int // by built
 }
+
+// ids hands out small numbers, and those again that were given back.
+type ids struct {
+	next int32
+	free []int32
+}
+
+func (i *ids) take() int32 {
+	if n := len(i.free); n > 0 {
+		id := i.free[n-1]
+		i.free = i.free[:n-1]
+		return id
+	}
+	i.next++
+	return i.next - 1
+}
+
+func (i *ids) give(id int32) { i.free = append(i.free, id) }
 
 // NewCompiler prepares the CEL environment for Options.
 func NewCompiler(options Options) (*Compiler, error) {
-	env, err := newEnv()
+	env, err := NewEnvironment()
 	if err != nil {
 		return nil, fmt.Errorf("preparing the CEL environment: %w", err)
 	}
 	if options.DefaultPolicyVersion == "" {
 		options.DefaultPolicyVersion = "default"
 	}
-	return &Compiler{options: options, env: env}, nil
+	if options.Globals == nil {
+		options.Globals = value.Values(nil)
+	}
+	return &Compiler{options: options, env: env, programs: map[string]*compiledExpression{}, conditions: map[string]*condition{}}, nil
 }
 
-// Compile compiles policies once; to compile again and again, keep a Compiler.
+// Compile compiles policies without schemas once; to compile again and again,
+// keep a Compiler.
 func Compile(policies []*policy.Policy, options Options) (*PolicySet, diag.List) {
 	c, err := NewCompiler(options)
 	if err != nil {
 		return nil, diag.List{{Message: err.Error()}}
 	}
-	return c.Compile(policies)
+	return c.Compile(policies, nil)
 }
 
 // Compile compiles policies to a PolicySet, or gives everything that is wrong
 // with them: exactly one of the results is nil. Disabled policies are left out.
-func (c *Compiler) Compile(policies []*policy.Policy) (*PolicySet, diag.List) {
+// The schemas are those that policies refer to; nil means that references are
+// not looked at, which SchemaEnforcement forbids unless it is SchemaNone.
+func (c *Compiler) Compile(policies []*policy.Policy, schemas *schema.Set) (*PolicySet, diag.List) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if schemas == nil && c.options.SchemaEnforcement != SchemaNone {
+		schemas = schema.New(nil)
+	}
 	run := &compilation{
 		Compiler: c,
-		before:   c.programs,
-		programs: make(map[string]compiledExpression, len(c.programs)),
-		roleSets: map[string]*roleSet{},
-		units:    map[unitKey]*unit{},
+		schemas:  schemas,
+		library:  newLibrary(),
+		before:   c.built,
+		built:    make(map[*policy.Policy]*built, len(policies)),
 	}
-	run.compile(policies)
+	run.gather(policies)
+	run.precompile()
+	run.build()
 	if len(run.diagnostics) > 0 {
-		return nil, run.diagnostics.Sorted()
+		run.release(run.built, c.built)
+		run.forget()
+		return nil, withoutRepetitions(run.diagnostics.Sorted())
 	}
-	c.programs = run.programs
-	ps := &PolicySet{
-		env:            c.env,
-		defaultVersion: c.options.DefaultPolicyVersion,
-		strict:         !c.options.LenientEvaluation,
-		globals:        c.options.Globals,
-		units:          run.units,
-		rules:          run.rules,
-	}
-	if ps.globals == nil {
-		ps.globals = value.Values(nil)
-	}
-	ps.states = &sync.Pool{New: func() any { return newState(ps) }}
-	return ps, nil
+	set := run.set()
+	run.release(c.built, run.built)
+	run.forget()
+	c.built = run.built
+	return set, nil
+}
+
+// withoutRepetitions drops what was found by several ways: a set of derived
+// roles, for example, is looked at for each policy that imports it.
+func withoutRepetitions(list diag.List) diag.List {
+	return slices.CompactFunc(list, func(a, b diag.Diagnostic) bool {
+		return a.Pos == b.Pos && a.Code == b.Code && a.Message == b.Message
+	})
 }
 
 // A compilation is one run of Compile.
 type compilation struct {
 	*Compiler
-	before, programs map[string]compiledExpression // by source text
+	*library
+	schemas *schema.Set
+
+	before map[*policy.Policy]*built // of the last run
+	built  map[*policy.Policy]*built // of this one
+	fresh  []*compiledExpression     // that this run has compiled
 
 	diagnostics diag.List
-	roleSets    map[string]*roleSet
-	units       map[unitKey]*unit
-	rules       []*Rule
 }
 
-// A roleSet is a set of derived roles, compiled once for all that import it.
-type roleSet struct {
-	source     *policy.Policy
-	names      names
-	module     *module
-	conditions []*conditionNode // per definition; nil: always
+// built is what became of one policy, and what it was made of.
+type built struct {
+	from    []*policy.Policy // the sets that the policy imports, and theirs
+	schemas string           // digest of the schemas at hand
+
+	roleSet  *roleSet   // of derived roles
+	unit     *unit      // of a resource policy
+	override *override  // of a principal policy
+	list     *allowList // of a role policy
+
+	expressions []*compiledExpression
+	conditions  []*condition
+	modules     []*module
 }
 
-func (r *compilation) compile(policies []*policy.Policy) {
-	var resources []*policy.Policy
-	defined := map[string]diag.Position{}
-	for _, p := range policies {
-		if p.Disabled {
+// reuse gives what the last run made of a policy, if nothing that it was made
+// of has changed.
+func (r *compilation) reuse(p *policy.Policy) *built {
+	b := r.before[p]
+	if b == nil || b.schemas != r.digest(p) {
+		return nil
+	}
+	from := r.imports(p)
+	if len(from) != len(b.from) {
+		return nil
+	}
+	for i := range from {
+		if from[i] != b.from[i] {
+			return nil
+		}
+	}
+	return b
+}
+
+// digest tells one state of the schemas that a policy refers to from others.
+func (r *compilation) digest(p *policy.Policy) string {
+	if p.Resource == nil || p.Resource.Schemas == nil || r.schemas == nil {
+		return ""
+	}
+	return r.schemas.Digest()
+}
+
+// precompile compiles the expressions that are new, on all processors.
+func (r *compilation) precompile() {
+	for _, p := range r.order {
+		if r.reuse(p) != nil {
 			continue
 		}
-		var key string
+		eachExpression(p, func(t diag.Text) {
+			if r.programs[t.Value] == nil {
+				c := &compiledExpression{id: r.programIDs.take(), source: t.Value}
+				r.programs[t.Value] = c
+				r.fresh = append(r.fresh, c)
+			}
+		})
+	}
+	var wg sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), len(r.fresh))
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < len(r.fresh); i += workers {
+				r.compileOne(r.fresh[i])
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// compileOne compiles one expression. It runs on a goroutine of its own, where
+// a panic would end the process.
+func (r *compilation) compileOne(c *compiledExpression) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.program, c.issues = nil, []expr.Issue{{Line: 1, Column: 1,
+				Message: fmt.Sprintf("compiling the expression panicked: %v", p), Hint: "this is a defect of Edict; please report it"}}
+		}
+	}()
+	c.program, c.issues = r.env.Compile(c.source)
+}
+
+// release gives back the ids of what is in old and not in kept.
+func (r *compilation) release(old, kept map[*policy.Policy]*built) {
+	for p, b := range old {
+		if kept[p] == b {
+			continue
+		}
+		for _, c := range b.conditions {
+			if c.uses--; c.uses == 0 {
+				delete(r.conditions, c.key)
+				r.conditionIDs.give(c.id)
+			}
+		}
+		for _, m := range b.modules {
+			r.moduleIDs.give(m.id)
+		}
+		for _, e := range b.expressions {
+			if e.uses--; e.uses == 0 {
+				r.drop(e)
+			}
+		}
+	}
+}
+
+func (r *compilation) drop(e *compiledExpression) {
+	delete(r.programs, e.source)
+	r.programIDs.give(e.id)
+}
+
+// forget drops the expressions of this run that nothing came to use.
+func (r *compilation) forget() {
+	for _, e := range r.fresh {
+		if e.uses == 0 && r.programs[e.source] == e {
+			r.drop(e)
+		}
+	}
+}
+
+// build makes of each policy what a PolicySet holds, or takes it from the last
+// run.
+func (r *compilation) build() {
+	for _, p := range r.order { // sets of derived roles first: others import them
+		if p.DerivedRoles != nil {
+			r.buildOne(p, r.buildRoleSet)
+		}
+	}
+	for _, p := range r.order {
 		switch {
 		case p.Resource != nil:
-			key = p.Resource.Key()
-		case p.DerivedRoles != nil:
-			key = p.DerivedRoles.Key()
+			r.buildOne(p, r.buildResource)
+		case p.Principal != nil:
+			r.buildOne(p, r.buildPrincipal)
+		case p.Role != nil:
+			r.buildOne(p, r.buildRole)
+		}
+	}
+}
+
+func (r *compilation) buildOne(p *policy.Policy, build func(*policy.Policy, *built)) {
+	if b := r.reuse(p); b != nil {
+		r.built[p] = b
+		return
+	}
+	b := &built{from: r.imports(p), schemas: r.digest(p)}
+	r.built[p] = b
+	build(p, b)
+}
+
+// set assembles the PolicySet.
+func (r *compilation) set() *PolicySet {
+	ps := &PolicySet{
+		env:             r.env,
+		options:         r.options,
+		resources:       map[kindKey]map[string]*unit{},
+		principals:      map[string]map[unitKey]*override{},
+		roles:           map[unitKey]*roleLayer{},
+		resourceScopes:  map[string]*scope{},
+		principalScopes: map[string]*scope{},
+		inherited:       map[string]map[string][]string{},
+		conditions:      int(r.conditionIDs.next),
+		modules:         int(r.moduleIDs.next),
+	}
+	parents := map[string]map[string][]string{} // by scope and role
+	for _, p := range r.order {
+		b := r.built[p]
+		switch {
+		case p.Resource != nil:
+			rp := p.Resource
+			k := kindKey{policy.Sanitize(rp.Resource.Value), rp.Version.Value}
+			if ps.resources[k] == nil {
+				ps.resources[k] = make(map[string]*unit, 1)
+			}
+			ps.resources[k][rp.Scope.Value] = b.unit
+			r.useScope(ps.resourceScopes, rp.Scope.Value)
+		case p.Principal != nil:
+			pp := p.Principal
+			if ps.principals[pp.Principal.Value] == nil {
+				ps.principals[pp.Principal.Value] = make(map[unitKey]*override, 1)
+			}
+			ps.principals[pp.Principal.Value][unitKey{pp.Version.Value, pp.Scope.Value}] = b.override
+			s := r.useScope(ps.principalScopes, pp.Scope.Value)
+			s.versions = append(s.versions, pp.Version.Value)
+		case p.Role != nil:
+			rp := p.Role
+			at := rp.Scope.Value
+			if parents[at] == nil {
+				parents[at] = map[string][]string{}
+			}
+			if _, other := parents[at][rp.Role.Value]; !other { // of several versions the first counts
+				parents[at][rp.Role.Value] = textValues(rp.ParentRoles)
+			}
+			if len(rp.Rules) == 0 {
+				break // it narrows nothing: the role is another name for its parents
+			}
+			k := unitKey{rp.Version.Value, at}
+			if ps.roles[k] == nil {
+				ps.roles[k] = &roleLayer{lists: map[string]*allowList{}}
+			}
+			ps.roles[k].lists[rp.Role.Value] = b.list
+			r.useScope(ps.resourceScopes, at)
 		default:
-			r.unsupported(p, p.Pos, "this kind of policy")
 			continue
 		}
-		if first, dup := defined[key]; dup {
-			r.report(p, p.Pos, CodeDuplicatePolicy, fmt.Sprintf("%s is defined twice", key),
-				"keep one of the two, or give one another version",
-				diag.Related{Pos: first, Message: "first defined here"})
-			continue
+		ps.policies++
+	}
+	for _, layer := range ps.roles {
+		var kinds patternIndexer
+		for _, a := range layer.lists {
+			for i := range a.source.Role.Rules {
+				kinds.add(0, wildcard(a.source.Role.Rules[i].Resource.Value))
+			}
 		}
-		defined[key] = p.Pos
-		if p.DerivedRoles != nil {
-			r.compileRoleSet(p)
-		} else {
-			resources = append(resources, p)
+		layer.kinds = kinds.index()
+	}
+	for at, direct := range parents {
+		ps.inherited[at] = closure(direct)
+	}
+	for _, scopes := range []map[string]*scope{ps.resourceScopes, ps.principalScopes} {
+		for name, s := range scopes {
+			s.parent = nearest(scopes, name)
 		}
 	}
-	for _, p := range resources {
-		r.compileResource(p)
-	}
+	ps.states = &sync.Pool{New: func() any { return newState(ps) }}
+	return ps
 }
 
-// report adds a diagnostic about a place in p.
-func (r *compilation) report(p *policy.Policy, pos diag.Position, code diag.Code, message, hint string, related ...diag.Related) {
-	r.diagnostics = append(r.diagnostics, diag.Diagnostic{
-		Pos: pos, Code: code, Message: message, Hint: hint, Source: p.Line(pos.Line), Related: related,
-	})
+// useScope notes that some policy is in a scope.
+func (r *compilation) useScope(scopes map[string]*scope, name string) *scope {
+	s := scopes[name]
+	if s == nil {
+		s = &scope{name: name, consent: r.consent[name]}
+		scopes[name] = s
+	}
+	return s
 }
 
-func (r *compilation) unsupported(p *policy.Policy, pos diag.Position, what string) {
-	r.report(p, pos, CodeUnsupported, what+" is not supported yet", "remove it; Edict refuses to load what it can't decide")
+// nearest gives the nearest scope above name that is used, or nil.
+func nearest(scopes map[string]*scope, name string) *scope {
+	for name != "" {
+		name = parentScope(name)
+		if s := scopes[name]; s != nil {
+			return s
+		}
+	}
+	return nil
 }
 
-// compileRoleSet compiles a set of derived roles, imported or not: broken CEL
-// is an error wherever it stands.
-func (r *compilation) compileRoleSet(p *policy.Policy) {
-	set := p.DerivedRoles
-	n := r.namesOf(p, set.Variables, set.Constants)
-	compiled := &roleSet{source: p, names: n, module: r.module(p, n)}
-	for i, name := range n.order {
-		r.refuseRuntime(p, n.variables[name], compiled.module.programs[i])
+// parentScope cuts the last segment off a scope.
+func parentScope(name string) string {
+	return name[:max(0, strings.LastIndexByte(name, '.'))]
+}
+
+// closure gives all that each role inherits, given its parents. Roles may
+// inherit each other in circles, and then inherit themselves.
+func closure(parents map[string][]string) map[string][]string {
+	all := make(map[string][]string, len(parents))
+	for role := range parents {
+		seen := map[string]bool{}
+		var out []string
+		todo := parents[role]
+		for len(todo) > 0 {
+			next := todo[0]
+			todo = todo[1:]
+			if seen[next] {
+				continue
+			}
+			seen[next] = true
+			out = append(out, next)
+			todo = append(todo[:len(todo):len(todo)], parents[next]...)
+		}
+		all[role] = out
 	}
-	for i := range set.Definitions {
-		d := &set.Definitions[i]
-		r.checkPatterns(p, d.ParentRoles)
-		compiled.conditions = append(compiled.conditions, r.condition(p, n, d.Condition, true))
-	}
-	r.roleSets[set.Name.Value] = compiled
+	return all
 }

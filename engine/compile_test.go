@@ -14,6 +14,7 @@ import (
 	"edict/engine/diag/diagtest"
 	"edict/engine/policy"
 	"edict/engine/policyfile"
+	"edict/engine/schema"
 )
 
 // parse reads policies given as text, each of which must be sound.
@@ -65,7 +66,11 @@ func TestCompileDiagnostics(t *testing.T) {
 			if len(list) > 0 {
 				t.Fatal(list.Render())
 			}
-			ps, list := engine.Compile(append(parse(t, people, more), p), engine.Options{})
+			compiler, err := engine.NewCompiler(engine.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ps, list := compiler.Compile(append(parse(t, people, more), p), schema.New(nil))
 			c.Check(t, list)
 			if (ps != nil) == (len(list) > 0) {
 				t.Errorf("a set %v beside %d diagnostics", ps != nil, len(list))

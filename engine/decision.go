@@ -29,10 +29,10 @@ func (r Reason) String() string { return reasonNames[r] }
 const NoMatch = "NO_MATCH"
 
 // A Rule names one rule of a PolicySet. There is one Rule value per rule and
-// set, so that pointers to it can be compared.
+// set, so that pointers to it can be compared. That a role may not do what its
+// role policy does not list is a Rule, too, at the place of the policy.
 type Rule struct {
-	ID     int           // dense, from 0; an index into tables prepared per rule
-	Name   string        // as written, or rule-NNN by position
+	Name   string        // as written, or one by position; empty of a role policy's that has none
 	Policy string        // key of the policy that holds the rule
 	Pos    diag.Position // of the rule in its file
 }

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"github.com/google/cel-go/cel"
+
 	"edict/engine/expr"
 	"edict/engine/value"
 )
@@ -16,8 +18,9 @@ const (
 	slotRuntime
 )
 
-// newEnv declares what a condition can read.
-func newEnv() (*expr.Env, error) {
+// NewEnvironment builds the CEL environment of policies: what conditions,
+// variables and outputs can read.
+func NewEnvironment() (*expr.Env, error) {
 	openStruct := func(name string) expr.Struct { return expr.Struct{Name: name, Open: true} }
 	return expr.NewEnv(
 		[]expr.Variable{
@@ -55,7 +58,11 @@ func newEnv() (*expr.Env, error) {
 				"policy_version": expr.String,
 				"scope":          expr.String,
 			}},
-			{Name: "AuxData", Fields: map[string]*expr.Type{"jwt": expr.Attrs}},
+			{Name: "AuxData", Fields: map[string]*expr.Type{
+				"jwt":  expr.Attrs,
+				"jwts": cel.MapType(cel.StringType, expr.Object("NamedJWT")),
+			}},
+			{Name: "NamedJWT", Fields: map[string]*expr.Type{"claims": expr.Attrs}},
 			{Name: "Runtime", Fields: map[string]*expr.Type{
 				"effectiveDerivedRoles":   expr.Strings,
 				"effective_derived_roles": expr.Strings,
@@ -150,20 +157,59 @@ func (auxDataView) StructName() string { return "AuxData" }
 
 // Len is 0 without any data, so that has(request.auxData) is false then.
 func (v auxDataView) Len() int {
-	if v.JWT == nil {
+	if v.JWT == nil && len(v.JWTs) == 0 {
 		return 0
 	}
-	return 1
+	return 2
 }
 
 func (v auxDataView) Lookup(field string) (value.Value, bool) {
-	if field == "jwt" {
+	switch field {
+	case "jwt":
 		return attributes(v.JWT), true
+	case "jwts":
+		return value.OfMapping(namedTokens(v.JWTs)), true
 	}
 	return value.Value{}, false
 }
 
-func (v auxDataView) Range(yield func(string, value.Value) bool) { rangeFields(v, yield, "jwt") }
+func (v auxDataView) Range(yield func(string, value.Value) bool) {
+	rangeFields(v, yield, "jwt", "jwts")
+}
+
+type namedTokens map[string]value.Mapping
+
+func (t namedTokens) Len() int { return len(t) }
+
+func (t namedTokens) Lookup(name string) (value.Value, bool) {
+	claims, ok := t[name]
+	if !ok {
+		return value.Value{}, false
+	}
+	return value.OfMapping(namedToken{claims}), true
+}
+
+func (t namedTokens) Range(yield func(string, value.Value) bool) {
+	for name, claims := range t {
+		if !yield(name, value.OfMapping(namedToken{claims})) {
+			return
+		}
+	}
+}
+
+type namedToken struct{ claims value.Mapping }
+
+func (namedToken) StructName() string { return "NamedJWT" }
+func (namedToken) Len() int           { return 1 }
+
+func (v namedToken) Lookup(field string) (value.Value, bool) {
+	if field == "claims" {
+		return attributes(v.claims), true
+	}
+	return value.Value{}, false
+}
+
+func (v namedToken) Range(yield func(string, value.Value) bool) { rangeFields(v, yield, "claims") }
 
 // attributes gives m, or an empty map where there is none.
 func attributes(m value.Mapping) value.Value {

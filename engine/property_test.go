@@ -71,13 +71,13 @@ func TestCheckEqualsReference(t *testing.T) {
 		for i := range requestsPerSet {
 			req := generator.Request(set)
 			compiled.Check(req, &d)
-			if difference(reference.Check(req), d.Results) == "" {
+			if difference(reference.Check(req).Results, d.Results) == "" {
 				for i := range d.Results {
 					outcomes[d.Results[i].Reason]++
 				}
 				continue
 			}
-			small := oracle.Shrink(oracle.Case{Set: set, Request: req}, differs)
+			small := oracle.Shrink(oracle.Case{Set: set, Request: req}, 4000, differs)
 			t.Errorf("seed %d, set %d, request %d; made smaller:\n%s%s\n%s\n%s", seed, n, i,
 				small.Set.YAML(), optionsText(small.Set.Options), oracle.RequestJSON(small.Request), answers(small))
 			if failures++; failures == reported {
@@ -203,7 +203,7 @@ func describe(r *oracle.Result) string {
 		reason = engine.ReasonError
 	case r.Effect == engine.Allow:
 		reason = engine.ReasonAllowed
-	case r.Rule != "":
+	case r.Denied:
 		reason = engine.ReasonDenied
 	case r.Policy == engine.NoMatch:
 		reason = engine.ReasonNoPolicy
@@ -234,7 +234,7 @@ func differs(c oracle.Case) bool {
 	}
 	var d engine.Decision
 	compiled.Check(c.Request, &d)
-	return difference(oracle.New(c.Set.Policies, c.Set.Options).Check(c.Request), d.Results) != ""
+	return difference(oracle.New(c.Set.Policies, c.Set.Options).Check(c.Request).Results, d.Results) != ""
 }
 
 func answers(c oracle.Case) string {
@@ -244,7 +244,7 @@ func answers(c oracle.Case) string {
 	}
 	var d engine.Decision
 	compiled.Check(c.Request, &d)
-	return difference(oracle.New(c.Set.Policies, c.Set.Options).Check(c.Request), d.Results)
+	return difference(oracle.New(c.Set.Policies, c.Set.Options).Check(c.Request).Results, d.Results)
 }
 
 func optionsText(o oracle.Options) string {

@@ -127,7 +127,7 @@ func NewCompiler(policies engine.Options, options Options) (*Compiler, error) {
 // Compile compiles policies and route maps to a Revision called id, or gives
 // everything that is wrong with them: exactly one of the results is nil.
 func (c *Compiler) Compile(id string, policies []*policy.Policy, files []*routemap.File) (*Revision, diag.List) {
-	set, list := c.policies.Compile(policies)
+	set, list := c.policies.Compile(policies, nil)
 	run := &compilation{Compiler: c, set: set, diagnostics: list}
 	if set != nil {
 		run.kinds = set.Kinds()

@@ -132,6 +132,6 @@ func newRoot(environ []string, stderr io.Writer) *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(environ, stderr), newVersion())
+	root.AddCommand(newCompile(environ, stderr), newServe(environ, stderr), newVersion())
 	return root
 }

@@ -84,57 +84,6 @@ func (d Diagnostic) Error() string {
 	return b.String()
 }
 
-// Render gives the diagnostic as a few lines for a person: position and
-// message, the source line with a caret under the place, the hint.
-func (d Diagnostic) Render() string {
-	var b strings.Builder
-	if d.Pos.IsValid() {
-		fmt.Fprintf(&b, "%s: ", d.Pos)
-	}
-	b.WriteString(d.Message)
-	if d.Code != "" {
-		fmt.Fprintf(&b, " [%s]", d.Code)
-	}
-	b.WriteByte('\n')
-	if d.Source != "" && d.Pos.Line > 0 {
-		gutter := fmt.Sprintf("%5d | ", d.Pos.Line)
-		fmt.Fprintf(&b, "%s%s\n", gutter, expandTabs(d.Source))
-		if d.Pos.Column > 0 {
-			fmt.Fprintf(&b, "%s| %s^\n", strings.Repeat(" ", len(gutter)-2), strings.Repeat(" ", caretOffset(d.Source, d.Pos.Column)))
-		}
-	}
-	for _, r := range d.Related {
-		fmt.Fprintf(&b, "      %s: %s\n", r.Pos, r.Message)
-	}
-	if d.Hint != "" {
-		fmt.Fprintf(&b, "      hint: %s\n", d.Hint)
-	}
-	return b.String()
-}
-
-const tabWidth = 4
-
-func expandTabs(s string) string {
-	return strings.ReplaceAll(s, "\t", strings.Repeat(" ", tabWidth))
-}
-
-// caretOffset is the number of cells before the column-th character of line.
-func caretOffset(line string, column int) int {
-	cells, n := 0, 1
-	for _, r := range line {
-		if n == column {
-			return cells
-		}
-		if r == '\t' {
-			cells += tabWidth
-		} else {
-			cells++
-		}
-		n++
-	}
-	return cells + max(0, column-n)
-}
-
 // A List is every diagnostic of one load, in the order of the files.
 type List []Diagnostic
 
@@ -147,13 +96,15 @@ func (l List) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Render gives every diagnostic for a person to read.
-func (l List) Render() string {
-	var b strings.Builder
+// Count gives the number of diagnostics of a severity.
+func (l List) Count(severity Severity) int {
+	n := 0
 	for _, d := range l {
-		b.WriteString(d.Render())
+		if d.Severity == severity {
+			n++
+		}
 	}
-	return b.String()
+	return n
 }
 
 // Sorted gives the list by file, line, column and text, each diagnostic once.

@@ -78,6 +78,11 @@ func NewEnv(variables []Variable, structs []Struct) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, t := range []*cel.Type{hierarchyType, spiffeIDType, spiffeTrustDomainType, spiffeMatcherType} {
+		if err := registry.RegisterType(t); err != nil {
+			return nil, err
+		}
+	}
 	options := []cel.EnvOption{
 		cel.CustomTypeAdapter(registry),
 		cel.CustomTypeProvider(&provider{Registry: registry, structs: e.structs}),

@@ -17,6 +17,7 @@ import (
 type Frame struct {
 	env   *Env
 	now   time.Time
+	clock bool // now was read
 	slots []value.Value
 
 	// The loop variables of the running programs: those of the innermost are
@@ -41,7 +42,7 @@ func (e *Env) NewFrame() *Frame {
 func (f *Frame) Reset(now time.Time) {
 	clear(f.slots)
 	clear(f.refs)
-	f.now = now
+	f.now, f.clock = now, false
 }
 
 // Set puts v into a slot.
@@ -56,9 +57,14 @@ func (f *Frame) Get(slot int) value.Value { return f.slots[slot] }
 // Now is the instant that now() gives.
 func (f *Frame) Now() time.Time { return f.now }
 
+// ReadClock tells whether a program has asked for the instant of now() since
+// Reset, by now() or timeSince(): its answer may be another one at another time.
+func (f *Frame) ReadClock() bool { return f.clock }
+
 // ResolveName implements cel.Activation.
 func (f *Frame) ResolveName(name string) (any, bool) {
 	if name == nowVariable {
+		f.clock = true
 		return types.Timestamp{Time: f.now}, true
 	}
 	slot, ok := f.env.slots[name]

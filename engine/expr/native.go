@@ -144,7 +144,10 @@ func (c *compiler) ident(e ast.Expr) term {
 		return term{}
 	}
 	if r.Name == nowVariable {
-		return term{run: func(f *Frame) value.Value { return value.OfTime(f.now) }}
+		return term{run: func(f *Frame) value.Value {
+			f.clock = true
+			return value.OfTime(f.now)
+		}}
 	}
 	slot, ok := c.env.slots[r.Name]
 	if !ok {

@@ -1,26 +1,19 @@
-// Package folder reads the files of a folder tree: policies, route maps.
-//
-// What always holds here:
-//
-//  1. Files come in the lexical order of their paths, so that what is loaded
-//     does not depend on the file system.
-//  2. Names that begin with a dot, and folders called testdata, are not read.
-//  3. Symbolic links are followed, since Kubernetes mounts folders of links. A
-//     link to a folder that holds it is reported, not followed.
-//  4. What can't be read is a diagnostic. A caller must not go on with a part
-//     of a folder.
 package folder
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"time"
 
 	"edict/engine/diag"
+	"edict/engine/internal/parallel"
 	"edict/engine/yamldoc"
 )
 
@@ -49,8 +42,19 @@ const testdata = "testdata"
 
 // A File is a file that was read.
 type File struct {
-	Name    string // the folder's name, a slash, and the path below it
+	Name    string // the folder's name, a slash, and Path: what diagnostics call the file
+	Path    string // below the folder
 	Content []byte
+	digest  [sha256.Size]byte // of Content; zero if nobody asked yet
+}
+
+// Digest gives the SHA-256 of the content. Of files that a Cache gave it is
+// known already.
+func (f *File) Digest() [sha256.Size]byte {
+	if f.digest == ([sha256.Size]byte{}) {
+		return sha256.Sum256(f.Content)
+	}
+	return f.digest
 }
 
 // IsData tells whether a file of this name is YAML or JSON and neither hidden
@@ -67,31 +71,96 @@ func IsData(file string) bool {
 	return false
 }
 
-// Read reads the files of a tree that IsData. The name stands before the paths
-// of files, in File.Name and in diagnostics; it may be empty. A folder that
-// skip answers true for is left out; skip may be nil, and may report.
+// A Report tells what is wrong with a file or folder.
+type Report func(code diag.Code, message, hint string)
+
+// A Tree says what to read.
+type Tree struct {
+	FS fs.FS
+
+	// Name stands before the paths of files, in File.Name and in diagnostics.
+	// It may be empty.
+	Name string
+
+	// Wants tells whether to read a file of this name, which is no path.
+	// Hidden files are never read.
+	Wants func(file string) bool
+
+	// Skip tells whether to leave out a folder, and may report why. It is
+	// given the path below the tree.
+	Skip func(folder string, report Report) bool
+}
+
+// Read reads the files of a tree that IsData, but for those in folders called
+// testdata. The name stands before the paths of files, in File.Name and in
+// diagnostics; it may be empty. A folder that skip answers true for is left
+// out; skip may be nil, and may report.
 func Read(fsys fs.FS, name string, skip func(folder string, report func(code diag.Code, message, hint string)) bool) ([]File, diag.List) {
-	r := reader{fsys: fsys, name: name, skip: skip}
-	info, err := fs.Stat(fsys, ".")
+	return new(Cache).Read(Data(fsys, name, skip))
+}
+
+// Data gives the Tree that Read reads.
+func Data(fsys fs.FS, name string, skip func(folder string, report func(code diag.Code, message, hint string)) bool) Tree {
+	return Tree{FS: fsys, Name: name, Wants: IsData, Skip: func(folder string, report Report) bool {
+		return path.Base(folder) == testdata || skip != nil && skip(folder, report)
+	}}
+}
+
+// A Cache remembers the files of a tree from one reading to the next, so that
+// only those that changed are read again. The zero Cache is ready. It is for
+// one tree, and for one goroutine at a time.
+type Cache struct {
+	files map[string]remembered // by path
+}
+
+// A remembered file was last read as file, when its state was info.
+type remembered struct {
+	info fs.FileInfo // nil: the file may have changed since without a trace
+	file File
+}
+
+// settled is how old the last change of a file must be for a later one to show
+// in its time. File systems keep times to two seconds at worst.
+const settled = 2 * time.Second
+
+// Read reads the files of the tree.
+func (c *Cache) Read(t Tree) ([]File, diag.List) {
+	r := reader{tree: t, now: time.Now(), before: c.files}
+	info, err := fs.Stat(t.FS, ".")
 	if err != nil {
 		r.unreadable(".", err)
 		return nil, r.list
 	}
 	r.folder(".", []fs.FileInfo{info})
-	return r.files, r.list
+	errs := make([]error, len(r.found))
+	parallel.Do(len(r.found), func(i int) { errs[i] = r.read(&r.found[i]) })
+	c.files = make(map[string]remembered, len(r.found))
+	files := make([]File, 0, len(r.found))
+	for i, f := range r.found {
+		if errs[i] != nil {
+			r.unreadable(f.file.Path, errs[i])
+			continue
+		}
+		c.files[f.file.Path] = f
+		files = append(files, f.file)
+	}
+	if len(files) == 0 {
+		files = nil
+	}
+	return files, r.list
 }
 
 type reader struct {
-	fsys    fs.FS
-	name    string
-	skip    func(string, func(diag.Code, string, string)) bool
-	files   []File
+	tree    Tree
+	now     time.Time
+	before  map[string]remembered
+	found   []remembered // in order; the content is still to be read
 	list    diag.List
 	folders int // how many were read
 }
 
-// folder reads one folder. The chain is the folder itself and those that it
-// was reached through, the root first.
+// folder looks through one folder. The chain is the folder itself and those
+// that it was reached through, the root first.
 func (r *reader) folder(name string, chain []fs.FileInfo) {
 	r.folders++
 	const hint = "is the folder the right one?"
@@ -105,7 +174,7 @@ func (r *reader) folder(name string, chain []fs.FileInfo) {
 		r.report(name, TooManyFolders, fmt.Sprintf("folders are nested more than %d levels deep", MaxDepth), hint)
 		return
 	}
-	entries, err := fs.ReadDir(r.fsys, name)
+	entries, err := fs.ReadDir(r.tree.FS, name)
 	if err != nil {
 		r.unreadable(name, err)
 		return
@@ -118,54 +187,88 @@ func (r *reader) folder(name string, chain []fs.FileInfo) {
 }
 
 func (r *reader) entry(name string, entry fs.DirEntry, chain []fs.FileInfo) {
-	isData := IsData(entry.Name())
+	wanted := r.tree.Wants(entry.Name())
 	isLink := entry.Type()&fs.ModeSymlink != 0
-	if !isData && !isLink && !entry.IsDir() {
+	if !wanted && !isLink && !entry.IsDir() {
 		return
 	}
-	info, err := fs.Stat(r.fsys, name) // follows links, as the entry does not
+	info, err := r.stat(name, entry, isLink)
 	switch {
 	case err != nil:
 		r.unreadable(name, err)
-	case !info.IsDir() && !isData:
+	case !info.IsDir() && !wanted:
 	case info.Mode().IsRegular():
-		r.file(name)
+		r.found = append(r.found, remembered{info, File{Name: path.Join(r.tree.Name, name), Path: name}})
 	case !info.IsDir():
 		r.report(name, Unreadable, "this is not a file", "")
-	case entry.Name() == testdata:
-	case r.skip != nil && r.skip(name, func(code diag.Code, message, hint string) { r.report(name, code, message, hint) }):
-	case isLink && isAmong(info, chain):
+	case r.tree.Skip != nil && r.tree.Skip(name, func(code diag.Code, message, hint string) { r.report(name, code, message, hint) }):
+	case isLink && slices.ContainsFunc(chain, func(above fs.FileInfo) bool { return os.SameFile(info, above) }):
 		r.report(name, LinkLoop, "the link leads to a folder that holds it", "remove the link")
 	default:
 		r.folder(name, append(chain[:len(chain):len(chain)], info))
 	}
 }
 
-// isAmong tells whether a folder is one of the chain.
-func isAmong(info fs.FileInfo, chain []fs.FileInfo) bool {
-	for _, above := range chain {
-		if os.SameFile(info, above) {
-			return true
-		}
+// stat gives the state of what an entry leads to.
+func (r *reader) stat(name string, entry fs.DirEntry, isLink bool) (fs.FileInfo, error) {
+	if isLink {
+		return fs.Stat(r.tree.FS, name)
 	}
-	return false
+	return entry.Info()
 }
 
-func (r *reader) file(name string) {
-	f, err := r.fsys.Open(name)
-	if err != nil {
-		r.unreadable(name, err)
-		return
+// read fills in the content of a file that was found: what it had before, if
+// it is unchanged.
+func (r *reader) read(f *remembered) error {
+	if before, ok := r.before[f.file.Path]; ok && before.info != nil && unchanged(before.info, f.info) {
+		f.file.Content, f.file.digest = before.file.Content, before.file.digest
+		return nil
 	}
-	defer f.Close()
+	opened, err := r.tree.FS.Open(f.file.Path)
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	// The state from before the reading, so that a change while it lasts shows.
+	if f.info, err = opened.Stat(); err != nil {
+		return err
+	}
+	if !f.info.Mode().IsRegular() {
+		return errors.New("this is not a file any more")
+	}
 	// Of a file that is too large, just enough for whoever parses it to see
 	// that it is.
-	content, err := io.ReadAll(io.LimitReader(f, yamldoc.MaxSize+1))
+	f.file.Content, err = readUpTo(opened, f.info.Size(), yamldoc.MaxSize+1)
 	if err != nil {
-		r.unreadable(name, err)
-		return
+		return err
 	}
-	r.files = append(r.files, File{path.Join(r.name, name), content})
+	f.file.digest = sha256.Sum256(f.file.Content)
+	if r.now.Sub(f.info.ModTime()) < settled {
+		f.info = nil
+	}
+	return nil
+}
+
+// readUpTo reads at most limit bytes. The size is what to expect.
+func readUpTo(from io.Reader, size, limit int64) ([]byte, error) {
+	content := make([]byte, 0, min(max(size, 0), limit)+1)
+	for {
+		n, err := from.Read(content[len(content):min(int64(cap(content)), limit)])
+		content = content[:len(content)+n]
+		switch {
+		case err == io.EOF || int64(len(content)) == limit:
+			return content, nil
+		case err != nil:
+			return nil, err
+		case len(content) == cap(content):
+			content = slices.Grow(content, 512)
+		}
+	}
+}
+
+// unchanged tells whether a file is the one that it was.
+func unchanged(before, now fs.FileInfo) bool {
+	return before.Size() == now.Size() && before.ModTime().Equal(now.ModTime()) && os.SameFile(before, now)
 }
 
 func (r *reader) unreadable(name string, err error) {
@@ -178,6 +281,6 @@ func (r *reader) unreadable(name string, err error) {
 
 func (r *reader) report(name string, code diag.Code, message, hint string) {
 	r.list = append(r.list, diag.Diagnostic{
-		Pos: diag.Position{File: path.Join(r.name, name)}, Code: code, Message: message, Hint: hint,
+		Pos: diag.Position{File: path.Join(r.tree.Name, name)}, Code: code, Message: message, Hint: hint,
 	})
 }

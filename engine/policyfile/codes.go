@@ -13,6 +13,14 @@ const (
 	// character that patterns are made of: a policy is for one kind.
 	BadResource diag.Code = "bad-resource"
 
+	// BadPrincipal occurs when the principal of a principal policy holds a
+	// character that patterns are made of: a policy is for one principal.
+	BadPrincipal diag.Code = "bad-principal"
+
+	// BadRole occurs when the role of a role policy holds a character that
+	// patterns are made of: a policy is for one role.
+	BadRole diag.Code = "bad-role"
+
 	// BadVersion occurs when a version holds anything but ASCII letters,
 	// digits and underscores.
 	BadVersion diag.Code = "bad-version"
@@ -31,14 +39,20 @@ const (
 	BadRuleName diag.Code = "bad-rule-name"
 
 	// EmptyList occurs when a list is empty that needs an element: the actions
-	// of a rule, the parent roles of a derived role, the of list of a condition.
+	// of a rule, the definitions of derived roles and their parent roles, the
+	// of list of a condition.
 	EmptyList diag.Code = "empty-list"
 
 	// RuleWithoutRoles occurs when a rule names neither roles nor derived roles.
 	RuleWithoutRoles diag.Code = "rule-without-roles"
 
-	// DuplicateRuleName occurs when two rules of a policy have the same name.
+	// DuplicateRuleName occurs when two rules of a resource policy have the
+	// same name, or two actions of one rule of a principal policy.
 	DuplicateRuleName diag.Code = "duplicate-rule-name"
+
+	// DuplicateResource occurs when two rules of a principal policy are for the
+	// same resource.
+	DuplicateResource diag.Code = "duplicate-resource"
 
 	// DuplicateDerivedRole occurs when a set defines a derived role twice.
 	DuplicateDerivedRole diag.Code = "duplicate-derived-role"

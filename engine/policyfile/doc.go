@@ -9,8 +9,8 @@
 //     where there is one, the mend.
 //  3. A file that is meant as a policy is never left out in silence: Load
 //     gives a diagnostic for each file and folder that it cannot read.
-//  4. What the engine cannot decide yet is kept as policy.Unsupported, so that
-//     compiling refuses it.
+//  4. Null stands for an empty string, a number or a name. Where a mapping, a
+//     list or a boolean belongs it is a mistake, and not the same as no field.
 //  5. Expressions are text here. Whether they are CEL, and whether names in
 //     them exist, is found when policies are compiled.
 package policyfile

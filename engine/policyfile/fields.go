@@ -12,10 +12,24 @@ import (
 
 // resource reads the kind of resource that a policy is for.
 func (r *reader) resource(o yamldoc.Object) diag.Text {
-	t := r.requiredText(o, "resource")
+	return r.subject(o, "resource", BadResource, "a policy is for one kind of resource", "write a policy for each kind")
+}
+
+// principal reads the id of the principal that a policy is for.
+func (r *reader) principal(o yamldoc.Object) diag.Text {
+	return r.subject(o, "principal", BadPrincipal, "a policy is for one principal", "write a policy for each principal, or resource policies with a role that they share")
+}
+
+// role reads the role that a policy is for.
+func (r *reader) role(o yamldoc.Object) diag.Text {
+	return r.subject(o, "role", BadRole, "a policy is for one role", "write a policy for each role")
+}
+
+// subject reads what a policy is for. It is no pattern.
+func (r *reader) subject(o yamldoc.Object, field string, code diag.Code, why, hint string) diag.Text {
+	t := r.requiredText(o, field)
 	if i := strings.IndexAny(t.Value, "!*?[]{}"); i >= 0 {
-		r.doc.Report(t.Pos, BadResource, fmt.Sprintf("resource must not contain %q: a policy is for one kind of resource, patterns are not possible here", t.Value[i]),
-			"write a policy for each kind")
+		r.doc.Report(t.Pos, code, fmt.Sprintf("%s must not contain %q: %s, patterns are not possible here", field, t.Value[i], why), hint)
 	}
 	return t
 }
@@ -30,14 +44,11 @@ func (r *reader) version(o yamldoc.Object) diag.Text {
 
 // scope reads the scope of a policy; the empty scope is the root.
 func (r *reader) scope(o yamldoc.Object) diag.Text {
-	n, ok := o.Field("scope")
-	if !ok {
-		return diag.Text{}
-	}
-	t, ok := n.Text()
+	t, ok := r.text(o, "scope")
 	if !ok || t.Value == "" {
 		return t
 	}
+	n, _ := o.Field("scope")
 	const hint = "a scope is segments of ASCII letters, digits, underscores and dashes with dots between them, like emea.fr"
 	if t.Value == "." {
 		n.Report(BadScope, `the scope "." is only possible in requests`, "leave the scope out for the root scope")
@@ -60,42 +71,43 @@ func (r *reader) scope(o yamldoc.Object) diag.Text {
 	return t
 }
 
-// scopePermissions reads how a policy stands to those of its parent scopes. A
-// value that says nothing is as good as none.
-func (r *reader) scopePermissions(o yamldoc.Object) policy.ScopePermissions {
-	values := []string{ // by the numbers that they have in the protocol
-		"SCOPE_PERMISSIONS_UNSPECIFIED",
-		"SCOPE_PERMISSIONS_OVERRIDE_PARENT",
-		"SCOPE_PERMISSIONS_REQUIRE_PARENTAL_CONSENT_FOR_ALLOWS",
-	}
+// scopePermissions reads how a policy stands to those of its parent scopes, by
+// the name or by the number that it has in the protocol. A value that says
+// nothing is as good as none.
+func (r *reader) scopePermissions(o yamldoc.Object, allowed ...policy.ScopePermissions) policy.ScopePermissions {
 	n, ok := o.Field("scopePermissions")
 	if !ok {
 		return policy.PermissionsUnspecified
 	}
-	name := ""
+	values := make([]string, len(allowed))
+	for i, p := range allowed {
+		values[i] = p.String()
+	}
 	if n.IsInt() {
-		i, ok := n.Int()
-		if !ok || i < 0 || i >= len(values) {
-			n.Report(yamldoc.UnknownValue, "scopePermissions: the number is not a known value", "known values: "+strings.Join(values, ", "))
-			return policy.PermissionsUnspecified
+		if i, ok := n.Int(); ok {
+			for _, p := range allowed {
+				if int(p) == i {
+					return p
+				}
+			}
+			n.Report(yamldoc.UnknownValue, fmt.Sprintf("scopePermissions: %d is not a known value", i), "known values: "+strings.Join(values, ", "))
 		}
-		name = values[i]
-	} else if name, ok = n.Enum(values...); !ok {
 		return policy.PermissionsUnspecified
 	}
-	return policy.ScopePermissions(slices.Index(values, name))
+	name, ok := n.Enum(values...)
+	if !ok {
+		return policy.PermissionsUnspecified
+	}
+	return allowed[slices.Index(values, name)]
 }
 
 // ruleName reads the name of a rule, which may be absent or empty.
 func (r *reader) ruleName(o yamldoc.Object) diag.Text {
-	n, ok := o.Field("name")
-	if !ok {
-		return diag.Text{}
-	}
-	t, ok := n.Text()
+	t, ok := r.text(o, "name")
 	if !ok || t.Value == "" {
 		return t
 	}
+	n, _ := o.Field("name")
 	const hint = "a rule name begins with an ASCII letter and goes on with letters, digits and any of _ @ . -"
 	if c := t.Value[0]; !isLetter(rune(c)) {
 		n.Report(BadRuleName, fmt.Sprintf("the rule name %q must begin with a letter", t.Value), hint)
@@ -115,11 +127,7 @@ func (r *reader) requiredName(o yamldoc.Object) diag.Text {
 // names reads a list of names of sets or of derived roles; none if it is
 // absent.
 func (r *reader) names(o yamldoc.Object, field string) []diag.Text {
-	n, ok := o.Field(field)
-	if !ok {
-		return nil
-	}
-	texts, _ := n.Texts()
+	texts := r.texts(o, field)
 	for _, t := range texts {
 		r.checkName(field, t)
 	}
@@ -133,7 +141,7 @@ func (r *reader) checkName(field string, t diag.Text) {
 }
 
 func (r *reader) variables(o yamldoc.Object) policy.Variables {
-	n, ok := o.Field("variables")
+	n, ok := o.Given("variables")
 	if !ok {
 		return policy.Variables{}
 	}
@@ -141,15 +149,15 @@ func (r *reader) variables(o yamldoc.Object) policy.Variables {
 	if !ok {
 		return policy.Variables{}
 	}
-	variables := policy.Variables{Import: r.names(v, "import")}
-	if n, ok := v.Field("local"); ok {
-		variables.Local = r.localVariables(n)
-	}
-	return variables
+	return policy.Variables{Import: r.names(v, "import"), Local: r.localVariables(v, "local")}
 }
 
-// localVariables reads a mapping of names to expressions.
-func (r *reader) localVariables(n yamldoc.Node) []policy.Variable {
+// localVariables reads a mapping of names to expressions; none if it is absent.
+func (r *reader) localVariables(o yamldoc.Object, field string) []policy.Variable {
+	n, ok := o.Given(field)
+	if !ok {
+		return nil
+	}
 	entries, _ := n.Entries()
 	variables := make([]policy.Variable, 0, len(entries))
 	for _, e := range entries {
@@ -160,7 +168,7 @@ func (r *reader) localVariables(n yamldoc.Node) []policy.Variable {
 }
 
 func (r *reader) constants(o yamldoc.Object) policy.Constants {
-	n, ok := o.Field("constants")
+	n, ok := o.Given("constants")
 	if !ok {
 		return policy.Constants{}
 	}
@@ -168,15 +176,32 @@ func (r *reader) constants(o yamldoc.Object) policy.Constants {
 	if !ok {
 		return policy.Constants{}
 	}
-	constants := policy.Constants{Import: r.names(c, "import")}
-	if n, ok := c.Field("local"); ok {
-		entries, _ := n.Entries()
-		for _, e := range entries {
-			v, _ := e.Value.Value()
-			constants.Local = append(constants.Local, policy.Constant{Name: e.Key, Value: v})
-		}
+	return policy.Constants{Import: r.names(c, "import"), Local: r.localConstants(c, "local")}
+}
+
+// localConstants reads a mapping of names to values; none if it is absent.
+func (r *reader) localConstants(o yamldoc.Object, field string) []policy.Constant {
+	n, ok := o.Given(field)
+	if !ok {
+		return nil
+	}
+	entries, _ := n.Entries()
+	constants := make([]policy.Constant, 0, len(entries))
+	for _, e := range entries {
+		v, _ := e.Value.Value()
+		constants = append(constants, policy.Constant{Name: e.Key, Value: v})
 	}
 	return constants
+}
+
+// text reads a string that may be absent or empty. The answer is false if
+// there is something else.
+func (r *reader) text(o yamldoc.Object, name string) (diag.Text, bool) {
+	n, ok := o.Field(name)
+	if !ok {
+		return diag.Text{}, true
+	}
+	return n.Text()
 }
 
 // requiredText reads a string that must be there and not be empty.
@@ -189,6 +214,16 @@ func (r *reader) requiredText(o yamldoc.Object, name string) diag.Text {
 	return t
 }
 
+// texts reads a list of strings; none if it is absent.
+func (r *reader) texts(o yamldoc.Object, name string) []diag.Text {
+	n, ok := o.Given(name)
+	if !ok {
+		return nil
+	}
+	texts, _ := n.Texts()
+	return texts
+}
+
 // requiredTexts reads a list of strings that must have an element.
 func (r *reader) requiredTexts(o yamldoc.Object, name string) []diag.Text {
 	n, ok := o.Required(name)
@@ -198,6 +233,16 @@ func (r *reader) requiredTexts(o yamldoc.Object, name string) []diag.Text {
 	texts, _ := n.Texts()
 	r.notEmpty(o, name)
 	return texts
+}
+
+// list reads a list; none if it is absent.
+func (r *reader) list(o yamldoc.Object, name string) []yamldoc.Node {
+	n, ok := o.Given(name)
+	if !ok {
+		return nil
+	}
+	elements, _ := n.List()
+	return elements
 }
 
 // elements reads a list that must have an element.
@@ -221,7 +266,7 @@ func (r *reader) notEmpty(o yamldoc.Object, name string) {
 
 // isEmptyList tells whether a field is absent or a list without elements.
 func (r *reader) isEmptyList(o yamldoc.Object, name string) bool {
-	n, ok := o.Field(name)
+	n, ok := o.Given(name)
 	if !ok {
 		return true
 	}

@@ -2,9 +2,11 @@ package policyfile
 
 import (
 	"fmt"
+	"strconv"
 
 	"edict/engine/diag"
 	"edict/engine/policy"
+	"edict/engine/value"
 	"edict/engine/yamldoc"
 )
 
@@ -51,53 +53,55 @@ func (r *reader) policy(root yamldoc.Node) *policy.Policy {
 	}
 	p := &policy.Policy{Pos: o.Pos(), Source: r.doc.Lines()}
 	r.apiVersion(o)
-	if n, ok := o.Field("disabled"); ok {
+	if n, ok := o.Given("disabled"); ok {
 		r.disabled, _ = n.Bool()
 		p.Disabled = r.disabled
 	}
 	for _, name := range []string{"description", "$schema"} {
-		if n, ok := o.Field(name); ok {
-			n.Text()
-		}
+		r.text(o, name)
 	}
-	if n, ok := o.Field("metadata"); ok {
-		r.metadata(n)
+	if n, ok := o.Given("metadata"); ok {
+		p.Metadata = r.metadata(n)
 	}
-	var variables []policy.Variable
-	if n, ok := o.Field("variables"); ok {
-		variables = r.localVariables(n)
-	}
-	kind, body, ok := o.OneOf(resourcePolicy, derivedRoles, principalPolicy, rolePolicy, exportVariables, exportConstants)
+	old := r.localVariables(o, "variables")
+	kind, body, ok := o.OneGiven(resourcePolicy, derivedRoles, principalPolicy, rolePolicy, exportVariables, exportConstants)
 	if !ok {
 		return p
 	}
-	switch kind {
-	case resourcePolicy:
-		p.Resource = r.resourcePolicy(body)
-		if p.Resource != nil {
-			p.Resource.Variables.Local = append(p.Resource.Variables.Local, variables...)
-		}
-	case derivedRoles:
-		p.DerivedRoles = r.derivedRoles(body)
-		if p.DerivedRoles != nil {
-			p.DerivedRoles.Variables.Local = append(p.DerivedRoles.Variables.Local, variables...)
-		}
-	case principalPolicy:
-		p.Principal = &policy.PrincipalPolicy{Pos: body.Pos()}
-	case rolePolicy:
-		p.Role = &policy.RolePolicy{Pos: body.Pos()}
-	case exportVariables:
-		p.ExportVariables = &policy.ExportVariables{Pos: body.Pos()}
-	case exportConstants:
-		p.ExportConstants = &policy.ExportConstants{Pos: body.Pos()}
-	}
-	if kind == exportVariables || kind == exportConstants {
-		if _, ok := o.Field("variables"); ok && !r.disabled {
-			r.doc.Report(o.KeyPos("variables"), ExportWithVariables, fmt.Sprintf("%s cannot stand beside variables at the top level", kind),
-				"move the variables to the definitions of an exportVariables policy")
-		}
+	r.body(p, kind, body, old)
+	if (kind == exportVariables || kind == exportConstants) && len(old) > 0 && !r.disabled {
+		r.doc.Report(o.KeyPos("variables"), ExportWithVariables, fmt.Sprintf("%s cannot stand beside variables at the top level", kind),
+			"move the variables to the definitions of an exportVariables policy")
 	}
 	return p
+}
+
+// body reads the body of a policy. The variables that an old policy has at the
+// top level join those of the body, last.
+func (r *reader) body(p *policy.Policy, kind string, body yamldoc.Node, old []policy.Variable) {
+	join := func(v *policy.Variables) { v.Local = append(v.Local, old...) }
+	switch kind {
+	case resourcePolicy:
+		if p.Resource = r.resourcePolicy(body); p.Resource != nil {
+			join(&p.Resource.Variables)
+		}
+	case derivedRoles:
+		if p.DerivedRoles = r.derivedRoles(body); p.DerivedRoles != nil {
+			join(&p.DerivedRoles.Variables)
+		}
+	case principalPolicy:
+		if p.Principal = r.principalPolicy(body); p.Principal != nil {
+			join(&p.Principal.Variables)
+		}
+	case rolePolicy:
+		if p.Role = r.rolePolicy(body); p.Role != nil {
+			join(&p.Role.Variables)
+		}
+	case exportVariables:
+		p.ExportVariables = r.exportVariables(body)
+	case exportConstants:
+		p.ExportConstants = r.exportConstants(body)
+	}
 }
 
 func (r *reader) apiVersion(o yamldoc.Object) {
@@ -113,33 +117,50 @@ func (r *reader) apiVersion(o yamldoc.Object) {
 	}
 }
 
-// metadata checks the shape of what tools write about a policy. None of it has
-// a part in decisions.
-func (r *reader) metadata(n yamldoc.Node) {
+// metadata reads what people and tools write about a policy. What the store of
+// Cerbos writes there (sourceFile, hash, storeIdentifier) is checked and left.
+func (r *reader) metadata(n yamldoc.Node) policy.Metadata {
+	var m policy.Metadata
 	o, ok := n.Object("annotations", "sourceAttributes", "sourceFile", "hash", "storeIdentifier", "storeIdentifer")
 	if !ok {
-		return
+		return m
 	}
-	if n, ok := o.Field("annotations"); ok {
+	if n, ok := o.Given("annotations"); ok {
 		entries, _ := n.Entries()
 		for _, e := range entries {
-			e.Value.Text()
+			t, _ := e.Value.Text()
+			m.Annotations = append(m.Annotations, policy.Annotation{Name: e.Key, Value: t})
 		}
 	}
-	if n, ok := o.Field("sourceAttributes"); ok {
-		if attributes, ok := n.Object("attributes"); ok {
-			if n, ok := attributes.Field("attributes"); ok {
-				if !n.IsMapping() {
-					n.Entries() // reports what n is instead
-				} else {
-					n.Value()
-				}
+	if n, ok := o.Given("sourceAttributes"); ok {
+		m.SourceAttributes = r.sourceAttributes(n)
+	}
+	for _, name := range []string{"sourceFile", "storeIdentifier", "storeIdentifer"} {
+		r.text(o, name)
+	}
+	if n, ok := o.Given("hash"); ok {
+		if t, ok := n.Text(); ok {
+			if _, err := strconv.ParseUint(t.Value, 10, 64); err != nil {
+				n.Report(yamldoc.BadNumber, fmt.Sprintf("hash: %q is not an integer from 0 to 2^64-1", t.Value), "remove it; nothing reads it")
 			}
 		}
 	}
-	for _, name := range []string{"sourceFile", "hash", "storeIdentifier", "storeIdentifer"} {
-		if n, ok := o.Field(name); ok {
-			n.Text()
-		}
+	return m
+}
+
+func (r *reader) sourceAttributes(n yamldoc.Node) value.Values {
+	o, ok := n.Object("attributes")
+	if !ok {
+		return nil
 	}
+	n, ok = o.Given("attributes")
+	if !ok {
+		return nil
+	}
+	entries, _ := n.Entries()
+	attributes := make(value.Values, len(entries))
+	for _, e := range entries {
+		attributes[e.Key.Value], _ = e.Value.Value()
+	}
+	return attributes
 }

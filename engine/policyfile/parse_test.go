@@ -21,8 +21,12 @@ import (
 func markedCases(t testing.TB) []diagtest.Case {
 	t.Helper()
 	var cases []diagtest.Case
-	for _, file := range []string{"resource.yaml", "derivedroles.yaml"} {
-		cases = append(cases, diagtest.Read(t, filepath.Join("testdata", file))...)
+	files, err := filepath.Glob(filepath.Join("testdata", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		cases = append(cases, diagtest.Read(t, file)...)
 	}
 	return cases
 }
@@ -112,26 +116,57 @@ func dump(p *policy.Policy) string {
 			condition(prefix+"  ", member)
 		}
 	}
-	definitions := func(v policy.Variables, c policy.Constants) {
-		texts("import variables", v.Import)
-		for _, d := range v.Local {
+	variables := func(list []policy.Variable) {
+		for _, d := range list {
 			line(d.Name.Pos, "variable %q", d.Name.Value)
 			text("  is", d.Expr)
 		}
-		texts("import constants", c.Import)
-		for _, d := range c.Local {
+	}
+	constants := func(list []policy.Constant) {
+		for _, d := range list {
 			line(d.Name.Pos, "constant %q %s %v", d.Name.Value, d.Value.Kind(), d.Value)
 		}
 	}
+	definitions := func(v policy.Variables, c policy.Constants) {
+		texts("import variables", v.Import)
+		variables(v.Local)
+		texts("import constants", c.Import)
+		constants(c.Local)
+	}
+	output := func(o *policy.Output) {
+		if o != nil {
+			line(o.Pos, "  output")
+			text("    activated", o.RuleActivated)
+			text("    not met", o.ConditionNotMet)
+		}
+	}
+	schema := func(name string, s *policy.SchemaRef) {
+		if s != nil {
+			line(s.Pos, "%s", name)
+			text("  ref", s.Ref)
+			texts("  ignore", s.IgnoreActions)
+		}
+	}
 	line(p.Pos, "policy disabled=%v", p.Disabled)
+	for _, a := range p.Metadata.Annotations {
+		line(a.Name.Pos, "annotation %q", a.Name.Value)
+		text("  is", a.Value)
+	}
+	if p.Metadata.SourceAttributes != nil {
+		line(p.Pos, "source attributes %v", value.OfMapping(p.Metadata.SourceAttributes))
+	}
 	if r := p.Resource; r != nil {
-		line(r.Pos, "resource policy")
+		line(r.Pos, "resource policy %s", r.Permissions)
 		text("resource", r.Resource)
 		text("version", r.Version)
 		text("scope", r.Scope)
-		line(p.Pos, "%s", r.Permissions)
 		texts("import", r.ImportDerivedRoles)
 		definitions(r.Variables, r.Constants)
+		if r.Schemas != nil {
+			line(r.Schemas.Pos, "schemas")
+			schema("  of the principal", r.Schemas.Principal)
+			schema("  of the resource", r.Schemas.Resource)
+		}
 		for _, rule := range r.Rules {
 			line(rule.Pos, "rule %s", rule.Effect)
 			text("  name", rule.Name)
@@ -139,6 +174,41 @@ func dump(p *policy.Policy) string {
 			texts("  role", rule.Roles)
 			texts("  derived role", rule.DerivedRoles)
 			condition(" ", rule.Condition)
+			output(rule.Output)
+		}
+	}
+	if r := p.Principal; r != nil {
+		line(r.Pos, "principal policy %s", r.Permissions)
+		text("principal", r.Principal)
+		text("version", r.Version)
+		text("scope", r.Scope)
+		definitions(r.Variables, r.Constants)
+		for _, rule := range r.Rules {
+			line(rule.Pos, "rule")
+			text("  resource", rule.Resource)
+			for _, action := range rule.Actions {
+				line(action.Pos, "  action %s", action.Effect)
+				text("    name", action.Name)
+				text("    action", action.Action)
+				condition("   ", action.Condition)
+				output(action.Output)
+			}
+		}
+	}
+	if r := p.Role; r != nil {
+		line(r.Pos, "role policy")
+		text("role", r.Role)
+		text("version", r.Version)
+		text("scope", r.Scope)
+		texts("parent", r.ParentRoles)
+		definitions(r.Variables, r.Constants)
+		for _, rule := range r.Rules {
+			line(rule.Pos, "rule")
+			text("  name", rule.Name)
+			text("  resource", rule.Resource)
+			texts("  action", rule.AllowActions)
+			condition(" ", rule.Condition)
+			output(rule.Output)
 		}
 	}
 	if d := p.DerivedRoles; d != nil {
@@ -151,6 +221,16 @@ func dump(p *policy.Policy) string {
 			texts("  parent", def.ParentRoles)
 			condition(" ", def.Condition)
 		}
+	}
+	if e := p.ExportVariables; e != nil {
+		line(e.Pos, "exported variables")
+		text("name", e.Name)
+		variables(e.Definitions)
+	}
+	if e := p.ExportConstants; e != nil {
+		line(e.Pos, "exported constants")
+		text("name", e.Name)
+		constants(e.Definitions)
 	}
 	return b.String()
 }
@@ -175,7 +255,9 @@ resourcePolicy:
   constants:
     import: [limits]
     local: {n: 1, l: [a, null, {b: true}], s: "1"}
-  schemas: {resourceSchema: {ref: "cerbos:///r.json"}}
+  schemas:
+    principalSchema: {ref: "cerbos:///p.json", ignoreWhen: {actions: [create, "draft:*"]}}
+    resourceSchema: {ref: "cerbos:///r.json"}
   rules:
     - name: pay
       actions: [pay, "export:*", 7]
@@ -189,15 +271,23 @@ resourcePolicy:
               - expr: V.small
               - none: {of: [expr: "R.a"]}
               - all: {of: [{expr: "1"}, {expr: "2"}]}
-      output: {expr: '"x"'}
-    - {actions: [a], effect: 1, roles: [b]}
+      output: {expr: '"x"', when: {conditionNotMet: '"y"'}}
+    - {actions: [a], effect: 1, roles: [b], output: {expr: '"x"', when: {ruleActivated: '"z"'}}}
+    - {actions: [a], effect: 1, roles: [b], output: {expr: '"x"'}}
+metadata:
+  annotations: {owner: team, reviewed: true}
+  sourceAttributes: {attributes: {n: 1}}
+  hash: "12"
 `, `2:1 policy disabled=false
-5:3 resource policy
+39:17 annotation "owner"
+39:24   is "team"
+39:30 annotation "reviewed"
+39:40   is "true"
+2:1 source attributes map[n:1]
+5:3 resource policy SCOPE_PERMISSIONS_REQUIRE_PARENTAL_CONSENT_FOR_ALLOWS
 5:13 resource "invoice:line"
 6:12 version "20210210"
 7:10 scope "emea.fr"
-8:21 scope permissions "SCOPE_PERMISSIONS_REQUIRE_PARENTAL_CONSENT_FOR_ALLOWS"
-19:12 unsupported schemas
 9:24 import "finance"
 11:14 import variables "shared"
 13:7 variable "small"
@@ -210,24 +300,40 @@ resourcePolicy:
 18:13 constant "n" double 1
 18:19 constant "l" list [a <nil> map[b:true]]
 18:44 constant "s" string "1"
-21:7 rule EFFECT_DENY
-21:13   name "pay"
-22:17   action "pay"
-22:22   action "export:*"
-22:34   action "7"
-24:15   role "*"
-25:22   derived role "owner"
-28:11   any
-30:23     expr "V.small"
-31:17     none
-31:35       expr "R.a"
-32:17     all
-32:35       expr "1"
-32:48       expr "2"
-33:15 unsupported output
-34:7 rule EFFECT_ALLOW
-34:18   action "a"
-34:41   role "b"
+20:5 schemas
+20:22   of the principal
+20:28   ref "cerbos:///p.json"
+20:71   ignore "create"
+20:79   ignore "draft:*"
+21:21   of the resource
+21:27   ref "cerbos:///r.json"
+23:7 rule EFFECT_DENY
+23:13   name "pay"
+24:17   action "pay"
+24:22   action "export:*"
+24:34   action "7"
+26:15   role "*"
+27:22   derived role "owner"
+30:11   any
+32:23     expr "V.small"
+33:17     none
+33:35       expr "R.a"
+34:17     all
+34:35       expr "1"
+34:48       expr "2"
+35:15   output
+35:22     activated "\"x\""
+35:53     not met "\"y\""
+36:7 rule EFFECT_ALLOW
+36:18   action "a"
+36:41   role "b"
+36:53   output
+36:89     activated "\"z\""
+37:7 rule EFFECT_ALLOW
+37:18   action "a"
+37:41   role "b"
+37:53   output
+37:60     activated "\"x\""
 `},
 		{"derived roles", `{"apiVersion": "api.cerbos.dev/v1", "disabled": true,
  "variables": {"a": "1"},
@@ -265,7 +371,7 @@ resourcePolicy:
       actions: [e, f]
     - <<: [{effect: EFFECT_DENY}, *base]
 `, `2:1 policy disabled=false
-4:3 resource policy
+4:3 resource policy SCOPE_PERMISSIONS_UNSPECIFIED
 4:13 resource "a"
 5:15 version "b"
 5:15 scope "b"
@@ -280,12 +386,106 @@ resourcePolicy:
 9:17   action "c"
 11:15   role "d"
 `},
-		{"a principal policy", "apiVersion: api.cerbos.dev/v1\nprincipalPolicy: {principal: x}\n", "1:1 policy disabled=false\n2:18 unsupported principalPolicy\n"},
-		{"a role policy", "apiVersion: api.cerbos.dev/v1\nrole_policy: {role: x}\n", "1:1 policy disabled=false\n2:14 unsupported rolePolicy\n"},
-		{"exported variables", "apiVersion: api.cerbos.dev/v1\nexportVariables: {}\n", "1:1 policy disabled=false\n2:18 unsupported exportVariables\n"},
-		{"exported constants", "apiVersion: api.cerbos.dev/v1\nexportConstants: {}\n", "1:1 policy disabled=false\n2:18 unsupported exportConstants\n"},
+		{"a principal policy", `
+apiVersion: api.cerbos.dev/v1
+variables: {old: R.id}
+principalPolicy:
+  principal: Dr. Øsei
+  version: v1
+  scope: clinic
+  scopePermissions: 1
+  variables: {import: [shared], local: {a: "1"}}
+  constants: {import: [limits], local: {b: 2}}
+  rules:
+    - resource: "chart*"
+      actions:
+        - {name: n, action: "read:*", effect: EFFECT_ALLOW, condition: {match: {expr: V.a}}}
+        - action: x
+          effect: 2
+          output: {when: {ruleActivated: '"y"'}}
+`, `2:1 policy disabled=false
+5:3 principal policy SCOPE_PERMISSIONS_OVERRIDE_PARENT
+5:14 principal "Dr. Øsei"
+6:12 version "v1"
+7:10 scope "clinic"
+9:24 import variables "shared"
+9:41 variable "a"
+9:44   is "1"
+3:13 variable "old"
+3:18   is "R.id"
+10:24 import constants "limits"
+10:41 constant "b" double 2
+12:7 rule
+12:17   resource "chart*"
+14:11   action EFFECT_ALLOW
+14:18     name "n"
+14:29     action "read:*"
+14:87     expr "V.a"
+15:11   action EFFECT_DENY
+15:19     action "x"
+17:19   output
+17:42     activated "\"y\""
+`},
+		{"a role policy", `
+apiVersion: api.cerbos.dev/v1
+variables: {old: R.id}
+rolePolicy:
+  role: auditor
+  scope: a
+  scopePermissions: 2
+  parentRoles: [employee]
+  variables: {import: [shared], local: {a: "1"}}
+  constants: {import: [limits], local: {b: 2}}
+  rules:
+    - resource: item
+      allowActions: [view, "count:*"]
+    - name: recount
+      resource: item
+      allowActions: [recount]
+      condition: {match: {all: {of: [expr: V.a]}}}
+      output: {when: {conditionNotMet: '"y"'}}
+`, `2:1 policy disabled=false
+5:3 role policy
+5:9 role "auditor"
+5:3 version "default"
+6:10 scope "a"
+8:17 parent "employee"
+9:24 import variables "shared"
+9:41 variable "a"
+9:44   is "1"
+3:13 variable "old"
+3:18   is "R.id"
+10:24 import constants "limits"
+10:41 constant "b" double 2
+12:7 rule
+12:17   resource "item"
+13:22   action "view"
+13:28   action "count:*"
+14:7 rule
+14:13   name "recount"
+15:17   resource "item"
+16:22   action "recount"
+17:26   all
+17:44     expr "V.a"
+18:15   output
+18:40     not met "\"y\""
+`},
+		{"exported variables", "apiVersion: api.cerbos.dev/v1\nexportVariables: {name: a, definitions: {x: R.id, y: V.x}}\n", `1:1 policy disabled=false
+2:18 exported variables
+2:25 name "a"
+2:42 variable "x"
+2:45   is "R.id"
+2:51 variable "y"
+2:54   is "V.x"
+`},
+		{"exported constants", "apiVersion: api.cerbos.dev/v1\nexport_constants: {name: a, definitions: {x: 1, y: [b, {c: ~}]}}\n", `1:1 policy disabled=false
+2:19 exported constants
+2:26 name "a"
+2:43 constant "x" double 1
+2:49 constant "y" list [b map[c:<nil>]]
+`},
 		{"what says nothing", "apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: a, version: b, scope: ~, scopePermissions: 0, schemas: {}, rules: []}\n",
-			"1:1 policy disabled=false\n2:17 resource policy\n2:28 resource \"a\"\n2:40 version \"b\"\n"},
+			"1:1 policy disabled=false\n2:17 resource policy SCOPE_PERMISSIONS_UNSPECIFIED\n2:28 resource \"a\"\n2:40 version \"b\"\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, list := policyfile.Parse("a.yaml", []byte(test.content))
@@ -376,7 +576,7 @@ func checkSound(t *testing.T, p *policy.Policy) {
 		if c == nil {
 			return
 		}
-		if c.Op == policy.Expr && (c.Expr.Value == "" || len(c.Of) > 0) || c.Op != policy.Expr && len(c.Of) == 0 {
+		if c.Op == policy.Expr && (c.Expr.Value == "" && !p.Disabled || len(c.Of) > 0) || c.Op != policy.Expr && len(c.Of) == 0 {
 			t.Errorf("a condition without members: %+v", c)
 		}
 		for _, member := range c.Of {
@@ -384,6 +584,11 @@ func checkSound(t *testing.T, p *policy.Policy) {
 				t.Fatal("a nil condition")
 			}
 			condition(member)
+		}
+	}
+	output := func(o *policy.Output) {
+		if o != nil && o.RuleActivated.Value == "" && o.ConditionNotMet.Value == "" && !p.Disabled {
+			t.Errorf("an output of nothing: %+v", o)
 		}
 	}
 	if r := p.Resource; r != nil {
@@ -395,7 +600,50 @@ func checkSound(t *testing.T, p *policy.Policy) {
 				t.Errorf("a rule that says nothing: %+v", rule)
 			}
 			condition(rule.Condition)
+			output(rule.Output)
 		}
+		if s := r.Schemas; s != nil {
+			if s.Principal == nil && s.Resource == nil {
+				t.Error("schemas of nothing")
+			}
+			for _, ref := range []*policy.SchemaRef{s.Principal, s.Resource} {
+				if ref != nil && ref.Ref.Value == "" {
+					t.Error("a schema without a name")
+				}
+			}
+		}
+	}
+	if r := p.Principal; r != nil {
+		if r.Principal.Value == "" || r.Version.Value == "" || r.Scope.Value == "." {
+			t.Errorf("no identity: %q", r.Key())
+		}
+		for _, rule := range r.Rules {
+			if rule.Resource.Value == "" || len(rule.Actions) == 0 {
+				t.Errorf("a rule that says nothing: %+v", rule)
+			}
+			for _, action := range rule.Actions {
+				if action.Effect == policy.NoEffect || action.Action.Value == "" {
+					t.Errorf("an action that says nothing: %+v", action)
+				}
+				condition(action.Condition)
+				output(action.Output)
+			}
+		}
+	}
+	if r := p.Role; r != nil {
+		if r.Role.Value == "" || r.Version.Value == "" || r.Scope.Value == "." {
+			t.Errorf("no identity: %q", r.Key())
+		}
+		for _, rule := range r.Rules {
+			if rule.Resource.Value == "" || len(rule.AllowActions) == 0 {
+				t.Errorf("a rule that says nothing: %+v", rule)
+			}
+			condition(rule.Condition)
+			output(rule.Output)
+		}
+	}
+	if e := p.ExportVariables; e != nil && e.Name.Value == "" || p.ExportConstants != nil && p.ExportConstants.Name.Value == "" {
+		t.Error("an export without a name")
 	}
 	if d := p.DerivedRoles; d != nil {
 		if d.Name.Value == "" || len(d.Definitions) == 0 {

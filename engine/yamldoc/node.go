@@ -123,6 +123,9 @@ func (n Node) wrongType(want string) {
 	if want == "a list" && n.Kind() == Scalar {
 		hint = fmt.Sprintf("a list of one is written [%s]", quote(n.y.Value))
 	}
+	if n.IsNull() {
+		hint = "give it a value, or remove it"
+	}
 	n.Report(WrongType, fmt.Sprintf("%sexpected %s, got %s", n.prefix(), want, n.describe()), hint)
 }
 

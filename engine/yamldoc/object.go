@@ -61,10 +61,10 @@ func (o Object) Field(name string) (Node, bool) {
 	return p.value.called(name), true
 }
 
-// Has tells whether a field is there, null or not.
-func (o Object) Has(name string) bool {
-	_, ok := o.fields[name]
-	return ok
+// Given gives the value of a field if it is there, null or not.
+func (o Object) Given(name string) (Node, bool) {
+	p, ok := o.fields[name]
+	return p.value.called(name), ok
 }
 
 // KeyPos gives the place of the key of a field, and that of the mapping if the
@@ -85,12 +85,17 @@ func (o Object) Required(name string) (Node, bool) {
 	return n, ok
 }
 
-// OneOf gives the one of several fields that is there, with its name. It
-// reports if none is there or several are.
-func (o Object) OneOf(names ...string) (string, Node, bool) {
+// OneOf gives the one of several fields that is there and not null, with its
+// name. It reports if none is there or several are.
+func (o Object) OneOf(names ...string) (string, Node, bool) { return o.oneOf(o.Field, names) }
+
+// OneGiven is OneOf for fields that count if they are null, too.
+func (o Object) OneGiven(names ...string) (string, Node, bool) { return o.oneOf(o.Given, names) }
+
+func (o Object) oneOf(field func(string) (Node, bool), names []string) (string, Node, bool) {
 	var present []string
 	for _, name := range names {
-		if _, ok := o.Field(name); ok {
+		if _, ok := field(name); ok {
 			present = append(present, name)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
@@ -138,10 +137,7 @@ func filtered(l traits.Lister, keep func(ref.Val) bool) ref.Val {
 }
 
 // An expression is CEL text, compiled.
-type expression struct {
-	program   cel.Program
-	variables []string // that it names: every field selected directly from V or variables
-}
+type expression struct{ program cel.Program }
 
 // compile compiles text, once. Text that does not compile is a mistake of the
 // test that brought it, so that it panics.
@@ -165,13 +161,6 @@ func (c *celEnv) compile(text string) *expression {
 		panic(fmt.Sprintf("oracle: the expression %q has no program: %v", text, err))
 	}
 	x := &expression{program: p}
-	root := ast.NavigateAST(checked.NativeRep())
-	for _, e := range ast.MatchDescendants(root, ast.KindMatcher(ast.SelectKind)) {
-		s := e.AsSelect()
-		if o := s.Operand(); o.Kind() == ast.IdentKind && (o.AsIdent() == "V" || o.AsIdent() == "variables") {
-			x.variables = append(x.variables, s.FieldName())
-		}
-	}
 	c.compiled[text] = x
 	return x
 }

@@ -1,30 +1,39 @@
 package oracle
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"edict/engine/diag"
 	"edict/engine/policy"
 	"edict/engine/value"
 )
 
+// errPrincipalStage is what reading the effective derived roles ends in while
+// principal policies decide, who come before all derived roles.
+var errPrincipalStage = errors.New("principal policies come before derived roles")
+
 // conditionHolds evaluates a condition of a policy. Under strict evaluation an
-// expression that fails is an error; otherwise it counts as false.
-func (e *entry) conditionHolds(c *policy.Condition, of *source, effective []string, effectiveErr error) (bool, error) {
+// expression that fails is an error; otherwise it counts as false, unless it
+// fails for reading derived roles where there are none.
+func (e *entry) conditionHolds(c *policy.Condition, names map[string]any) (bool, error) {
 	if c == nil {
 		return true, nil
 	}
-	return e.holdsIn(c, e.names(of, effective, effectiveErr))
-}
-
-func (e *entry) holdsIn(c *policy.Condition, names map[string]any) (bool, error) {
 	switch c.Op {
 	case policy.Expr:
 		v, err := e.cel.eval(c.Expr.Value, names)
 		if err != nil {
-			if e.opts.LenientEvaluation {
+			if e.opts.LenientEvaluation && !errors.Is(err, errPrincipalStage) {
 				return false, nil
 			}
 			return false, err
@@ -32,14 +41,14 @@ func (e *entry) holdsIn(c *policy.Condition, names map[string]any) (bool, error)
 		return isTrue(v), nil
 	case policy.All:
 		for _, member := range c.Of {
-			if held, err := e.holdsIn(member, names); err != nil || !held {
+			if held, err := e.conditionHolds(member, names); err != nil || !held {
 				return false, err
 			}
 		}
 		return true, nil
 	case policy.Any, policy.None:
 		for _, member := range c.Of {
-			held, err := e.holdsIn(member, names)
+			held, err := e.conditionHolds(member, names)
 			if err != nil {
 				return false, err
 			}
@@ -72,67 +81,96 @@ func (e *entry) read() {
 
 	aux := &record{}
 	aux.set(plain(e.req.AuxData.JWT), "jwt")
-	aux.set(map[string]any{}, "jwts")
+	tokens := map[string]any{}
+	for name, claims := range e.req.AuxData.JWTs {
+		token := &record{}
+		token.set(plain(claims), "claims")
+		tokens[name] = token
+	}
+	aux.set(tokens, "jwts")
 
 	e.request.set(e.principal, "principal")
 	e.request.set(e.resource, "resource")
-	if e.req.AuxData.JWT == nil {
+	if e.req.AuxData.JWT == nil && e.req.AuxData.JWTs == nil {
 		e.request.set(absentMessage{aux}, "auxData", "aux_data")
 	} else {
 		e.request.set(aux, "auxData", "aux_data")
 	}
-	e.globals = plain(e.opts.Globals)
 }
 
-// names gives what the expressions of a policy see.
-func (e *entry) names(of *source, effective []string, effectiveErr error) map[string]any {
+// names gives what the expressions of a policy see. While the list of derived
+// roles is built under lenient evaluation, a variable that fails is null.
+func (e *entry) names(of *source, seen *roleList, building bool) map[string]any {
 	runtime := &record{}
-	if effectiveErr != nil {
-		runtime.set(effectiveErr, "effectiveDerivedRoles", "effective_derived_roles")
+	if seen.err != nil {
+		runtime.set(seen.err, "effectiveDerivedRoles", "effective_derived_roles")
 	} else {
-		runtime.set(effective, "effectiveDerivedRoles", "effective_derived_roles")
+		runtime.set(slices.Clone(seen.names), "effectiveDerivedRoles", "effective_derived_roles")
 	}
 	constants := map[string]any{}
 	for _, c := range of.constants {
 		constants[c.Name.Value] = c.Value.Native()
 	}
-	variables := map[string]any{}
-	names := map[string]any{
+	variables := &variables{of: of.variables, cel: e.cel, failedIsNull: building && e.opts.LenientEvaluation}
+	variables.names = map[string]any{
 		"request": e.request, "P": e.principal, "R": e.resource, "runtime": runtime,
 		"V": variables, "variables": variables,
 		"C": constants, "constants": constants,
 		"G": e.globals, "globals": e.globals,
 	}
-	e.evalVariables(of.variables, names, variables)
-	return names
+	return variables.names
 }
 
-// evalVariables evaluates variables, those that others use before these. One
-// that fails stays unset.
-func (e *entry) evalVariables(defs []policy.Variable, names, variables map[string]any) {
-	done := map[string]bool{}
-	var eval func(name string)
-	eval = func(name string) {
-		if done[name] {
-			return
-		}
-		done[name] = true
-		i := slices.IndexFunc(defs, func(v policy.Variable) bool { return v.Name.Value == name })
-		if i < 0 {
-			panic(fmt.Sprintf("oracle: no variable %q", name))
-		}
-		text := defs[i].Expr.Value
-		for _, used := range e.cel.compile(text).variables {
-			eval(used)
-		}
-		if v, err := e.cel.eval(text, names); err == nil {
-			variables[name] = v
-		}
-	}
-	for _, v := range defs {
-		eval(v.Name.Value)
-	}
+// variables is what V names. A variable is evaluated when it is read, every
+// time. One that fails is not there.
+type variables struct {
+	of           []policy.Variable
+	cel          *celEnv
+	names        map[string]any
+	failedIsNull bool
 }
+
+var variablesType = types.NewObjectType("oracle.variables", traits.IndexerType|traits.FieldTesterType)
+
+func (v *variables) eval(field ref.Val) (ref.Val, error) {
+	i := slices.IndexFunc(v.of, func(d policy.Variable) bool { return types.String(d.Name.Value) == field })
+	if i < 0 {
+		panic(fmt.Sprintf("oracle: no variable %v", field))
+	}
+	x, err := v.cel.eval(v.of[i].Expr.Value, v.names)
+	if err != nil && v.failedIsNull {
+		return types.NullValue, nil
+	}
+	return x, err
+}
+
+func (v *variables) Get(field ref.Val) ref.Val {
+	x, err := v.eval(field)
+	if err != nil {
+		return types.WrapErr(fmt.Errorf("undefined field %v: %w", field, err))
+	}
+	return x
+}
+
+func (v *variables) IsSet(field ref.Val) ref.Val {
+	_, err := v.eval(field)
+	if errors.Is(err, errPrincipalStage) {
+		return types.WrapErr(err)
+	}
+	return types.Bool(err == nil)
+}
+
+func (v *variables) ConvertToNative(t reflect.Type) (any, error) {
+	return nil, fmt.Errorf("oracle: variables do not convert to %v", t)
+}
+
+func (v *variables) ConvertToType(t ref.Type) ref.Val {
+	return types.NewErr("oracle: variables do not convert to %v", t)
+}
+
+func (v *variables) Equal(other ref.Val) ref.Val { return types.Bool(other == ref.Val(v)) }
+func (v *variables) Type() ref.Type              { return variablesType }
+func (v *variables) Value() any                  { return v }
 
 // plain gives a mapping as plain Go data; nil is empty.
 func plain(m value.Mapping) map[string]any {
@@ -147,9 +185,41 @@ func plain(m value.Mapping) map[string]any {
 }
 
 func texts(list []diag.Text) []string {
-	var out []string
+	out := []string{}
 	for _, t := range list {
 		out = append(out, t.Value)
 	}
 	return out
+}
+
+// asJSON gives a value as JSON has it: nil, bool, float64, string, []any or
+// map[string]any. What JSON has no form for is an error.
+func asJSON(v ref.Val) (any, error) {
+	x, err := v.ConvertToNative(reflect.TypeFor[*structpb.Value]())
+	if err != nil {
+		return nil, err
+	}
+	native := x.(*structpb.Value).AsInterface()
+	if !finite(native) {
+		return nil, errors.New("a number that JSON has no form for")
+	}
+	return native, nil
+}
+
+func finite(x any) bool {
+	switch x := x.(type) {
+	case string:
+		return true
+	case float64:
+		return !math.IsInf(x, 0) && !math.IsNaN(x)
+	case []any:
+		return !slices.ContainsFunc(x, func(m any) bool { return !finite(m) })
+	case map[string]any:
+		for _, m := range x {
+			if !finite(m) {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -58,6 +58,7 @@ type grammar struct {
 	constants []string
 	runtime   bool     // whether runtime may be named
 	derived   []string // roles that it may list
+	noNow     bool     // whether the moment is of no concern
 	loops     []loopVariable
 }
 
@@ -633,7 +634,7 @@ func (g *grammar) text(depth int) string {
 
 func (g *grammar) timestamp(depth int) string {
 	if depth <= 0 {
-		return pick(g.random, "now()", "timestamp("+g.attribute()+")", g.literal(typeTimestamp), "timestamp(R.attr.when)")
+		return pick(g.random, g.moment(), "timestamp("+g.attribute()+")", g.literal(typeTimestamp), "timestamp(R.attr.when)")
 	}
 	d := depth - 1
 	return g.oneOf(
@@ -641,7 +642,7 @@ func (g *grammar) timestamp(depth int) string {
 		func() string { return "timestamp(" + g.dynamic(d) + ")" },
 		func() string { return "timestamp(int(" + g.dynamic(d) + "))" },
 		func() string { return "(" + g.timestamp(d) + " + " + g.duration(d) + ")" },
-		func() string { return "(now() - " + g.duration(d) + ")" },
+		func() string { return "(" + g.moment() + " - " + g.duration(d) + ")" },
 	)
 }
 
@@ -653,9 +654,7 @@ func (g *grammar) duration(depth int) string {
 	return g.oneOf(
 		func() string { return g.duration(0) },
 		func() string { return "duration(" + g.dynamic(d) + ")" },
-		func() string { return "timeSince(" + g.timestamp(d) + ")" },
-		func() string { return g.timestamp(d) + ".timeSince()" },
-		func() string { return "(now() - " + g.timestamp(d) + ")" },
+		g.sinceThen(d), g.sinceThen(d), g.sinceThen(d),
 		func() string { return "(" + g.duration(d) + pick(g.random, " + ", " - ") + g.duration(d) + ")" },
 	)
 }
@@ -733,4 +732,21 @@ func (g *grammar) mapping(depth int) string {
 		entries = append(entries, fmt.Sprintf("%s: %s", quote(key), v))
 	}
 	return "{" + strings.Join(entries, ", ") + "}"
+}
+
+// moment gives the moment of the request, if that is of any concern.
+func (g *grammar) moment() string {
+	if g.noNow {
+		return `timestamp("2024-05-01T10:00:00Z")`
+	}
+	return "now()"
+}
+
+func (g *grammar) sinceThen(d int) func() string {
+	if g.noNow {
+		return func() string { return "(" + g.moment() + " - " + g.timestamp(d) + ")" }
+	}
+	return func() string {
+		return pick(g.random, "timeSince("+g.timestamp(d)+")", g.timestamp(d)+".timeSince()", "(now() - "+g.timestamp(d)+")")
+	}
 }

@@ -1,9 +1,11 @@
 package oracle
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"edict/engine"
@@ -18,6 +20,13 @@ var (
 	kinds         = []string{"doc", "a:b", "item 1", "a.b"}
 	requestKinds  = []string{"doc", "doc", "doc", "a:b", "a_b", "a-b", "a/b", "item 1", "item_1", "a.b", "other", "1doc"}
 	versions      = []string{"default", "default", "v1", "20210210"}
+	scopes        = []string{"acme", "acme.eu", "acme.eu.fr", "acme.eu.fr", "beta", "beta-1.x"}
+	otherScopes   = []string{".", "acme.us", "acme.eu.de", "acme.eu.fr.x", "other", "beta", "acme"}
+	principals    = []string{"amy", "amy", "bob", "a:b", "a_b", "owner"}
+	narrowRoles   = []string{"user", "admin", "guest", "org:admin", "clerk", "chief"}
+	inherited     = []string{"user", "admin", "guest", "org:admin", "clerk", "chief", "ad*", "usér", "nobody"}
+	rulePatterns  = []string{"doc", "doc", "*", "*", "a:b", "a_b", "a*", "a:*", "d*", "item 1", "a.b", "other", "{doc,a_b}*", "do?"}
+	allowances    = []string{"view", "edit", "delete", "view?", "{view,edit}", "view:x", "*", "v*", "view:*", "[a-x]*", "x", "nothing"}
 	roles         = []string{"user", "admin", "guest", "org:admin", "org:user", "ad", "us?r", "*", "usér"}
 	rolePatterns  = []string{"user", "user", "admin", "guest", "org:admin", "*", "*", "*", "org:*", "ad*", "*:admin", "us?r", "us?r*", "**", "{user,guest}*", "[ag]*", "o*:*r", "*é*"}
 	actions       = []string{"view", "view", "edit", "delete", "view:x", "view:x:y", "view:", "x", "a:x", "axbq", "view?", "édit"}
@@ -62,11 +71,21 @@ var attributes = []struct {
 }
 
 // A Generator makes random policy sets and requests from a seed.
-type Generator struct{ random }
+type Generator struct {
+	random
+
+	// Portable restricts the generator to what another system decides alike in
+	// every run: no two conditions or rules that it takes for one, no reading
+	// of derived roles where it has no order, nothing that depends on the
+	// moment, requests that its API takes.
+	Portable bool
+
+	salt int
+}
 
 // NewGenerator gives the generator of set number n of a seed.
 func NewGenerator(seed, n uint64) *Generator {
-	return &Generator{random{rand.New(rand.NewPCG(seed, n))}}
+	return &Generator{random: random{rand.New(rand.NewPCG(seed, n))}}
 }
 
 // A Set is a random policy set that compiles, and the options to decide with.
@@ -126,33 +145,131 @@ func (g *Generator) anything() any {
 	}
 }
 
+// A draft is a set in the making.
+type draft struct {
+	variables    []*policy.ExportVariables
+	constants    []*policy.ExportConstants
+	derivedRoles []*policy.DerivedRoles
+	permissions  map[string]policy.ScopePermissions
+	parents      map[string][]string // of a role, by scope and role: the same in all versions
+	keys         map[string]bool
+	policies     []*policy.Policy
+}
+
 // Set makes a policy set.
 func (g *Generator) Set() *Set {
 	s := &Set{Options: Options{
 		DefaultPolicyVersion: pick(g.random, "", "", "default", "v1"),
+		DefaultScope:         pick(g.random, "", "", "", "acme", "acme.eu", "nowhere"),
+		LenientScopeSearch:   g.chance(35),
 		LenientEvaluation:    g.chance(40),
 		Globals:              g.globals(),
 	}}
-	var sets []*policy.DerivedRoles
-	for _, name := range some(g.random, 0, 3, []string{"base", "extra", "third.one"}) {
-		d := g.derivedRoleSet(name)
-		sets = append(sets, d)
-		s.Policies = append(s.Policies, &policy.Policy{DerivedRoles: d})
+	d := &draft{
+		permissions: map[string]policy.ScopePermissions{}, parents: map[string][]string{}, keys: map[string]bool{},
 	}
-	seen := map[string]bool{}
+	for _, scope := range scopes {
+		d.permissions[scope] = pick(g.random, policy.PermissionsUnspecified, policy.PermissionsUnspecified, policy.OverrideParent,
+			policy.RequireParentalConsent, policy.RequireParentalConsent)
+	}
+	if g.chance(6) {
+		d.permissions[""] = pick(g.random, policy.OverrideParent, policy.RequireParentalConsent)
+	}
+	atRoot := d.permissions[""] == policy.PermissionsUnspecified // what counts as unspecified may be there
+	if atRoot {
+		for _, name := range some(g.random, 0, 2, []string{"shared", "more-vars"}) {
+			d.variables = append(d.variables, g.exportVariables(name))
+		}
+		for _, name := range some(g.random, 0, 2, []string{"limits", "words.eu"}) {
+			d.constants = append(d.constants, g.exportConstants(name))
+		}
+		for _, name := range some(g.random, 0, 3, []string{"base", "extra", "third.one"}) {
+			d.derivedRoles = append(d.derivedRoles, g.derivedRoleSet(name, d))
+		}
+	}
+	for _, v := range d.variables {
+		d.policies = append(d.policies, &policy.Policy{ExportVariables: v})
+	}
+	for _, c := range d.constants {
+		d.policies = append(d.policies, &policy.Policy{ExportConstants: c})
+	}
+	for _, r := range d.derivedRoles {
+		d.policies = append(d.policies, &policy.Policy{DerivedRoles: r})
+	}
+
+	ofKind := some(g.random, 1, 2, kinds)
 	for range 1 + g.IntN(4) {
-		p := g.resourcePolicy(sets)
-		key := resourceKey(p.Resource.Value, p.Version.Value, "")
-		disabled := g.chance(5)
-		if seen[key] && !disabled {
+		kind, version, scope := pick(g.random, ofKind...), pick(g.random, versions...), g.someScope(35)
+		if kind == "a:b" && g.chance(50) {
+			kind = pick(g.random, "a_b", "a-b", "a/b") // one kind with a:b
+		}
+		for _, scope := range upwards(scope) {
+			p := g.resourcePolicy(d, kind, version, scope)
+			d.add(g, &policy.Policy{Resource: p}, key("resource", kind, version, scope))
+		}
+	}
+	for range g.IntN(4) {
+		id, version := pick(g.random, principals...), pick(g.random, versions...)
+		for _, scope := range upwards(g.someScope(50)) {
+			p := g.principalPolicy(d, id, version, scope)
+			d.add(g, &policy.Policy{Principal: p}, key("principal", id, version, scope))
+		}
+	}
+	narrowed := map[string]bool{}
+	for range pick(g.random, 0, 0, 1, 2, 3, 4, 5) {
+		scope := g.someScope(35)
+		if scope == "" && !atRoot || d.permissions[scope] != policy.PermissionsUnspecified && narrowed[scope] {
 			continue
 		}
-		seen[key] = seen[key] || !disabled
-		s.Policies = append(s.Policies, &policy.Policy{Resource: p, Disabled: disabled})
+		narrowed[scope] = true
+		p := g.rolePolicy(d, pick(g.random, narrowRoles...), pick(g.random, versions...), scope)
+		d.add(g, &policy.Policy{Role: p}, key("role", p.Role.Value, p.Version.Value, scope))
 	}
+	s.Policies = d.policies
 	g.Shuffle(len(s.Policies), func(i, j int) { s.Policies[i], s.Policies[j] = s.Policies[j], s.Policies[i] })
+	// A role policy counts as one of unspecified permissions, which may differ
+	// from the others' of its scope only in the first file.
+	slices.SortStableFunc(s.Policies, func(a, b *policy.Policy) int { return odd1st(a) - odd1st(b) })
 	s.place()
 	return s
+}
+
+func odd1st(p *policy.Policy) int {
+	if p.Role != nil {
+		return 0
+	}
+	return 1
+}
+
+// add adds a policy unless its key is taken.
+func (d *draft) add(g *Generator, p *policy.Policy, key string) {
+	if d.keys[key] {
+		if g.chance(20) {
+			p.Disabled = true
+			d.policies = append(d.policies, p)
+		}
+		return
+	}
+	d.keys[key] = true
+	d.policies = append(d.policies, p)
+}
+
+// someScope gives the root scope in so many cases of a hundred.
+func (g *Generator) someScope(root int) string {
+	if g.chance(root) {
+		return ""
+	}
+	return pick(g.random, scopes...)
+}
+
+// upwards gives a scope and all above it.
+func upwards(scope string) []string {
+	out := []string{scope}
+	for scope != "" {
+		scope = scope[:max(0, strings.LastIndexByte(scope, '.'))]
+		out = append(out, scope)
+	}
+	return out
 }
 
 func (g *Generator) globals() value.Mapping {
@@ -177,19 +294,13 @@ func textList(list []string) (out []diag.Text) {
 	return out
 }
 
-func (g *Generator) resourcePolicy(sets []*policy.DerivedRoles) *policy.ResourcePolicy {
-	p := &policy.ResourcePolicy{
-		Resource: text(pick(g.random, kinds...)),
-		Version:  text(pick(g.random, versions...)),
-	}
-	if g.chance(20) {
-		p.Resource.Value = pick(g.random, "a_b", "a-b", "a/b") // one kind with a:b
-	}
+func (g *Generator) resourcePolicy(d *draft, kind, version, scope string) *policy.ResourcePolicy {
+	p := &policy.ResourcePolicy{Resource: text(kind), Version: text(version), Scope: text(scope), Permissions: d.permissions[scope]}
 	times := map[string]int{}
-	for _, set := range some(g.random, 0, 3, sets) {
+	for _, set := range some(g.random, 0, 3, d.derivedRoles) {
 		p.ImportDerivedRoles = append(p.ImportDerivedRoles, text(set.Name.Value))
-		for _, d := range set.Definitions {
-			times[d.Name.Value]++
+		for _, def := range set.Definitions {
+			times[def.Name.Value]++
 		}
 	}
 	var referable []string // a name that two imports define is ambiguous
@@ -198,29 +309,169 @@ func (g *Generator) resourcePolicy(sets []*policy.DerivedRoles) *policy.Resource
 			referable = append(referable, name)
 		}
 	}
-	p.Constants.Local = g.constants()
-	gr := &grammar{random: g.random, constants: constantsOf(p.Constants), runtime: true, derived: referable}
-	p.Variables.Local = g.variables(gr)
-	names := []string{"zero", "rule-002", "x.y@z", "allow-all"}
-	for range pick(g.random, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8) {
+	gr := &grammar{random: g.random, runtime: true, derived: referable, noNow: g.Portable}
+	p.Variables, p.Constants = g.definitions(gr, d)
+	names := g.names("zero", "rule-002", "x.y@z", "allow-all")
+	most := 8
+	if scope != "" {
+		most = 5
+	}
+	for range g.IntN(most + 1) {
 		r := policy.Rule{Effect: policy.Allow}
 		if g.chance(35) {
 			r.Effect = policy.Deny
 		}
-		if len(names) > 0 && g.chance(25) {
-			r.Name, names = text(names[0]), names[1:]
-		}
+		r.Name = names(25)
 		patterns := slices.Concat(actions, actionGlobs)
 		r.Actions = textList(distinct(some(g.random, 1, 3, patterns)))
 		r.Roles = textList(distinct(some(g.random, 0, 3, rolePatterns)))
 		r.DerivedRoles = textList(some(g.random, 0, 3, referable))
 		if len(r.Roles)+len(r.DerivedRoles) == 0 {
-			r.Roles = textList([]string{pick(g.random, "*", "user")})
+			r.Roles = textList([]string{pick(g.random, "*", "user", "clerk")})
 		}
 		r.Condition = g.condition(gr, 30)
+		r.Output = g.output(gr, 25)
 		p.Rules = append(p.Rules, r)
 	}
 	return p
+}
+
+func (g *Generator) principalPolicy(d *draft, id, version, scope string) *policy.PrincipalPolicy {
+	p := &policy.PrincipalPolicy{Principal: text(id), Version: text(version), Scope: text(scope), Permissions: d.permissions[scope]}
+	gr := &grammar{random: g.random, noNow: g.Portable}
+	p.Variables, p.Constants = g.definitions(gr, d)
+	gr.runtime = !g.Portable && g.chance(25)
+	for i, pattern := range distinct(some(g.random, 0, 4, rulePatterns)) {
+		block := policy.PrincipalRule{Resource: text(pattern)}
+		names := g.names("one", "two", "rule-001", "three")
+		if g.Portable {
+			names = g.names(fmt.Sprintf("one%d", i), fmt.Sprintf("two%d", i))
+		}
+		for range 1 + g.IntN(3) {
+			r := policy.ActionRule{Effect: policy.Allow, Name: names(25), Action: text(pick(g.random, slices.Concat(actions, actionGlobs)...))}
+			if g.chance(45) {
+				r.Effect = policy.Deny
+			}
+			r.Condition = g.condition(gr, 20)
+			r.Output = g.output(gr, 25)
+			block.Actions = append(block.Actions, r)
+		}
+		p.Rules = append(p.Rules, block)
+	}
+	return p
+}
+
+func (g *Generator) rolePolicy(d *draft, role, version, scope string) *policy.RolePolicy {
+	p := &policy.RolePolicy{Role: text(role), Version: text(version), Scope: text(scope)}
+	gr := &grammar{random: g.random, runtime: true, noNow: g.Portable}
+	p.Variables, p.Constants = g.definitions(gr, d)
+	parents, ok := d.parents[scope+"/"+role]
+	if !ok {
+		parents = some(g.random, 0, 3, inherited)
+		d.parents[scope+"/"+role] = parents
+	}
+	p.ParentRoles = textList(parents)
+	names := g.names("one", "two", "one", "three")
+	if g.Portable {
+		names = g.names("one", "two", "three", "four", "five")
+	}
+	for range pick(g.random, 0, 1, 1, 2, 3, 4, 5) {
+		r := policy.RoleRule{Name: names(100), Resource: text(pick(g.random, rulePatterns...)), AllowActions: textList(some(g.random, 1, 4, allowances))}
+		r.Condition = g.condition(gr, 50)
+		r.Output = g.output(gr, 35)
+		p.Rules = append(p.Rules, r)
+	}
+	return p
+}
+
+// names gives some of the rules of a policy a name, in so many cases of a
+// hundred, as long as there are any left.
+func (g *Generator) names(names ...string) func(chance int) diag.Text {
+	return func(chance int) diag.Text {
+		if len(names) == 0 || !g.chance(chance) {
+			return diag.Text{}
+		}
+		name := names[0]
+		names = names[1:]
+		if g.Portable {
+			name = strings.ReplaceAll(name, "rule-", "named-")
+		}
+		return text(name)
+	}
+}
+
+// definitions makes the variables and constants of a policy, and lets the
+// grammar name them from then on.
+func (g *Generator) definitions(gr *grammar, d *draft) (v policy.Variables, c policy.Constants) {
+	for _, set := range d.constants {
+		if g.chance(35) {
+			c.Import = append(c.Import, text(set.Name.Value))
+			for _, def := range set.Definitions {
+				gr.constants = append(gr.constants, def.Name.Value)
+			}
+		}
+	}
+	c.Local = g.constants(constantNames)
+	for _, local := range c.Local {
+		gr.constants = append(gr.constants, local.Name.Value)
+	}
+	for _, set := range d.variables {
+		if g.chance(35) {
+			v.Import = append(v.Import, text(set.Name.Value))
+			for _, def := range set.Definitions {
+				gr.variables = append(gr.variables, def.Name.Value)
+			}
+		}
+	}
+	v.Local = g.variables(gr, variableNames)
+	return v, c
+}
+
+func (g *Generator) exportVariables(name string) *policy.ExportVariables {
+	gr := &grammar{random: g.random, noNow: g.Portable}
+	return &policy.ExportVariables{Name: text(name), Definitions: g.variables(gr, []string{name[:4] + "_a", name[:4] + "_bad", name[:4] + "_c"})}
+}
+
+func (g *Generator) exportConstants(name string) *policy.ExportConstants {
+	return &policy.ExportConstants{Name: text(name), Definitions: g.constants([]string{name[:4] + "_limit", name[:4] + "_list", name[:4] + "_x"})}
+}
+
+// output makes the outputs of a rule, in so many cases of a hundred.
+func (g *Generator) output(gr *grammar, chance int) *policy.Output {
+	if !g.chance(chance) {
+		return nil
+	}
+	o := &policy.Output{}
+	both := g.IntN(3)
+	if both != 1 {
+		o.RuleActivated = text(g.outputExpression(gr))
+	}
+	if both != 0 {
+		o.ConditionNotMet = text(g.outputExpression(gr))
+	}
+	return o
+}
+
+func (g *Generator) outputExpression(gr *grammar) string {
+	value := func() string {
+		return gr.oneOf(gr.quoted, gr.attribute, gr.attribute, func() string { return gr.text(1) }, func() string { return gr.dynamic(0) },
+			func() string {
+				return pick(g.random, "1 + 1", "3u", "9007199254740993", "-9007199254740993", "null", "1.5", "true", `b"abc"`,
+					`duration("90m")`, `timestamp("2024-06-01T00:00:00.5+02:00")`, "optional.of(1)", "optional.none()", "{1: 2}", "type(1)",
+					"P.roles", "R.attr.?owner", "1 / 0", `duration("1.5s")`, `timestamp("2024-06-01T00:00:00Z")`)
+			})
+	}
+	if gr.runtime && g.chance(20) {
+		return "runtime.effectiveDerivedRoles"
+	}
+	switch g.IntN(4) {
+	case 0:
+		return `{"a": dyn(` + value() + `), "b": [dyn(` + value() + "), dyn(" + value() + ")]}"
+	case 1:
+		return gr.everyday()
+	default:
+		return value()
+	}
 }
 
 func distinct(list []string) []string {
@@ -233,11 +484,10 @@ func distinct(list []string) []string {
 	return out
 }
 
-func (g *Generator) derivedRoleSet(name string) *policy.DerivedRoles {
+func (g *Generator) derivedRoleSet(name string, draft *draft) *policy.DerivedRoles {
 	d := &policy.DerivedRoles{Name: text(name)}
-	d.Constants.Local = g.constants()
-	gr := &grammar{random: g.random, constants: constantsOf(d.Constants)}
-	d.Variables.Local = g.variables(gr)
+	gr := &grammar{random: g.random, runtime: g.chance(30), noNow: g.Portable}
+	d.Variables, d.Constants = g.definitions(gr, draft)
 	for _, role := range some(g.random, 1, 3, derivedRoles) {
 		d.Definitions = append(d.Definitions, policy.RoleDefinition{
 			Name:        text(role),
@@ -248,19 +498,12 @@ func (g *Generator) derivedRoleSet(name string) *policy.DerivedRoles {
 	return d
 }
 
-func constantsOf(c policy.Constants) (names []string) {
-	for _, local := range c.Local {
-		names = append(names, local.Name.Value)
-	}
-	return names
-}
-
-func (g *Generator) constants() []policy.Constant {
+func (g *Generator) constants(names []string) []policy.Constant {
 	var out []policy.Constant
-	for _, name := range some(g.random, 0, 4, constantNames) {
+	for _, name := range some(g.random, 0, 4, names) {
 		v := value.Of(g.anything())
 		switch {
-		case name == "limit" && g.chance(80):
+		case strings.HasSuffix(name, "limit") && g.chance(80):
 			v = value.Of(g.someNumber())
 		case name == "names" && g.chance(80):
 			v = value.Of(g.wordList())
@@ -278,12 +521,12 @@ func (g *Generator) constants() []policy.Constant {
 
 // variables makes variables that use each other without a cycle, written in
 // any order, and lets the grammar name them from then on.
-func (g *Generator) variables(gr *grammar) []policy.Variable {
+func (g *Generator) variables(gr *grammar, names []string) []policy.Variable {
 	var out []policy.Variable
-	for _, name := range some(g.random, 0, 4, variableNames) {
+	for _, name := range some(g.random, 0, 4, names) {
 		v := policy.Variable{Name: text(name)}
 		switch {
-		case name == "bad":
+		case strings.HasSuffix(name, "bad"):
 			v.Expr = text("R.attr.missing.deeper == 1")
 		case g.chance(40):
 			v.Expr = text(gr.everyday())
@@ -302,6 +545,16 @@ func (g *Generator) condition(gr *grammar, none int) *policy.Condition {
 	if g.chance(none) {
 		return nil
 	}
+	if g.Portable {
+		g.salt++
+		c := g.conditionTree(gr, pick(g.random, 0, 0, 1, 2, 3))
+		first := c
+		for first.Op != policy.Expr {
+			first = first.Of[0]
+		}
+		first.Expr.Value = fmt.Sprintf("%d != 0 ? dyn(%s) : dyn(null)", g.salt, first.Expr.Value)
+		return c
+	}
 	return g.conditionTree(gr, pick(g.random, 0, 0, 1, 2, 3))
 }
 
@@ -319,43 +572,10 @@ func (g *Generator) conditionTree(gr *grammar, depth int) *policy.Condition {
 // Request makes a request: mostly for a policy of the set, sometimes for none.
 func (g *Generator) Request(s *Set) *engine.Request {
 	req := &engine.Request{
-		Principal: engine.Principal{
-			ID:            pick(g.random, "amy", "bob", "owner", "n"),
-			Roles:         some(g.random, 1, 4, roles),
-			Attr:          g.attributes(),
-			PolicyVersion: pick(g.random, "", "", "default", "v1"),
-			Scope:         pick(g.random, "", "", "acme", "."),
-		},
-		Resource: engine.Resource{
-			Kind:          pick(g.random, requestKinds...),
-			ID:            pick(g.random, "1", "amy", "doc"),
-			Attr:          g.attributes(),
-			PolicyVersion: pick(g.random, "", "", "", "default", "v1", "20210210", "unknown"),
-			Scope:         pick(g.random, "", "", "", ".", "acme", ".acme", "acme.eu"),
-		},
-		Actions: distinct(some(g.random, 1, 5, actions)),
-		Now:     time.Date(2024, 5, 1+g.IntN(2), 10, 0, 0, g.IntN(2)*123456789, time.UTC),
-	}
-	var targets []*policy.ResourcePolicy
-	for _, p := range s.Policies {
-		if p.Resource != nil && (!p.Disabled || g.chance(5)) {
-			targets = append(targets, p.Resource)
-		}
-	}
-	if len(targets) > 0 && g.chance(90) {
-		target := pick(g.random, targets...)
-		req.Resource.Kind = target.Resource.Value
-		if sanitize(target.Resource.Value) == "a_b" {
-			req.Resource.Kind = pick(g.random, "a:b", "a_b", "a-b", "a/b", "a:/b")
-		}
-		req.Resource.PolicyVersion = target.Version.Value
-		if target.Version.Value == s.Options.DefaultPolicyVersion || s.Options.DefaultPolicyVersion == "" && target.Version.Value == "default" {
-			req.Resource.PolicyVersion = pick(g.random, "", req.Resource.PolicyVersion)
-		}
-		req.Resource.Scope = ""
-		if g.chance(8) {
-			req.Resource.Scope = pick(g.random, ".", "acme", ".acme", "..")
-		}
+		Principal: g.principal(s),
+		Resource:  g.resource(s),
+		Actions:   distinct(some(g.random, 1, 5, actions)),
+		Now:       time.Date(2024, 5, 1+g.IntN(2), 10, 0, 0, g.IntN(2)*123456789, time.UTC),
 	}
 	if g.chance(50) {
 		req.AuxData.JWT = value.Attributes{
@@ -365,6 +585,105 @@ func (g *Generator) Request(s *Set) *engine.Request {
 		}
 	}
 	return req
+}
+
+// Batch makes requests that differ in resource and actions only.
+func (g *Generator) Batch(s *Set, n int) (out []*engine.Request) {
+	first := g.Request(s)
+	for range n {
+		next := *first
+		next.Resource, next.Actions = g.resource(s), distinct(some(g.random, 1, 5, actions))
+		out = append(out, &next)
+	}
+	return out
+}
+
+func (g *Generator) principal(s *Set) engine.Principal {
+	p := engine.Principal{
+		ID:            pick(g.random, "amy", "bob", "owner", "n"),
+		Roles:         some(g.random, 1, 4, roles),
+		Attr:          g.attributes(),
+		PolicyVersion: pick(g.random, "", "", "default", "v1"),
+		Scope:         pick(g.random, "", "", "acme", ".", "acme.eu"),
+	}
+	var targets []*policy.PrincipalPolicy
+	for _, of := range s.Policies {
+		if of.Principal != nil {
+			targets = append(targets, of.Principal)
+		}
+		if of.Role != nil && g.chance(30) && !slices.Contains(p.Roles, of.Role.Role.Value) {
+			p.Roles = append(p.Roles, of.Role.Role.Value)
+			if g.chance(50) {
+				p.Roles = p.Roles[len(p.Roles)-1:]
+			}
+		}
+	}
+	if len(targets) > 0 && g.chance(60) {
+		target := pick(g.random, targets...)
+		p.ID, p.PolicyVersion = target.Principal.Value, g.orNone(s, target.Version.Value)
+		p.Scope = g.near(target.Scope.Value)
+	}
+	return p
+}
+
+// orNone gives a version, or sometimes none if that means the same.
+func (g *Generator) orNone(s *Set, version string) string {
+	if version == s.Options.DefaultPolicyVersion || s.Options.DefaultPolicyVersion == "" && version == "default" {
+		return pick(g.random, "", version)
+	}
+	return version
+}
+
+// near gives the scope of a policy as a request may name it, or one nearby.
+func (g *Generator) near(scope string) string {
+	switch {
+	case g.chance(12):
+		scope = pick(g.random, otherScopes...)
+	case g.chance(10) && scope != "":
+		scope += ".deeper"
+	case g.chance(10):
+		scope = pick(g.random, upwards(scope)...)
+	}
+	if scope == "" && g.chance(50) {
+		scope = "."
+	}
+	if !g.Portable && g.chance(5) {
+		scope = "." + scope
+	}
+	return scope
+}
+
+func (g *Generator) resource(s *Set) engine.Resource {
+	r := engine.Resource{
+		Kind:          pick(g.random, requestKinds...),
+		ID:            pick(g.random, "1", "amy", "doc"),
+		Attr:          g.attributes(),
+		PolicyVersion: pick(g.random, "", "", "", "default", "v1", "20210210", "unknown"),
+		Scope:         g.near(""),
+	}
+	var targets []*policy.ResourcePolicy
+	var versions []string
+	for _, p := range s.Policies {
+		if p.Resource != nil && (!p.Disabled || g.chance(5)) {
+			targets = append(targets, p.Resource)
+		}
+		if p.Principal != nil {
+			versions = append(versions, p.Principal.Version.Value)
+		}
+	}
+	if len(targets) > 0 && g.chance(92) {
+		target := pick(g.random, targets...)
+		r.Kind = target.Resource.Value
+		if sanitize(target.Resource.Value) == "a_b" {
+			r.Kind = pick(g.random, "a:b", "a_b", "a-b", "a/b", "a:/b")
+		}
+		r.PolicyVersion = g.orNone(s, target.Version.Value)
+		r.Scope = g.near(target.Scope.Value)
+	}
+	if len(versions) > 0 && g.chance(15) {
+		r.PolicyVersion = g.orNone(s, pick(g.random, versions...))
+	}
+	return r
 }
 
 // attributes makes an attribute map: most names present, most of them with

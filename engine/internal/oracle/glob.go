@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -15,6 +16,11 @@ func matchesPattern(pattern, text string) bool {
 	if !strings.Contains(pattern, "*") {
 		return pattern == text
 	}
+	return matchesGlob(pattern, text)
+}
+
+// matchesGlob tells whether text matches a pattern, whether that has a * or not.
+func matchesGlob(pattern, text string) bool {
 	if pattern == "*" {
 		return true
 	}
@@ -171,4 +177,26 @@ func matchNodes(nodes []globNode, text string) bool {
 	default:
 		return r == n.literal && matchNodes(rest, text[size:])
 	}
+}
+
+// The regular expressions are the definition of sanitising, word by word.
+var (
+	sanitizable = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_@./-]*(:[A-Za-z][A-Za-z0-9_@./-]*)*$`)
+	odd         = regexp.MustCompile(`[^A-Za-z0-9_.]+`)
+)
+
+func sanitize(name string) string {
+	if !sanitizable.MatchString(name) {
+		return name
+	}
+	return odd.ReplaceAllString(name, "_")
+}
+
+// key gives the key of a policy: what tells it from every other.
+func key(kind, name, version, scope string) string {
+	k := kind + "." + sanitize(name) + ".v" + version
+	if scope != "" {
+		k += "/" + scope
+	}
+	return k
 }

@@ -16,9 +16,7 @@ import (
 	"time"
 
 	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"edict/engine"
@@ -98,7 +96,7 @@ func ask(action string, roles ...string) *engine.Request {
 // decide asks for the one action of req.
 func decide(t *testing.T, policies []*policy.Policy, opts Options, req *engine.Request) Result {
 	t.Helper()
-	results := New(policies, opts).Check(req)
+	results := New(policies, opts).Check(req).Results
 	if len(results) != 1 {
 		t.Fatalf("%d results for one action", len(results))
 	}
@@ -192,7 +190,7 @@ func TestWorkedExample(t *testing.T) {
 		{"picker", value.Attributes{"frozen": false}, "", "move", Result{Effect: policy.Deny, Policy: "resource.stock_item.vdefault"}},
 		{"manager picker", value.Attributes{"frozen": true}, "", "move", Result{Effect: policy.Allow, Policy: "resource.stock_item.vdefault", Rule: "rule-002"}},
 		{"picker", nil, "", "move", Result{Effect: policy.Deny, Policy: "resource.stock_item.vdefault"}},
-		{"picker", value.Attributes{"frozen": true}, "", "move", Result{Effect: policy.Deny, Policy: "resource.stock_item.vdefault", Rule: "rule-003"}},
+		{"picker", value.Attributes{"frozen": true}, "", "move", Result{Effect: policy.Deny, Policy: "resource.stock_item.vdefault", Denied: true, Rule: "rule-003"}},
 		{"guest", nil, "", "report:daily", Result{Effect: policy.Allow, Policy: "resource.stock_item.vdefault", Rule: "rule-004"}},
 		{"guest", nil, "", "report:daily:pdf", Result{Effect: policy.Deny, Policy: "resource.stock_item.vdefault"}},
 		{"trainee", nil, ".", "view", Result{Effect: policy.Deny, Policy: "resource.stock_item.vdefault"}},
@@ -446,14 +444,14 @@ func TestGeneratedRequestsMeetEveryOutcome(t *testing.T) {
 		s := g.Set()
 		it := New(s.Policies, s.Options)
 		for range 20 {
-			for _, r := range it.Check(g.Request(s)) {
+			for _, r := range it.Check(g.Request(s)).Results {
 				total++
 				switch {
 				case r.Errored:
 					outcomes["failed"]++
 				case r.Effect == policy.Allow:
 					outcomes["allowed"]++
-				case r.Rule != "":
+				case r.Denied:
 					outcomes["denied"]++
 				case r.Policy == engine.NoMatch:
 					outcomes["no policy"]++
@@ -495,7 +493,7 @@ func TestShrinkFindsTheSmallestCase(t *testing.T) {
 			continue
 		}
 		before := c.Set.YAML()
-		c = Shrink(c, fails)
+		c = Shrink(c, 4000, fails)
 		if c.Set.YAML() == before || len(c.Set.Policies) != 1 || len(c.Set.Policies[0].Resource.Rules) != 1 {
 			t.Fatalf("not small:\n%s", c.Set.YAML())
 		}
@@ -624,7 +622,7 @@ func TestCELAgainstRecordedValues(t *testing.T) {
 			AuxData:   engine.AuxData{JWT: value.Attributes(file.Context.JWT)},
 		}}
 		e.read()
-		v, err := it.cel.eval(tt.Expr, e.names(of, []string{"owner"}, nil))
+		v, err := it.cel.eval(tt.Expr, e.names(of, &roleList{names: []string{"owner"}}, false))
 		compared++
 		if held := err == nil && isTrue(v); held != (tt.Condition == "EFFECT_ALLOW") {
 			t.Errorf("%s: %s: gives %v, %v, want %s", tt.Name, tt.Expr, v, err, tt.Condition)
@@ -632,15 +630,19 @@ func TestCELAgainstRecordedValues(t *testing.T) {
 		if tt.Value == nil {
 			continue
 		}
-		var want structpb.Value
-		if err := want.UnmarshalJSON(tt.Value); err != nil {
+		var want any
+		if err := json.Unmarshal(tt.Value, &want); err != nil {
 			t.Fatal(err)
 		}
-		if got, gotErr := asJSON(v, err); gotErr != nil {
+		var got any
+		if err == nil {
+			got, err = asJSON(v)
+		}
+		if err != nil {
 			if !strings.Contains(tt.Expr, "optional") && tt.Expr != "P" && tt.Expr != "R" {
-				t.Errorf("%s: %s: error %v, want %s", tt.Name, tt.Expr, gotErr, tt.Value)
+				t.Errorf("%s: %s: error %v, want %s", tt.Name, tt.Expr, err, tt.Value)
 			}
-		} else if !proto.Equal(got, &want) {
+		} else if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %s = %v, want %s", tt.Name, tt.Expr, got, tt.Value)
 		}
 	}
@@ -648,15 +650,4 @@ func TestCELAgainstRecordedValues(t *testing.T) {
 	if compared < 100 {
 		t.Errorf("only %d cases compared", compared)
 	}
-}
-
-func asJSON(v ref.Val, err error) (*structpb.Value, error) {
-	if err != nil {
-		return nil, err
-	}
-	x, err := v.ConvertToNative(reflect.TypeFor[*structpb.Value]())
-	if err != nil {
-		return nil, err
-	}
-	return x.(*structpb.Value), nil
 }

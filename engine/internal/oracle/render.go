@@ -17,7 +17,7 @@ import (
 // in the text, as if it had been read from there.
 func (s *Set) place() {
 	for i, p := range s.Policies {
-		p.Pos = diag.Position{File: fmt.Sprintf("policy_%d.yaml", i), Line: 1, Column: 1}
+		p.Pos = diag.Position{File: fmt.Sprintf("policy_%03d.yaml", i), Line: 1, Column: 1}
 		p.Source = strings.Split(strings.TrimSuffix(YAML(p), "\n"), "\n")
 	}
 }
@@ -26,7 +26,7 @@ func (s *Set) place() {
 func (s *Set) YAML() string {
 	var b strings.Builder
 	for i, p := range s.Policies {
-		fmt.Fprintf(&b, "# policy_%d.yaml\n%s---\n", i, YAML(p))
+		fmt.Fprintf(&b, "# policy_%03d.yaml\n%s---\n", i, YAML(p))
 	}
 	return b.String()
 }
@@ -42,8 +42,24 @@ func YAML(p *policy.Policy) string {
 	switch {
 	case p.Resource != nil:
 		w.key("resourcePolicy", func() { w.resourcePolicy(p.Resource) })
+	case p.Principal != nil:
+		w.key("principalPolicy", func() { w.principalPolicy(p.Principal) })
+	case p.Role != nil:
+		w.key("rolePolicy", func() { w.rolePolicy(p.Role) })
 	case p.DerivedRoles != nil:
 		w.key("derivedRoles", func() { w.derivedRoles(p.DerivedRoles) })
+	case p.ExportVariables != nil:
+		w.key("exportVariables", func() {
+			p.ExportVariables.Pos = w.next()
+			w.text("name", &p.ExportVariables.Name)
+			w.variables("definitions", p.ExportVariables.Definitions)
+		})
+	case p.ExportConstants != nil:
+		w.key("exportConstants", func() {
+			p.ExportConstants.Pos = w.next()
+			w.text("name", &p.ExportConstants.Name)
+			w.constants("definitions", p.ExportConstants.Definitions)
+		})
 	}
 	return w.b.String()
 }
@@ -136,9 +152,9 @@ func (w *yamlWriter) member(body func()) {
 func (w *yamlWriter) resourcePolicy(p *policy.ResourcePolicy) {
 	p.Pos = w.next()
 	w.text("resource", &p.Resource)
-	w.text("version", &p.Version)
+	w.identity(&p.Version, &p.Scope, p.Permissions)
 	w.texts("importDerivedRoles", p.ImportDerivedRoles)
-	w.definitions(p.Constants, p.Variables)
+	w.definitions(&p.Constants, &p.Variables)
 	if len(p.Rules) == 0 {
 		return
 	}
@@ -149,21 +165,104 @@ func (w *yamlWriter) resourcePolicy(p *policy.ResourcePolicy) {
 				r.Pos = w.next()
 				w.texts("actions", r.Actions)
 				w.entry("effect", r.Effect.String())
-				if r.Name.Value != "" {
-					w.text("name", &r.Name)
-				}
+				w.unlessEmpty("name", &r.Name)
 				w.texts("roles", r.Roles)
 				w.texts("derivedRoles", r.DerivedRoles)
 				w.condition(r.Condition)
+				w.output(r.Output)
 			})
 		}
+	})
+}
+
+// identity writes what resource, principal and role policies have in common.
+func (w *yamlWriter) identity(version, scope *diag.Text, p policy.ScopePermissions) {
+	w.text("version", version)
+	w.unlessEmpty("scope", scope)
+	if p != policy.PermissionsUnspecified {
+		w.entry("scopePermissions", p.String())
+	}
+}
+
+func (w *yamlWriter) unlessEmpty(key string, t *diag.Text) {
+	if t.Value != "" {
+		w.text(key, t)
+	}
+}
+
+func (w *yamlWriter) principalPolicy(p *policy.PrincipalPolicy) {
+	p.Pos = w.next()
+	w.text("principal", &p.Principal)
+	w.identity(&p.Version, &p.Scope, p.Permissions)
+	w.definitions(&p.Constants, &p.Variables)
+	if len(p.Rules) == 0 {
+		return
+	}
+	w.key("rules", func() {
+		for i := range p.Rules {
+			block := &p.Rules[i]
+			w.member(func() {
+				block.Pos = w.next()
+				w.text("resource", &block.Resource)
+				w.key("actions", func() {
+					for j := range block.Actions {
+						r := &block.Actions[j]
+						w.member(func() {
+							r.Pos = w.next()
+							w.text("action", &r.Action)
+							w.entry("effect", r.Effect.String())
+							w.unlessEmpty("name", &r.Name)
+							w.condition(r.Condition)
+							w.output(r.Output)
+						})
+					}
+				})
+			})
+		}
+	})
+}
+
+func (w *yamlWriter) rolePolicy(p *policy.RolePolicy) {
+	p.Pos = w.next()
+	w.text("role", &p.Role)
+	w.identity(&p.Version, &p.Scope, policy.PermissionsUnspecified)
+	w.texts("parentRoles", p.ParentRoles)
+	w.definitions(&p.Constants, &p.Variables)
+	if len(p.Rules) == 0 {
+		return
+	}
+	w.key("rules", func() {
+		for i := range p.Rules {
+			r := &p.Rules[i]
+			w.member(func() {
+				r.Pos = w.next()
+				w.text("resource", &r.Resource)
+				w.unlessEmpty("name", &r.Name)
+				w.texts("allowActions", r.AllowActions)
+				w.condition(r.Condition)
+				w.output(r.Output)
+			})
+		}
+	})
+}
+
+func (w *yamlWriter) output(o *policy.Output) {
+	if o == nil {
+		return
+	}
+	w.key("output", func() {
+		o.Pos = w.next()
+		w.key("when", func() {
+			w.unlessEmpty("ruleActivated", &o.RuleActivated)
+			w.unlessEmpty("conditionNotMet", &o.ConditionNotMet)
+		})
 	})
 }
 
 func (w *yamlWriter) derivedRoles(d *policy.DerivedRoles) {
 	d.Pos = w.next()
 	w.text("name", &d.Name)
-	w.definitions(d.Constants, d.Variables)
+	w.definitions(&d.Constants, &d.Variables)
 	w.key("definitions", func() {
 		for i := range d.Definitions {
 			def := &d.Definitions[i]
@@ -177,29 +276,43 @@ func (w *yamlWriter) derivedRoles(d *policy.DerivedRoles) {
 	})
 }
 
-func (w *yamlWriter) definitions(c policy.Constants, v policy.Variables) {
-	if len(c.Local) > 0 {
+func (w *yamlWriter) definitions(c *policy.Constants, v *policy.Variables) {
+	if len(c.Import)+len(c.Local) > 0 {
 		w.key("constants", func() {
-			w.key("local", func() {
-				for i := range c.Local {
-					local := &c.Local[i]
-					local.Name.Pos = w.next()
-					w.entry(local.Name.Value, jsonText(local.Value.Native()))
-				}
-			})
+			w.texts("import", c.Import)
+			w.constants("local", c.Local)
 		})
 	}
-	if len(v.Local) > 0 {
+	if len(v.Import)+len(v.Local) > 0 {
 		w.key("variables", func() {
-			w.key("local", func() {
-				for i := range v.Local {
-					local := &v.Local[i]
-					local.Name.Pos = w.next()
-					w.text(local.Name.Value, &local.Expr)
-				}
-			})
+			w.texts("import", v.Import)
+			w.variables("local", v.Local)
 		})
 	}
+}
+
+func (w *yamlWriter) constants(key string, list []policy.Constant) {
+	if len(list) == 0 {
+		return
+	}
+	w.key(key, func() {
+		for i := range list {
+			list[i].Name.Pos = w.next()
+			w.entry(quoteYAML(list[i].Name.Value), jsonText(list[i].Value.Native()))
+		}
+	})
+}
+
+func (w *yamlWriter) variables(key string, list []policy.Variable) {
+	if len(list) == 0 {
+		return
+	}
+	w.key(key, func() {
+		for i := range list {
+			list[i].Name.Pos = w.next()
+			w.text(quoteYAML(list[i].Name.Value), &list[i].Expr)
+		}
+	})
 }
 
 func (w *yamlWriter) condition(c *policy.Condition) {

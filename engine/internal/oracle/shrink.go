@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"reflect"
 	"slices"
 
 	"github.com/google/cel-go/cel"
@@ -18,158 +19,144 @@ type Case struct {
 	Request *engine.Request
 }
 
-// Shrink makes a case smaller for as long as the smaller one still fails. It
-// drops policies, rules, conditions, parts of expressions, definitions, roles,
-// actions and attributes, one at a time.
-func Shrink(c Case, fails func(Case) bool) Case {
-	const enough = 4000 // attempts
-	for attempts := 0; attempts < enough; {
-		smaller := false
-		for _, change := range reductions(c) {
-			if attempts++; attempts > enough {
+// Shrink makes a case smaller for as long as the smaller one still fails, in
+// so many attempts at most. It drops policies, rules, conditions, parts of
+// expressions, definitions, roles, actions and attributes, one at a time. Not
+// all that it tries need be policies that compile.
+func Shrink(c Case, attempts int, fails func(Case) bool) Case {
+	for smaller := true; smaller; {
+		smaller = false
+		for i := range reductions(c.clone()) {
+			if attempts--; attempts < 0 {
 				break
 			}
 			next := c.clone()
-			change(&next)
-			if !fails(next) {
-				continue
+			reductions(next)[i].apply()
+			if fails(next) {
+				c, smaller = next, true
+				break
 			}
-			c, smaller = next, true
-			break
-		}
-		if !smaller {
-			break
 		}
 	}
 	c.Set.place()
 	return c
 }
 
-// reductions gives every single step that makes c smaller, the big ones first.
-func reductions(c Case) []func(*Case) {
-	var steps []func(*Case)
-	add := func(step func(*Case)) { steps = append(steps, step) }
-
-	for i := range c.Request.Actions {
-		if len(c.Request.Actions) > 1 {
-			add(func(c *Case) { c.Request.Actions = c.Request.Actions[i : i+1] })
-		}
-	}
-	for i := range c.Set.Policies {
-		add(func(c *Case) { c.Set.Policies = slices.Delete(c.Set.Policies, i, i+1) })
-	}
-	for i, p := range c.Set.Policies {
-		switch {
-		case p.Resource != nil:
-			at := func(c *Case) *policy.ResourcePolicy { return c.Set.Policies[i].Resource }
-			for j := range p.Resource.Rules {
-				add(func(c *Case) { at(c).Rules = slices.Delete(at(c).Rules, j, j+1) })
-			}
-			for j, rule := range p.Resource.Rules {
-				dropTexts(add, rule.Actions, func(c *Case) *[]diag.Text { return &at(c).Rules[j].Actions }, 1)
-				dropTexts(add, rule.Roles, func(c *Case) *[]diag.Text { return &at(c).Rules[j].Roles }, min(1, 1-len(rule.DerivedRoles)))
-				dropTexts(add, rule.DerivedRoles, func(c *Case) *[]diag.Text { return &at(c).Rules[j].DerivedRoles }, min(1, 1-len(rule.Roles)))
-				reduceCondition(add, rule.Condition, func(c *Case) **policy.Condition { return &at(c).Rules[j].Condition })
-			}
-			dropTexts(add, p.Resource.ImportDerivedRoles, func(c *Case) *[]diag.Text { return &at(c).ImportDerivedRoles }, 0)
-			reduceDefinitions(add, p.Resource.Variables.Local, p.Resource.Constants.Local,
-				func(c *Case) (*policy.Variables, *policy.Constants) { return &at(c).Variables, &at(c).Constants })
-		case p.DerivedRoles != nil:
-			at := func(c *Case) *policy.DerivedRoles { return c.Set.Policies[i].DerivedRoles }
-			for j := range p.DerivedRoles.Definitions {
-				if len(p.DerivedRoles.Definitions) > 1 {
-					add(func(c *Case) { at(c).Definitions = slices.Delete(at(c).Definitions, j, j+1) })
-				}
-			}
-			for j, def := range p.DerivedRoles.Definitions {
-				dropTexts(add, def.ParentRoles, func(c *Case) *[]diag.Text { return &at(c).Definitions[j].ParentRoles }, 1)
-				reduceCondition(add, def.Condition, func(c *Case) **policy.Condition { return &at(c).Definitions[j].Condition })
-			}
-			reduceDefinitions(add, p.DerivedRoles.Variables.Local, p.DerivedRoles.Constants.Local,
-				func(c *Case) (*policy.Variables, *policy.Constants) { return &at(c).Variables, &at(c).Constants })
-		}
-	}
-	for i := range c.Request.Principal.Roles {
-		if len(c.Request.Principal.Roles) > 1 {
-			add(func(c *Case) { c.Request.Principal.Roles = slices.Delete(c.Request.Principal.Roles, i, i+1) })
-		}
-	}
-	dropKeys(add, c.Request.Principal.Attr, func(c *Case) *value.Mapping { return &c.Request.Principal.Attr })
-	dropKeys(add, c.Request.Resource.Attr, func(c *Case) *value.Mapping { return &c.Request.Resource.Attr })
-	if c.Request.AuxData.JWT != nil {
-		add(func(c *Case) { c.Request.AuxData.JWT = nil })
-	}
-	if c.Set.Options.Globals != nil {
-		add(func(c *Case) { c.Set.Options.Globals = nil })
-	}
-	return steps
+// A reduction is one step that makes a case smaller, by changing it.
+type reduction struct {
+	depth int // of the place within the case: what is far up holds much
+	apply func()
 }
 
-// dropTexts drops one member at a time, down to least members.
-func dropTexts(add func(func(*Case)), list []diag.Text, at func(*Case) *[]diag.Text, least int) {
-	if len(list) <= least {
+// reductions gives every step that makes c smaller, the big ones first.
+func reductions(c Case) []reduction {
+	f := &reducer{}
+	f.visit(reflect.ValueOf(&c.Request.Actions).Elem(), 0)
+	f.visit(reflect.ValueOf(c.Set).Elem(), 0)
+	f.visit(reflect.ValueOf(c.Request).Elem(), 6)
+	slices.SortStableFunc(f.steps, func(a, b reduction) int { return a.depth - b.depth })
+	return f.steps
+}
+
+// A reducer walks a case and collects what there is to drop.
+type reducer struct{ steps []reduction }
+
+func (f *reducer) add(depth int, apply func()) {
+	f.steps = append(f.steps, reduction{depth, apply})
+}
+
+// set is the step that gives a place another content.
+func (f *reducer) set(depth int, place reflect.Value, x any) {
+	f.add(depth, func() { place.Set(reflect.ValueOf(x)) })
+}
+
+func (f *reducer) visit(v reflect.Value, depth int) {
+	if !v.CanSet() {
 		return
 	}
-	for i := range list {
-		add(func(c *Case) { *at(c) = slices.Delete(*at(c), i, i+1) })
+	switch x := v.Interface().(type) {
+	case diag.Position, value.Value, policy.Metadata:
+		return
+	case value.Mapping:
+		f.visitMapping(v, x, depth)
+		return
+	case diag.Text:
+		if x.Value != "" {
+			f.set(depth, v, diag.Text{Pos: x.Pos})
+		}
+		return
+	case policy.Variable:
+		f.visitExpression(v.FieldByName("Expr"), depth)
+		return
+	case *policy.Condition:
+		if x == nil {
+			return
+		}
+		for _, member := range x.Of {
+			f.set(depth, v, member)
+		}
+		if x.Op == policy.Expr {
+			f.visitExpression(v.Elem().FieldByName("Expr"), depth)
+		}
+	case *policy.Output:
+		if x == nil {
+			return
+		}
+		f.visitExpression(v.Elem().FieldByName("RuleActivated"), depth)
+		f.visitExpression(v.Elem().FieldByName("ConditionNotMet"), depth)
+	}
+	switch v.Kind() {
+	case reflect.Slice:
+		for i := range v.Len() {
+			f.add(depth, func() {
+				v.Set(reflect.AppendSlice(v.Slice(0, i), v.Slice(i+1, v.Len())))
+			})
+		}
+		for i := range v.Len() {
+			f.visit(v.Index(i), depth+1)
+		}
+	case reflect.Pointer:
+		if v.IsNil() {
+			return
+		}
+		if _, isPolicy := v.Interface().(*policy.Policy); !isPolicy {
+			f.add(depth, v.SetZero)
+		}
+		f.visit(v.Elem(), depth+1)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).Name != "Source" { // the text of a policy follows from the rest
+				f.visit(v.Field(i), depth+1)
+			}
+		}
+	case reflect.String, reflect.Bool, reflect.Uint8:
+		if !v.IsZero() {
+			f.add(depth, v.SetZero)
+		}
 	}
 }
 
-func dropKeys(add func(func(*Case)), m value.Mapping, at func(*Case) *value.Mapping) {
-	if m == nil {
-		return
+func (f *reducer) visitExpression(text reflect.Value, depth int) {
+	for _, smaller := range parts(text.FieldByName("Value").String()) {
+		f.add(depth+2, func() { text.FieldByName("Value").SetString(smaller) })
 	}
-	add(func(c *Case) { *at(c) = nil })
+}
+
+func (f *reducer) visitMapping(v reflect.Value, m value.Mapping, depth int) {
+	f.add(depth, v.SetZero)
 	m.Range(func(key string, _ value.Value) bool {
-		add(func(c *Case) {
+		f.add(depth+1, func() {
 			rest := value.Values{}
-			(*at(c)).Range(func(k string, v value.Value) bool {
+			m.Range(func(k string, x value.Value) bool {
 				if k != key {
-					rest[k] = v
+					rest[k] = x
 				}
 				return true
 			})
-			*at(c) = rest
+			v.Set(reflect.ValueOf(rest))
 		})
 		return true
 	})
-}
-
-func reduceDefinitions(add func(func(*Case)), variables []policy.Variable, constants []policy.Constant,
-	at func(*Case) (*policy.Variables, *policy.Constants),
-) {
-	for i := range variables {
-		add(func(c *Case) { v, _ := at(c); v.Local = slices.Delete(v.Local, i, i+1) })
-		for _, smaller := range parts(variables[i].Expr.Value) {
-			add(func(c *Case) { v, _ := at(c); v.Local[i].Expr.Value = smaller })
-		}
-	}
-	for i := range constants {
-		add(func(c *Case) { _, k := at(c); k.Local = slices.Delete(k.Local, i, i+1) })
-	}
-}
-
-// reduceCondition drops the condition, puts a member in the place of a group,
-// drops members, and puts parts in the place of expressions.
-func reduceCondition(add func(func(*Case)), c *policy.Condition, at func(*Case) **policy.Condition) {
-	if c == nil {
-		return
-	}
-	add(func(cs *Case) { *at(cs) = nil })
-	reduceTree(add, c, at)
-}
-
-func reduceTree(add func(func(*Case)), c *policy.Condition, at func(*Case) **policy.Condition) {
-	for _, smaller := range parts(c.Expr.Value) {
-		add(func(cs *Case) { (*at(cs)).Expr.Value = smaller })
-	}
-	for i, member := range c.Of {
-		add(func(cs *Case) { *at(cs) = (*at(cs)).Of[i] })
-		if len(c.Of) > 1 {
-			add(func(cs *Case) { (*at(cs)).Of = slices.Delete((*at(cs)).Of, i, i+1) })
-		}
-		reduceTree(add, member, func(cs *Case) **policy.Condition { return &(*at(cs)).Of[i] })
-	}
 }
 
 // parts gives the expressions within an expression, and the expression with
@@ -217,52 +204,33 @@ func parts(text string) []string {
 
 // clone copies what the reductions change.
 func (c Case) clone() Case {
-	set := *c.Set
-	set.Policies = nil
-	for _, p := range c.Set.Policies {
-		q := *p
-		if p.Resource != nil {
-			r := *p.Resource
-			r.ImportDerivedRoles = slices.Clone(r.ImportDerivedRoles)
-			r.Variables.Local = slices.Clone(r.Variables.Local)
-			r.Constants.Local = slices.Clone(r.Constants.Local)
-			r.Rules = slices.Clone(r.Rules)
-			for i := range r.Rules {
-				rule := &r.Rules[i]
-				rule.Actions = slices.Clone(rule.Actions)
-				rule.Roles = slices.Clone(rule.Roles)
-				rule.DerivedRoles = slices.Clone(rule.DerivedRoles)
-				rule.Condition = cloneCondition(rule.Condition)
-			}
-			q.Resource = &r
-		}
-		if p.DerivedRoles != nil {
-			d := *p.DerivedRoles
-			d.Variables.Local = slices.Clone(d.Variables.Local)
-			d.Constants.Local = slices.Clone(d.Constants.Local)
-			d.Definitions = slices.Clone(d.Definitions)
-			for i := range d.Definitions {
-				def := &d.Definitions[i]
-				def.ParentRoles = slices.Clone(def.ParentRoles)
-				def.Condition = cloneCondition(def.Condition)
-			}
-			q.DerivedRoles = &d
-		}
-		set.Policies = append(set.Policies, &q)
-	}
-	req := *c.Request
-	req.Principal.Roles = slices.Clone(req.Principal.Roles)
-	return Case{Set: &set, Request: &req}
+	return Case{Set: deepCopy(reflect.ValueOf(c.Set)).Interface().(*Set), Request: deepCopy(reflect.ValueOf(c.Request)).Interface().(*engine.Request)}
 }
 
-func cloneCondition(c *policy.Condition) *policy.Condition {
-	if c == nil {
-		return nil
+// deepCopy copies what pointers and slices lead to. Maps and interfaces are
+// shared: nothing changes them.
+func deepCopy(v reflect.Value) reflect.Value {
+	out := reflect.New(v.Type()).Elem()
+	out.Set(v)
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			out.Set(reflect.New(v.Type().Elem()))
+			out.Elem().Set(deepCopy(v.Elem()))
+		}
+	case reflect.Slice:
+		if !v.IsNil() {
+			out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+			for i := range v.Len() {
+				out.Index(i).Set(deepCopy(v.Index(i)))
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if out.Field(i).CanSet() {
+				out.Field(i).Set(deepCopy(v.Field(i)))
+			}
+		}
 	}
-	out := *c
-	out.Of = nil
-	for _, m := range c.Of {
-		out.Of = append(out.Of, cloneCondition(m))
-	}
-	return &out
+	return out
 }

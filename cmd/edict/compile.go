@@ -1,0 +1,374 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"edict/cmd/edict/internal/cerbosjson"
+	"edict/cmd/edict/internal/config"
+	"edict/engine"
+	"edict/engine/diag"
+	"edict/engine/diag/catalogue"
+	"edict/engine/diag/report"
+	"edict/engine/folder"
+	"edict/engine/policyfile"
+	"edict/engine/schema"
+	"edict/extauthz"
+	"edict/extauthz/routemap"
+)
+
+// compileOptions are the flags of `edict compile`.
+type compileOptions struct {
+	config   string
+	sets     []string
+	routes   string
+	format   string
+	explain  string
+	warnings bool
+	werror   bool
+
+	ignoreSchemas bool
+	noColor       bool
+}
+
+// compileFormats are the words that --format takes. The last two are those of
+// `cerbos compile` for people; both mean text.
+var compileFormats = [...]string{"text", "json", "sarif", "github", "tree", "list"}
+
+func newCompile(environ []string, stderr io.Writer) *cobra.Command {
+	o := compileOptions{format: "text"}
+	c := &cobra.Command{
+		Use:   "compile DIR",
+		Short: "Say what is wrong with policies",
+		Long: "Compile reads the policies of a folder as `edict serve` would, and says what is wrong with them,\n" +
+			"all at once. With --routes it reads route maps, too: both are one revision.\n" +
+			"It ends with 0 if all is well, and with 3 if the policies or routes do not compile.",
+		Example: "  edict compile policies --routes routes\n  edict compile policies --format sarif > edict.sarif\n  edict compile --explain unknown-import",
+		Args:    compileArgs,
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			defer func() {
+				// No file that anybody writes may make the exit status lie.
+				if p := recover(); p != nil {
+					fmt.Fprintf(stderr, "%s", debug.Stack())
+					err = statusError{exitFailure, fmt.Errorf("compiling panicked: %v", p)}
+				}
+			}()
+			if err := o.check(c.Flags()); err != nil {
+				return err
+			}
+			pages, err := catalogue.Load()
+			if err != nil {
+				return statusError{exitFailure, err}
+			}
+			if c.Flags().Changed("explain") {
+				return explain(c.OutOrStdout(), pages, o.explain)
+			}
+			cfg, _, list := config.Load(o.config, environ, o.sets)
+			if len(list) > 0 {
+				fmt.Fprint(stderr, list.Render())
+				return statusError{status: exitUsage}
+			}
+			run := &compileRun{compileOptions: o, cfg: cfg, pages: pages, dir: filepath.ToSlash(filepath.Clean(args[0])), out: c.OutOrStdout()}
+			run.style = diag.Style{
+				Color:      !o.noColor && isTerminal(run.out) && !noColor(environ),
+				Severities: true,
+				Explain:    run.explanation,
+			}
+			return run.run()
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.config, "config", "", "configuration file (YAML), for what changes decisions")
+	f.StringArrayVar(&o.sets, "set", nil, "set one key, as in --set engine.globals='{env: test}'; may be repeated")
+	f.StringVar(&o.routes, "routes", "", "folder of route maps, to compile with the policies")
+	f.StringVar(&o.format, "format", "text", "text, json, sarif or github")
+	f.StringVarP(&o.format, "output", "o", "text", "the same as --format; tree and list mean text")
+	f.StringVar(&o.explain, "explain", "", "say what a code means, and how it is mended")
+	f.BoolVar(&o.warnings, "warnings", true, "tell warnings, too")
+	f.BoolVar(&o.werror, "werror", false, "fail if there are warnings")
+	f.BoolVar(&o.ignoreSchemas, "ignore-schemas", false, "do not look at the JSON schemas that policies refer to")
+	f.BoolVar(&o.noColor, "no-color", false, "no colours, not even on a terminal")
+	return c
+}
+
+// compileArgs takes one folder, or none beside --explain.
+func compileArgs(c *cobra.Command, args []string) error {
+	switch explain := c.Flags().Changed("explain"); {
+	case explain && len(args) == 0, !explain && len(args) == 1 && args[0] != "":
+		return nil
+	case explain:
+		return fmt.Errorf("--explain takes no folder, got %q", args[0])
+	case len(args) > 1:
+		return fmt.Errorf("`%s` takes one folder, got also %q", c.CommandPath(), args[1])
+	}
+	return fmt.Errorf("`%s` needs the folder of the policies", c.CommandPath())
+}
+
+func (o *compileOptions) check(flags *pflag.FlagSet) error {
+	for _, name := range []string{"config", "routes"} {
+		if flags.Changed(name) && flags.Lookup(name).Value.String() == "" {
+			return fmt.Errorf("--%s needs a name", name)
+		}
+	}
+	if flags.Changed("format") && flags.Changed("output") {
+		return errors.New("--format and --output are the same; give one of them")
+	}
+	if !slices.Contains(compileFormats[:], o.format) {
+		return suggest(fmt.Errorf("there is no format %q", o.format), o.format, compileFormats[:])
+	}
+	return nil
+}
+
+// explain prints the page of a code.
+func explain(w io.Writer, pages catalogue.Catalogue, code string) error {
+	e, ok := pages.Entry(diag.Code(code))
+	if !ok {
+		return suggest(fmt.Errorf("there is no code %q", code), code, pages.Codes())
+	}
+	if _, err := io.WriteString(w, e.Plain()); err != nil {
+		return statusError{exitFailure, err}
+	}
+	return nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, isFile := w.(*os.File)
+	return isFile && term.IsTerminal(int(f.Fd()))
+}
+
+// noColor tells whether the environment asks for no colours; see
+// https://no-color.org.
+func noColor(environ []string) bool {
+	return slices.ContainsFunc(environ, func(v string) bool {
+		value, ok := strings.CutPrefix(v, "NO_COLOR=")
+		return ok && value != ""
+	})
+}
+
+// A compileRun is one run of `edict compile`.
+type compileRun struct {
+	compileOptions
+	cfg   *config.Config
+	pages catalogue.Catalogue
+	style diag.Style
+	dir   string // of the policies, cleaned, with slashes
+	out   io.Writer
+
+	sources  cerbosjson.Sources
+	policies int              // that are enabled
+	schemas  *schema.Set      // nil with --ignore-schemas
+	routeMap []*routemap.File // nil without --routes
+	isRoute  map[string]bool  // by file
+	list     diag.List
+}
+
+func (r *compileRun) run() error {
+	if err := r.load(); err != nil {
+		return statusError{exitUsage, err}
+	}
+	if err := r.compile(); err != nil {
+		return statusError{exitUsage, err}
+	}
+	r.list = r.list.Sorted()
+	if err := r.write(); err != nil {
+		return statusError{exitFailure, err}
+	}
+	errs, warnings := r.list.Count(diag.Error), r.list.Count(diag.Warning)
+	switch {
+	case errs > 0:
+		return statusError{exitUncompiled, fmt.Errorf("%s not compile: %s", r.what(), counted(errs, warnings))}
+	case warnings > 0 && r.werror:
+		return statusError{exitUncompiled, fmt.Errorf("%s compile, but --werror takes warnings for errors: %s", strings.TrimSuffix(r.what(), " do"), counted(0, warnings))}
+	}
+	return nil
+}
+
+// what names what was compiled, for the last line.
+func (r *compileRun) what() string {
+	if r.routes != "" {
+		return "the policies and routes do"
+	}
+	return "the policies do"
+}
+
+func counted(errs, warnings int) string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{errs, "error"}, {warnings, "warning"}} {
+		if p.n > 1 {
+			p.what += "s"
+		}
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// load reads and parses the files. The error says that a folder is none.
+func (r *compileRun) load() error {
+	r.isRoute = map[string]bool{}
+	r.sources = cerbosjson.Sources{
+		Dir: r.dir, Contents: map[string][]byte{},
+		IsRoute: func(file string) bool { return r.isRoute[file] },
+	}
+	files, err := r.read("policies", r.dir, policyfile.Skip)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		r.sources.Contents[f.Name] = f.Content
+		p, list := policyfile.Parse(f.Name, f.Content)
+		r.list = append(r.list, list...)
+		if p != nil {
+			r.sources.Policies = append(r.sources.Policies, p)
+		}
+	}
+	if !r.ignoreSchemas {
+		if r.schemas, err = r.readSchemas(); err != nil {
+			return err
+		}
+	}
+	if r.routes == "" {
+		return nil
+	}
+	routes, err := r.read("routes", filepath.ToSlash(filepath.Clean(r.routes)), nil)
+	if err != nil {
+		return err
+	}
+	for _, f := range routes {
+		r.sources.Contents[f.Name], r.isRoute[f.Name] = f.Content, true
+	}
+	parsed, list := routemap.ParseAll(routes)
+	r.routeMap, r.list = parsed, append(r.list, list...)
+	return nil
+}
+
+// read reads the files of a folder, which must exist.
+func (r *compileRun) read(what, dir string, skip func(string, func(diag.Code, string, string)) bool) ([]folder.File, error) {
+	switch info, err := os.Stat(dir); {
+	case err != nil:
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			err = pathError.Err
+		}
+		return nil, fmt.Errorf("the folder of the %s, %s, cannot be read: %w", what, dir, err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("%s is no folder of %s", dir, what)
+	}
+	files, list := folder.Read(os.DirFS(dir), dir, skip)
+	r.list = append(r.list, list...)
+	return files, nil
+}
+
+// readSchemas reads the JSON schemas, which lie in a folder of their own.
+func (r *compileRun) readSchemas() (*schema.Set, error) {
+	files := map[string][]byte{}
+	root := filepath.Join(r.dir, schema.Folder)
+	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+		return schema.New(nil), nil
+	}
+	err := fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.EqualFold(path.Ext(name), ".json") {
+			return err
+		}
+		files[name], err = os.ReadFile(filepath.Join(root, name))
+		return err
+	})
+	return schema.New(files), err
+}
+
+// compile compiles what could be parsed. The error names an option of the
+// configuration that is wrong.
+func (r *compileRun) compile() error {
+	unparsed := slices.ContainsFunc(r.list, func(d diag.Diagnostic) bool { return !r.isRoute[d.Pos.File] })
+	options := engine.Options{
+		DefaultPolicyVersion: r.cfg.DefaultPolicyVersion,
+		LenientEvaluation:    !r.cfg.StrictEvaluation,
+		Globals:              r.cfg.Globals,
+	}
+	enabled := r.sources.Policies[:0:0]
+	for _, p := range r.sources.Policies {
+		if !p.Disabled {
+			enabled = append(enabled, p)
+		}
+	}
+	r.policies = len(enabled)
+	c, err := engine.NewCompiler(options)
+	if err != nil {
+		return err
+	}
+	_, list := c.Compile(r.sources.Policies, r.schemas)
+	if r.routes != "" && len(r.list) == 0 {
+		c, err := extauthz.NewCompiler(options, r.cfg.Checks)
+		if err != nil {
+			return err
+		}
+		_, more := c.Compile("", enabled, r.routeMap)
+		list = append(list, more...) // which tells again what is wrong with the policies
+	}
+	for _, d := range list {
+		if !unparsed || !isAboutAbsence(d.Code) {
+			r.list = append(r.list, d)
+		}
+	}
+	return nil
+}
+
+// isAboutAbsence tells whether a mistake may be that a file which has mistakes
+// of its own could not be read.
+func isAboutAbsence(code diag.Code) bool {
+	switch code {
+	case engine.CodeUnknownImport, engine.CodeUnknownDerivedRole, engine.CodeUndefinedVariable, engine.CodeUndefinedConstant,
+		engine.CodeMissingScope, engine.CodeScopePermissions, extauthz.CodeRouteKind, extauthz.CodeNoPolicies:
+		return true
+	}
+	return false
+}
+
+// explanation says where more is told about a code.
+func (r *compileRun) explanation(code diag.Code) string {
+	if _, ok := r.pages.Entry(code); !ok {
+		return ""
+	}
+	return "edict compile --explain " + string(code)
+}
+
+// write writes the answer.
+func (r *compileRun) write() error {
+	switch r.format {
+	case "json":
+		encoder := json.NewEncoder(r.out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(cerbosjson.New(r.list, r.sources, r.pages))
+	case "sarif":
+		return report.SARIF(r.out, r.list, version, r.pages)
+	case "github":
+		return report.GitHub(r.out, r.list)
+	}
+	text := r.style.Render(r.list)
+	if r.list.Count(diag.Error) == 0 {
+		text += fmt.Sprintf("%s compiled: %d policies", path.Clean(r.dir), r.policies)
+		if r.routes != "" {
+			text += fmt.Sprintf(", %d route maps", len(r.routeMap))
+		}
+		text += "\n"
+	}
+	_, err := io.WriteString(r.out, text)
+	return err
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"edict/engine"
+	"edict/engine/internal/oracle"
+)
+
+// An answer is what one of the systems says to a request, as lines to compare:
+// the results in the order of the actions, all else sorted.
+type answer struct {
+	results, outputs []string
+	derivedRoles     string
+}
+
+func (a *answer) result(action, effect, policy, scope string) {
+	a.results = append(a.results, fmt.Sprintf("%s: %s by %s in scope %q", action, effect, policy, scope))
+}
+
+func (a *answer) output(src, action string, val any, failed bool) {
+	text := "an error"
+	if !failed {
+		b, err := json.Marshal(val)
+		if err != nil {
+			panic(fmt.Sprintf("no JSON of %v: %v", val, err))
+		}
+		text = string(b)
+	}
+	a.outputs = append(a.outputs, fmt.Sprintf("output of %s for %s: %s", src, action, text))
+	slices.Sort(a.outputs)
+}
+
+func (a *answer) roles(names []string) {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	a.derivedRoles = fmt.Sprintf("derived roles %q", names)
+}
+
+func (a *answer) String() string {
+	return strings.Join(slices.Concat(a.results, a.outputs, []string{a.derivedRoles}), "\n")
+}
+
+// of gives what the answer says about one action.
+func (a *answer) of(action int, name string) string {
+	lines := []string{a.results[action]}
+	for _, o := range a.outputs {
+		if strings.Contains(o, " for "+name+": ") {
+			lines = append(lines, o)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// reference is the interpreter of a set.
+type reference struct {
+	workshop *oracle.Workshop
+	set      *oracle.Set
+	plain    *oracle.Interpreter
+}
+
+func newReference(w *oracle.Workshop, set *oracle.Set) *reference {
+	return &reference{w, set, w.New(set.Policies, set.Options)}
+}
+
+func answerOf(it *oracle.Interpreter, req *engine.Request) *answer {
+	got := it.Check(req)
+	a := &answer{}
+	for _, r := range got.Results {
+		a.result(r.Action, r.Effect.String(), r.Policy, r.Scope)
+	}
+	for _, o := range got.Outputs {
+		a.output(o.Src, o.Action, o.Val, o.Failed)
+	}
+	a.roles(got.EffectiveDerivedRoles)
+	return a
+}
+
+// agrees tells whether the interpreter answers likewise: with some order of
+// inherited roles, for each action.
+func (r *reference) agrees(req *engine.Request, got *answer) (want *answer, ok bool) {
+	want = answerOf(r.plain, req)
+	if want.String() == got.String() {
+		return want, true
+	}
+	narrowed := 0
+	for _, p := range r.set.Policies {
+		if p.Role != nil {
+			narrowed++
+		}
+	}
+	if narrowed < 2 || want.derivedRoles != got.derivedRoles {
+		return want, false
+	}
+	open := map[string]int{}
+	for i, action := range req.Actions {
+		open[action] = i
+	}
+	options := r.set.Options
+	for options.ParentOrder = 1; options.ParentOrder < 60 && len(open) > 0; options.ParentOrder++ {
+		other := answerOf(r.workshop.New(r.set.Policies, options), req)
+		for action, i := range open {
+			if other.of(i, action) == got.of(i, action) {
+				delete(open, action)
+			}
+		}
+	}
+	return want, len(open) == 0
+}

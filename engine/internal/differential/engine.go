@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+
+	"edict/engine"
+	"edict/engine/internal/oracle"
+)
+
+// A decider is the engine with a set loaded.
+type decider struct {
+	set      *engine.PolicySet
+	decision engine.Decision
+}
+
+// newDecider gives nil if the engine does not take the set.
+func newDecider(set *oracle.Set) *decider {
+	compiled, _ := engine.Compile(set.Policies, engine.Options{
+		DefaultPolicyVersion: set.Options.DefaultPolicyVersion,
+		DefaultScope:         set.Options.DefaultScope,
+		LenientScopeSearch:   set.Options.LenientScopeSearch,
+		LenientEvaluation:    set.Options.LenientEvaluation,
+		Globals:              set.Options.Globals,
+	})
+	if compiled == nil {
+		return nil
+	}
+	return &decider{set: compiled}
+}
+
+func (d *decider) decide(req *engine.Request) *answer {
+	asked := *req
+	asked.IncludeMeta = true
+	d.set.Check(&asked, &d.decision)
+	a := &answer{}
+	for i := range d.decision.Results {
+		r := &d.decision.Results[i]
+		a.result(r.Action, r.Effect.String(), r.Policy, r.Scope)
+	}
+	for _, o := range d.decision.Outputs {
+		var val any
+		if o.Err == "" {
+			val = o.Val.Native()
+		}
+		a.output(o.Src, o.Action, val, o.Err != "")
+	}
+	a.roles(d.decision.EffectiveDerivedRoles)
+	return a
+}
+
+// engineDiffers tells whether the engine takes the policies and answers
+// otherwise than the interpreter.
+func engineDiffers(c oracle.Case) (text string, differs bool) {
+	d := newDecider(c.Set)
+	if d == nil {
+		return "", false
+	}
+	got, want := d.decide(c.Request), answerOf(oracle.New(c.Set.Policies, c.Set.Options), c.Request)
+	return fmt.Sprintf("engine:\n%s\nreference:\n%s\n", got, want), got.String() != want.String()
+}

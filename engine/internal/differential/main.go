@@ -1,0 +1,209 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"edict/engine"
+	"edict/engine/internal/oracle"
+)
+
+const batchSize = 50
+
+func main() {
+	d := &differential{}
+	var sets, parallel int
+	flag.StringVar(&d.program, "cerbos", "", "the Cerbos `program`")
+	flag.Uint64Var(&d.seed, "seed", 20_240_501, "seed of the policies and requests")
+	flag.IntVar(&sets, "sets", 500, "how many policy sets to compare on")
+	flag.IntVar(&d.batches, "batches", 4, fmt.Sprintf("how many batches of %d requests per set", batchSize))
+	flag.IntVar(&parallel, "parallel", 2, "how many servers to run at a time")
+	flag.IntVar(&d.reported, "reported", 5, "stop after so many differences")
+	only := flag.Int("only", -1, "compare on this set alone")
+	flag.Parse()
+
+	start := time.Now()
+	numbers := make(chan uint64)
+	var workers sync.WaitGroup
+	for range parallel {
+		workers.Go(func() {
+			w := oracle.NewWorkshop()
+			for n := range numbers {
+				if !d.enough() {
+					d.run(w, n)
+				}
+			}
+		})
+	}
+	if *only >= 0 {
+		numbers <- uint64(*only)
+	} else {
+		for n := range sets {
+			numbers <- uint64(n)
+		}
+	}
+	close(numbers)
+	workers.Wait()
+
+	fmt.Printf("seed %d: %d requests on %d policy sets compared in %s; the engine took part in %d; %d without an answer; %d sets refused by Cerbos; %d differences\n",
+		d.seed, d.compared, d.sets, time.Since(start).Round(time.Second), d.engineCompared, d.noJSON, d.refused, d.differences)
+	if d.differences > 0 || d.compared == 0 {
+		os.Exit(1)
+	}
+}
+
+// A differential is a run under way.
+type differential struct {
+	program           string
+	seed              uint64
+	batches, reported int
+
+	mu                     sync.Mutex
+	sets, compared, noJSON int
+	engineCompared         int
+	refused, differences   int
+	refusals               map[string]bool
+}
+
+func (d *differential) enough() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.differences >= d.reported
+}
+
+// run compares on one policy set.
+func (d *differential) run(w *oracle.Workshop, n uint64) {
+	g := oracle.NewGenerator(d.seed, n)
+	g.Portable = true
+	set := g.Set()
+	server, err := startCerbos(d.program, set)
+	if err != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.refused++
+		fmt.Printf("set %d: %v\n", n, err)
+		if !errors.Is(err, errRefused) {
+			d.differences++
+		}
+		return
+	}
+	defer server.stop()
+	ref := newReference(w, set)
+	compared, inEngine, noJSON := 0, 0, 0
+	decider := newDecider(set)
+	for range d.batches {
+		requests := g.Batch(set, batchSize)
+		for _, req := range requests {
+			req.Now = time.Now()
+		}
+		answers := map[*engine.Request]*answer{}
+		if got, err := server.check(requests); err == nil {
+			for i, req := range requests {
+				answers[req] = got[i]
+			}
+		} else {
+			for _, req := range requests {
+				switch got, err := server.check([]*engine.Request{req}); {
+				case err == nil:
+					answers[req] = got[0]
+				case errors.Is(err, errNoJSON):
+					noJSON++
+				default:
+					d.report(n, oracle.Case{Set: set, Request: req}, err.Error(), nil)
+				}
+			}
+		}
+		for _, req := range requests {
+			got := answers[req]
+			if got == nil {
+				continue
+			}
+			c := oracle.Case{Set: set, Request: req}
+			if want, ok := ref.agrees(req, got); !ok {
+				d.report(n, c, fmt.Sprintf("Cerbos:\n%s\nreference:\n%s\n", got, want), d.referenceDiffers)
+				d.count(compared, inEngine, noJSON)
+				return
+			}
+			compared++
+			if decider == nil {
+				continue
+			}
+			inEngine++
+			if mine := decider.decide(req); mine.String() != answerOf(ref.plain, req).String() {
+				d.report(n, c, fmt.Sprintf("engine:\n%s\nreference:\n%s\n", mine, answerOf(ref.plain, req)), engineDiffers)
+				d.count(compared, inEngine, noJSON)
+				return
+			}
+		}
+	}
+	d.count(compared, inEngine, noJSON)
+}
+
+func (d *differential) count(compared, inEngine, noJSON int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sets++
+	d.compared += compared
+	d.engineCompared += inEngine
+	d.noJSON += noJSON
+}
+
+// report prints a case on which two systems differ, made smaller.
+func (d *differential) report(n uint64, c oracle.Case, what string, differs func(oracle.Case) (string, bool)) {
+	d.mu.Lock()
+	d.differences++
+	first := d.differences
+	d.mu.Unlock()
+	if first > d.reported {
+		return
+	}
+	before := what
+	if differs != nil {
+		c = oracle.Shrink(c, 700, func(c oracle.Case) bool {
+			text, is := differs(c)
+			if is {
+				what = text
+			}
+			return is
+		})
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fmt.Printf("==== set %d\n%s%s\n%s\n%s(before it was made smaller:\n%s)\n", n, c.Set.YAML(), optionsText(c.Set.Options), oracle.RequestJSON(c.Request), what, before)
+}
+
+func optionsText(o oracle.Options) string {
+	return fmt.Sprintf("# default version %q, default scope %q, lenient scope search %v, lenient evaluation %v",
+		o.DefaultPolicyVersion, o.DefaultScope, o.LenientScopeSearch, o.LenientEvaluation)
+}
+
+// referenceDiffers tells whether Cerbos takes the policies and answers
+// otherwise than the interpreter.
+func (d *differential) referenceDiffers(c oracle.Case) (text string, differs bool) {
+	defer func() {
+		if r := recover(); r != nil { // of the interpreter, on what is no set of policies any more
+			if !strings.HasPrefix(fmt.Sprint(r), "oracle:") && !strings.Contains(fmt.Sprint(r), "nil pointer") {
+				panic(r)
+			}
+			text, differs = "", false
+		}
+	}()
+	ref := newReference(oracle.NewWorkshop(), c.Set)
+	answerOf(ref.plain, c.Request)
+	server, err := startCerbos(d.program, c.Set)
+	if err != nil {
+		return "", false
+	}
+	defer server.stop()
+	got, err := server.check([]*engine.Request{c.Request})
+	if err != nil {
+		return "", false
+	}
+	want, ok := ref.agrees(c.Request, got[0])
+	return fmt.Sprintf("Cerbos:\n%s\nreference:\n%s\n", got[0], want), !ok
+}
