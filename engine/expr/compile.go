@@ -1,11 +1,13 @@
 package expr
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
@@ -18,12 +20,16 @@ import (
 
 // A Program is a compiled expression.
 type Program struct {
+	env        *Env
 	source     string
-	celgo      cel.Program
 	native     node // nil: run by cel-go
 	loops      int  // how many loop variables native needs
 	selections []Selection
 	resultType *Type
+
+	// cel-go's own form of the program takes far more memory than native. Where
+	// there is native, it is made when it is first needed, which is seldom.
+	celgo func() (cel.Program, error)
 }
 
 // A Selection is a use of a declared variable: V.isSmall, has(V.isSmall) and
@@ -43,26 +49,76 @@ type Issue struct {
 	Hint         string // the mend, where one can be guessed
 }
 
-// maxSource bounds the length of one expression. The longest that people write
-// are a tenth of it.
-const maxSource = 64 << 10
-
 // Compile parses and checks source. It returns a Program, or else at least one
 // Issue.
 func (e *Env) Compile(source string) (*Program, []Issue) {
+	checked, issues := e.check(source)
+	if len(issues) > 0 {
+		return nil, issues
+	}
+	folded := e.fold(checked)
+	p := &Program{
+		env:        e,
+		source:     source,
+		selections: e.selectionsOf(checked.NativeRep()),
+		resultType: checked.OutputType(),
+	}
+	p.native, p.loops = e.compileNative(folded.NativeRep(), nil)
+	if p.native != nil {
+		p.celgo = e.later(source)
+		return p, nil
+	}
+	program, err := e.plan(folded)
+	if err != nil {
+		return nil, []Issue{{Line: 1, Column: 1, Message: err.Error()}}
+	}
+	p.celgo = func() (cel.Program, error) { return program, nil }
+	return p, nil
+}
+
+// Bind gives a program that answers as p does as long as the slots of the named
+// variables hold constants, and that has read those already where p reads them
+// each time. The names are those of an open struct, such as C and constants.
+func (p *Program) Bind(constants value.Mapping, names ...string) *Program {
+	if p.native == nil || !slices.ContainsFunc(p.selections, func(s Selection) bool { return slices.Contains(names, s.Variable) }) {
+		return p
+	}
+	checked, issues := p.env.check(p.source)
+	if len(issues) > 0 {
+		return p
+	}
+	bound := *p
+	bound.native, bound.loops = p.env.compileNative(p.env.fold(checked).NativeRep(), &binding{constants, names})
+	if bound.native == nil {
+		return p
+	}
+	return &bound
+}
+
+// Check parses and checks source without making a Program. It returns what the
+// source says, with the types and the places of its parts, or else at least one
+// Issue.
+func (e *Env) Check(source string) (*ast.AST, []Issue) {
+	checked, issues := e.check(source)
+	if len(issues) > 0 {
+		return nil, issues
+	}
+	return checked.NativeRep(), nil
+}
+
+func (e *Env) check(source string) (*cel.Ast, []Issue) {
 	if strings.TrimSpace(source) == "" {
 		return nil, []Issue{{Line: 1, Column: 1, Message: "the expression is empty"}}
 	}
-	if len(source) > maxSource {
+	if len(source) > MaxSource {
 		return nil, []Issue{{Line: 1, Column: 1,
-			Message: fmt.Sprintf("the expression has %d bytes; at most %d are allowed", len(source), maxSource)}}
+			Message: fmt.Sprintf("the expression has %d bytes; at most %d are allowed", len(source), MaxSource)}}
 	}
 	parsed, issues := e.cel.Parse(source)
 	checked := parsed
 	if issues.Err() == nil {
-		if n := loops(parsed.NativeRep().Expr()); n > maxLoops {
-			return nil, []Issue{{Line: 1, Column: 1, Message: fmt.Sprintf("loops nest %d deep; at most %d are allowed", n, maxLoops),
-				Hint: "give parts of the expression a name as variables"}}
+		if issue := e.tooDeep(parsed.NativeRep()); issue != nil {
+			return nil, []Issue{*issue}
 		}
 		checked, issues = e.cel.Check(parsed)
 	}
@@ -81,22 +137,32 @@ func (e *Env) Compile(source string) (*Program, []Issue) {
 		}
 		return nil, out
 	}
-	p := &Program{
-		source:     source,
-		selections: e.selectionsOf(checked.NativeRep()),
-		resultType: checked.OutputType(),
+	if issues := e.tooCostly(checked); len(issues) > 0 {
+		return nil, issues
 	}
-	var err error
-	if p.celgo, err = e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize)); err == nil {
-		p.native, p.loops = e.compileNative(checked.NativeRep())
+	return checked, nil
+}
+
+// plan has cel-go make a program.
+func (e *Env) plan(checked *cel.Ast) (cel.Program, error) {
+	if p, err := e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize)); err == nil {
 		return p, nil
 	}
 	// A constant that can't be converted, such as int("x"), fails when it is
 	// folded. That is an error of evaluation, and may never be reached.
-	if p.celgo, err = e.cel.Program(checked); err != nil {
-		return nil, []Issue{{Line: 1, Column: 1, Message: err.Error()}}
-	}
-	return p, nil
+	return e.cel.Program(checked)
+}
+
+// later gives what plans source when it is first called. As it compiled before,
+// it can't fail now.
+func (e *Env) later(source string) func() (cel.Program, error) {
+	return sync.OnceValues(func() (cel.Program, error) {
+		checked, issues := e.check(source)
+		if len(issues) > 0 {
+			return nil, errors.New(issues[0].Message)
+		}
+		return e.plan(e.fold(checked))
+	})
 }
 
 // Source is the text that the program was compiled from.
@@ -140,7 +206,11 @@ func (p *Program) evalNative(f *Frame) (v value.Value) {
 
 // evalCEL runs the program by cel-go.
 func (p *Program) evalCEL(f *Frame) value.Value {
-	out, _, err := p.celgo.Eval(f)
+	program, err := p.celgo()
+	if err != nil {
+		return value.OfError(err)
+	}
+	out, _, err := program.Eval(f)
 	if err != nil {
 		return value.OfError(err)
 	}
@@ -339,19 +409,4 @@ func eachMember(x ast.Expr, visit func(ast.Expr)) {
 			visit(m)
 		}
 	}
-}
-
-// maxLoops bounds how deep loops nest, in one another and in what they go over.
-// cel.bind counts, too. The types in an expression can double at each level, so
-// that a few levels more would take all memory to check.
-const maxLoops = 8
-
-// loops gives how deep the loops of an expression nest.
-func loops(x ast.Expr) int {
-	deepest := 0
-	eachMember(x, func(m ast.Expr) { deepest = max(deepest, loops(m)) })
-	if x.Kind() == ast.ComprehensionKind {
-		deepest++
-	}
-	return deepest
 }

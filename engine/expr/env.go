@@ -29,6 +29,9 @@ var (
 	StringMap = cel.MapType(cel.StringType, cel.StringType)
 )
 
+// MapOf gives the type of maps from text to values of a type.
+func MapOf(t *Type) *Type { return cel.MapType(cel.StringType, t) }
+
 // Object gives the type of values that have the fields of the Struct called
 // name.
 func Object(name string) *Type { return cel.ObjectType(name) }
@@ -97,7 +100,7 @@ func NewEnv(variables []Variable, structs []Struct) (*Env, error) {
 		),
 		ext.Bindings(),
 		ext.Encoders(),
-		ext.Lists(),
+		ext.Lists(ext.ListsMaxRangeSize(maxRange)),
 		ext.Math(),
 		ext.Network(),
 		ext.Regex(),

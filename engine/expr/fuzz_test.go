@@ -105,7 +105,7 @@ func TestDeepNestingIsBounded(t *testing.T) {
 		"calls":       rep("dyn(", n/4) + "1" + rep(")", n/4),
 		"open":        rep("(", n),
 		"maps":        rep("{1:", n/4) + "1" + rep("}", n/4),
-		"long":        rep("x", maxSource+1),
+		"long":        rep("x", MaxSource+1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, issues := e.Compile(source)
@@ -130,7 +130,7 @@ func TestNestingCostsNoMoreThanItsDepth(t *testing.T) {
 		source := "R.attr.t"
 		levels := 40
 		if strings.Contains(form, "exists") || strings.Contains(form, ".all(") {
-			levels = maxLoops
+			levels = MaxLoops
 		}
 		for range levels {
 			source = strings.Replace(form, "%", source, 1)

@@ -18,9 +18,9 @@ import (
 // same number.
 const maxSafeInteger = 1<<53 - 1
 
-// JSON gives a result of a program of e as plain data of the JSON model that
-// shares nothing with the frame: null, bool, double, string, and value.Slice
-// and value.Values of such. An integer becomes a number, or text if a double may
+// Detach gives a result of a program on f as plain data of the JSON model that
+// shares nothing with f: null, bool, double, string, and value.Slice and
+// value.Values of such. An integer becomes a number, or text if a double may
 // not hold it; a timestamp text of RFC 3339 with the offset it has, a duration
 // its seconds as in "5400s", bytes base64; an optional becomes what it holds,
 // and a struct a map of its fields that are set.
@@ -29,13 +29,9 @@ const maxSafeInteger = 1<<53 - 1
 // numbers that are infinite or NaN, text that is not UTF-8, maps whose keys are
 // not text, empty optionals, types, and values such as hierarchies and SPIFFE
 // IDs.
-func (e *Env) JSON(v value.Value) (value.Value, error) {
-	return detacher{e.structs}.of(v)
+func (f *Frame) Detach(v value.Value) (value.Value, error) {
+	return detacher{f.env.structs}.of(v)
 }
-
-// Detach is JSON for a result without a declared struct that is open: of such
-// it leaves out the members with empty values.
-func Detach(v value.Value) (value.Value, error) { return detacher{}.of(v) }
 
 type detacher struct{ structs structTypes }
 

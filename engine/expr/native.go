@@ -32,7 +32,11 @@ type term struct {
 	// program: a literal, a list of constants, a conversion of one. Then value
 	// is what run gives.
 	constant bool
-	value    value.Value
+
+	// known tells that run always gives value, which is no error. All constants
+	// are known; bound ones are not constant, since cel-go reads them.
+	known bool
+	value value.Value
 
 	elements []term // of a list literal that is no constant
 }
@@ -80,18 +84,27 @@ func errorf(format string, args ...any) value.Value {
 }
 
 func constant(v value.Value) term {
-	return term{run: func(*Frame) value.Value { return v }, constant: true, value: v}
+	return term{run: func(*Frame) value.Value { return v }, constant: true, known: true, value: v}
 }
 
 // compileNative gives the expression as closures, or nil if it has a shape
 // that only cel-go runs, and the number of the loop variables it needs.
-func (e *Env) compileNative(a *ast.AST) (node, int) {
-	c := &compiler{env: e, types: a.TypeMap(), refs: a.ReferenceMap()}
+//
+// If constants are bound, they are read now.
+func (e *Env) compileNative(a *ast.AST, bound *binding) (node, int) {
+	c := &compiler{env: e, bound: bound, types: a.TypeMap(), refs: a.ReferenceMap()}
 	return c.compile(a.Expr()).run, c.depth
+}
+
+// A binding is the constants that variables called names hold.
+type binding struct {
+	constants value.Mapping
+	names     []string
 }
 
 type compiler struct {
 	env   *Env
+	bound *binding // nil: nothing is bound
 	types map[int64]*types.Type
 	refs  map[int64]*ast.ReferenceInfo
 	loops []string // the loop variables in scope, from the outermost
@@ -120,6 +133,32 @@ func (c *compiler) compile(e ast.Expr) term {
 		return c.comprehension(e)
 	}
 	return term{}
+}
+
+// known gives a term that always has value v.
+func known(v value.Value) term {
+	t := constant(v)
+	t.constant = false
+	return t
+}
+
+// boundTerm gives the constant that a selection reads, if it is bound.
+func (c *compiler) boundTerm(s ast.SelectExpr) (term, bool) {
+	if c.bound == nil || s.Operand().Kind() != ast.IdentKind || slices.Contains(c.loops, s.Operand().AsIdent()) {
+		return term{}, false
+	}
+	r, ok := c.refs[s.Operand().ID()]
+	if !ok || r.Value != nil || !slices.Contains(c.bound.names, r.Name) {
+		return term{}, false
+	}
+	v, ok := c.bound.constants.Lookup(s.FieldName())
+	switch {
+	case ok && (v.Kind() == value.Absent || special(v)):
+		return term{}, false
+	case s.IsTestOnly():
+		return known(value.OfBool(ok)), true
+	}
+	return known(v), ok
 }
 
 // all compiles several expressions, or none: ok tells which.
@@ -169,6 +208,9 @@ func (c *compiler) selection(e ast.Expr) term {
 		return term{} // the name of a type or a constant with dots in it
 	}
 	s := e.AsSelect()
+	if t, ok := c.boundTerm(s); ok {
+		return t
+	}
 	operand, t := c.compile(s.Operand()), c.types[s.Operand().ID()]
 	if operand.run == nil || t == nil {
 		return term{}

@@ -55,9 +55,12 @@ func (c *compiler) call1(name string, arg ast.Expr) term {
 	}
 	if to, ok := conversions[name]; ok {
 		if a.constant {
-			if v := to(a.value); !special(v) {
-				return constant(v)
+			// One that fails makes cel-go plan the program otherwise.
+			v := to(a.value)
+			if special(v) {
+				return term{}
 			}
+			return constant(v)
 		}
 		return unary(a, to)
 	}
@@ -112,7 +115,7 @@ func (c *compiler) call2(name string, args []ast.Expr) term {
 		return term{}
 	}
 	a, b := operands[0], operands[1]
-	if b.constant {
+	if b.known {
 		if f := withConstant(name, b.value); f != nil {
 			return unary(a, f)
 		}
@@ -231,11 +234,11 @@ func (c *compiler) conditional(args []ast.Expr) term {
 
 // equals compiles == and, if want is false, !=.
 func equals(a, b term, want bool) node {
-	if a.constant {
+	if a.known {
 		a, b = b, a
 	}
 	x, y := a.run, b.run
-	if b.constant && b.value.Kind() == value.String {
+	if b.known && b.value.Kind() == value.String {
 		text := b.value.Str()
 		return func(f *Frame) value.Value {
 			v := x(f)

@@ -132,20 +132,21 @@ func (c *Cache) Read(t Tree) ([]File, diag.List) {
 		return nil, r.list
 	}
 	r.folder(".", []fs.FileInfo{info})
-	errs := make([]error, len(r.found))
-	parallel.Do(len(r.found), func(i int) { errs[i] = r.read(&r.found[i]) })
+	type outcome struct {
+		remembered
+		err error
+	}
+	outcomes := make([]outcome, len(r.found))
+	parallel.Do(len(r.found), func(i int) { outcomes[i].remembered, outcomes[i].err = r.read(r.found[i]) })
 	c.files = make(map[string]remembered, len(r.found))
-	files := make([]File, 0, len(r.found))
-	for i, f := range r.found {
-		if errs[i] != nil {
-			r.unreadable(f.file.Path, errs[i])
+	var files []File
+	for i, o := range outcomes {
+		if o.err != nil {
+			r.unreadable(r.found[i].file.Path, o.err)
 			continue
 		}
-		c.files[f.file.Path] = f
-		files = append(files, f.file)
-	}
-	if len(files) == 0 {
-		files = nil
+		c.files[o.file.Path] = o.remembered
+		files = append(files, o.file)
 	}
 	return files, r.list
 }
@@ -154,10 +155,19 @@ type reader struct {
 	tree    Tree
 	now     time.Time
 	before  map[string]remembered
-	found   []remembered // in order; the content is still to be read
+	found   []found
 	list    diag.List
 	folders int // how many were read
 }
+
+// A found file is still to be read.
+type found struct {
+	file File // without content
+	stat func() (fs.FileInfo, error)
+}
+
+// errNoFile is for a pipe, a device or the like.
+var errNoFile = errors.New("this is not a file")
 
 // folder looks through one folder. The chain is the folder itself and those
 // that it was reached through, the root first.
@@ -188,65 +198,73 @@ func (r *reader) folder(name string, chain []fs.FileInfo) {
 
 func (r *reader) entry(name string, entry fs.DirEntry, chain []fs.FileInfo) {
 	wanted := r.tree.Wants(entry.Name())
-	isLink := entry.Type()&fs.ModeSymlink != 0
-	if !wanted && !isLink && !entry.IsDir() {
+	switch {
+	case entry.Type().IsRegular():
+		if wanted {
+			r.found = append(r.found, found{stat: entry.Info, file: File{Name: path.Join(r.tree.Name, name), Path: name}})
+		}
+		return
+	case entry.IsDir(), entry.Type()&fs.ModeSymlink != 0:
+	default:
+		if wanted {
+			r.report(name, Unreadable, "this is not a file", "")
+		}
 		return
 	}
-	info, err := r.stat(name, entry, isLink)
+	info, err := fs.Stat(r.tree.FS, name) // follows links, as the entry does not
 	switch {
 	case err != nil:
 		r.unreadable(name, err)
-	case !info.IsDir() && !wanted:
-	case info.Mode().IsRegular():
-		r.found = append(r.found, remembered{info, File{Name: path.Join(r.tree.Name, name), Path: name}})
 	case !info.IsDir():
-		r.report(name, Unreadable, "this is not a file", "")
+		if wanted {
+			r.found = append(r.found, found{stat: func() (fs.FileInfo, error) { return info, nil }, file: File{Name: path.Join(r.tree.Name, name), Path: name}})
+		}
 	case r.tree.Skip != nil && r.tree.Skip(name, func(code diag.Code, message, hint string) { r.report(name, code, message, hint) }):
-	case isLink && slices.ContainsFunc(chain, func(above fs.FileInfo) bool { return os.SameFile(info, above) }):
+	case !entry.IsDir() && slices.ContainsFunc(chain, func(above fs.FileInfo) bool { return os.SameFile(info, above) }):
 		r.report(name, LinkLoop, "the link leads to a folder that holds it", "remove the link")
 	default:
 		r.folder(name, append(chain[:len(chain):len(chain)], info))
 	}
 }
 
-// stat gives the state of what an entry leads to.
-func (r *reader) stat(name string, entry fs.DirEntry, isLink bool) (fs.FileInfo, error) {
-	if isLink {
-		return fs.Stat(r.tree.FS, name)
+// read gives a file that was found with its content: what it had before, if it
+// is unchanged.
+func (r *reader) read(f found) (remembered, error) {
+	info, err := f.stat()
+	if err != nil {
+		return remembered{}, err
 	}
-	return entry.Info()
-}
-
-// read fills in the content of a file that was found: what it had before, if
-// it is unchanged.
-func (r *reader) read(f *remembered) error {
-	if before, ok := r.before[f.file.Path]; ok && before.info != nil && unchanged(before.info, f.info) {
-		f.file.Content, f.file.digest = before.file.Content, before.file.digest
-		return nil
+	if before, ok := r.before[f.file.Path]; ok && before.info != nil && unchanged(before.info, info) {
+		before.file.Name = f.file.Name
+		return before, nil
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait
+		return remembered{}, errNoFile
 	}
 	opened, err := r.tree.FS.Open(f.file.Path)
 	if err != nil {
-		return err
+		return remembered{}, err
 	}
 	defer opened.Close()
 	// The state from before the reading, so that a change while it lasts shows.
-	if f.info, err = opened.Stat(); err != nil {
-		return err
+	if info, err = opened.Stat(); err != nil {
+		return remembered{}, err
 	}
-	if !f.info.Mode().IsRegular() {
-		return errors.New("this is not a file any more")
+	if !info.Mode().IsRegular() {
+		return remembered{}, errNoFile
 	}
 	// Of a file that is too large, just enough for whoever parses it to see
 	// that it is.
-	f.file.Content, err = readUpTo(opened, f.info.Size(), yamldoc.MaxSize+1)
+	file := f.file
+	file.Content, err = readUpTo(opened, info.Size(), yamldoc.MaxSize+1)
 	if err != nil {
-		return err
+		return remembered{}, err
 	}
-	f.file.digest = sha256.Sum256(f.file.Content)
-	if r.now.Sub(f.info.ModTime()) < settled {
-		f.info = nil
+	file.digest = sha256.Sum256(file.Content)
+	if r.now.Sub(info.ModTime()) < settled {
+		info = nil
 	}
-	return nil
+	return remembered{info, file}, nil
 }
 
 // readUpTo reads at most limit bytes. The size is what to expect.

@@ -163,7 +163,7 @@ func checkJSON(file string, content []byte) *Error {
 	if err == nil {
 		rest := bytes.TrimLeft(content[offset:], " \t\r\n")
 		if len(rest) == 0 {
-			return nil
+			return checkNesting(file, content)
 		}
 		offset = int64(len(content) - len(rest))
 		_, n := utf8.DecodeRune(rest)
@@ -180,4 +180,34 @@ func checkJSON(file string, content []byte) *Error {
 		e.Message, e.Hint = "not JSON: a byte order mark at the start", "save the file as UTF-8 without one"
 	}
 	return e
+}
+
+// maxNesting is how deep the JSON of a schema may be nested. The time that the
+// library takes grows with a high power of it.
+const maxNesting = 200
+
+// checkNesting refuses a schema, which is JSON, that is nested too deep.
+func checkNesting(file string, content []byte) *Error {
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	for depth := 0; ; {
+		token, err := decoder.Token()
+		if err != nil {
+			return nil // the end
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+		if depth > maxNesting {
+			e := &Error{
+				Pos:     diag.Position{File: path.Join(Folder, file)},
+				Message: fmt.Sprintf("the schema is nested deeper than %d levels", maxNesting),
+				Hint:    "move inner schemas to $defs and refer to them by $ref",
+			}
+			e.Pos.Line, e.Pos.Column = lineColumn(content, decoder.InputOffset()-1)
+			return e
+		}
+	}
 }

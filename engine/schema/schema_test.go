@@ -212,6 +212,7 @@ func TestCompileErrors(t *testing.T) {
 		"http.json":     "{\n\"$ref\": \"https://example.com/x.json\"}",
 		"file.json":     "{\n\"$ref\": \"file:///etc/passwd\"}",
 		"draft.json":    "{\"$schema\": \"https://json-schema.org/draft/2030-12/schema\"}",
+		"deep.json":     strings.Repeat("{\"not\":\n", 300) + "{}" + strings.Repeat("}", 300),
 		"loop.json":     "{\"allOf\": [{\"$ref\": \"#\"}]}",
 	}
 	set := setOf(files)
@@ -239,6 +240,7 @@ func TestCompileErrors(t *testing.T) {
 		{"cerbos:///http.json", `_schemas/http.json:2:9: schema https://example.com/x.json referenced by cerbos:///http.json doesn't exist below _schemas, and nothing is fetched from elsewhere; put the schema below _schemas and refer to it as cerbos:///path`},
 		{"cerbos:///file.json", `_schemas/file.json:2:9: schema file:///etc/passwd referenced by cerbos:///file.json doesn't exist below _schemas, and nothing is fetched from elsewhere; put the schema below _schemas and refer to it as cerbos:///path`},
 		{"cerbos:///draft.json", `_schemas/draft.json:1:13: schema https://json-schema.org/draft/2030-12/schema referenced by cerbos:///draft.json doesn't exist below _schemas, and nothing is fetched from elsewhere; the drafts known are 4, 6, 7, 2019-09 and 2020-12`},
+		{"cerbos:///deep.json", `_schemas/deep.json:201:1: the schema is nested deeper than 200 levels; move inner schemas to $defs and refer to them by $ref`},
 		{"cerbos:///loop.json", `_schemas/loop.json: the schema refers to itself without end: cerbos:///loop.json#/allOf/0/$ref; a schema may refer to itself only for a part of the value`},
 	} {
 		s, err := set.Compile(test.ref)
@@ -335,7 +337,7 @@ func TestFailuresAreInOrder(t *testing.T) {
 }
 
 func TestOnlyJSON(t *testing.T) {
-	s := mustCompile(t, `{}`)
+	s := mustCompile(t, `{"properties": {"a/b": {"items": {}}}}`)
 	for _, test := range []struct {
 		name string
 		v    value.Value

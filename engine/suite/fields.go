@@ -11,15 +11,6 @@ import (
 	"edict/engine/yamldoc"
 )
 
-// field gives the value of a field that may be absent, but not null.
-func field(o yamldoc.Object, name string) (yamldoc.Node, bool) {
-	n, ok := o.Field(name)
-	if !ok && o.Has(name) {
-		o.Node().Document().Report(o.KeyPos(name), yamldoc.WrongType, name+": there is no value", "give it one, or remove the key")
-	}
-	return n, ok
-}
-
 // text gives a string that may be absent, null or empty.
 func text(o yamldoc.Object, name string) string {
 	n, ok := o.Field(name)
@@ -42,16 +33,17 @@ func requiredText(o yamldoc.Object, name string) diag.Text {
 
 // optionalText gives nil if the field is absent.
 func optionalText(o yamldoc.Object, name string) *string {
-	if !o.Has(name) {
+	n, ok := o.Given(name)
+	if !ok {
 		return nil
 	}
-	s := text(o, name)
-	return &s
+	t, _ := n.Text()
+	return &t.Value
 }
 
 // optionalBool gives nil if the field is absent.
 func optionalBool(o yamldoc.Object, name string) *bool {
-	n, ok := field(o, name)
+	n, ok := o.Given(name)
 	if !ok {
 		return nil
 	}
@@ -66,7 +58,7 @@ func flag(o yamldoc.Object, name string) bool {
 
 // texts gives a list of strings that may be absent or empty.
 func texts(o yamldoc.Object, name string) []diag.Text {
-	n, ok := field(o, name)
+	n, ok := o.Given(name)
 	if !ok {
 		return nil
 	}
@@ -102,7 +94,7 @@ func objects(o yamldoc.Object, name, hint string) []yamldoc.Node {
 
 // entries gives a mapping with free keys, which may be absent.
 func entries(o yamldoc.Object, name string) []yamldoc.Entry {
-	n, ok := field(o, name)
+	n, ok := o.Given(name)
 	if !ok {
 		return nil
 	}
@@ -112,7 +104,7 @@ func entries(o yamldoc.Object, name string) []yamldoc.Entry {
 
 // values gives a mapping of JSON values, nil if it is absent.
 func values(o yamldoc.Object, name string, emptyKeys bool) value.Values {
-	n, ok := field(o, name)
+	n, ok := o.Given(name)
 	if !ok {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"edict/engine/diag"
-	"edict/engine/value"
 	"edict/engine/yamldoc"
 )
 
@@ -91,7 +90,7 @@ func parse(file, display string, content []byte) *draft {
 // readSettings reads the field options, which may be absent.
 func readSettings(o yamldoc.Object) settings {
 	var s settings
-	n, ok := field(o, "options")
+	n, ok := o.Given("options")
 	if !ok {
 		return s
 	}
@@ -99,7 +98,7 @@ func readSettings(o yamldoc.Object) settings {
 	if !ok {
 		return s
 	}
-	if n, ok := field(o, "now"); ok {
+	if n, ok := o.Given("now"); ok {
 		s.now = instant(n)
 	}
 	s.globals = values(o, "globals", true)
@@ -122,7 +121,7 @@ func (d *draft) readTest(n yamldoc.Node, options settings) (testDraft, bool) {
 	t.skip = flag(o, "skip")
 	t.skipReason = text(o, "skipReason")
 	t.options = options
-	if _, ok := o.Field("options"); ok || o.Has("options") {
+	if _, ok := o.Given("options"); ok {
 		t.options = readSettings(o)
 	}
 	if n, ok := o.Required("input"); ok {
@@ -154,12 +153,15 @@ func (d *draft) readInput(n yamldoc.Node, t *testDraft) {
 // isSound tells whether a list that gave no texts has none, as opposed to
 // mistakes, which have been reported.
 func isSound(o yamldoc.Object, name string) bool {
-	n, ok := o.Field(name)
+	n, ok := o.Given(name)
 	if !ok {
-		return !o.Has(name)
+		return true
+	}
+	if !n.IsSequence() {
+		return false
 	}
 	list, _ := n.List()
-	return n.IsSequence() && len(list) == 0
+	return len(list) == 0
 }
 
 func (d *draft) readExpectation(n yamldoc.Node) expectation {
@@ -182,7 +184,7 @@ func (d *draft) readExpectation(n yamldoc.Node) expectation {
 			e.actions = append(e.actions, expectedAction{a.Key, expectedEffect{effect(a.Value), a.Key.Pos}})
 		}
 	}
-	if n, ok := field(o, "outputs"); ok {
+	if n, ok := o.Given("outputs"); ok {
 		list, _ := n.List()
 		for _, n := range list {
 			e.outputs = d.addOutputs(e.outputs, n)
@@ -225,10 +227,8 @@ func (d *draft) addOutputs(all []actionOutputs, n yamldoc.Node) []actionOutputs 
 			continue
 		}
 		out := &expectedOutput{src: text(o, "src"), pos: n.Pos()}
-		if n, ok := o.Field("val"); ok {
+		if n, ok := o.Given("val"); ok {
 			out.val, _ = n.Value()
-		} else if o.Has("val") {
-			out.val = value.OfNull()
 		}
 		for i, before := range a.outputs {
 			if before.src == out.src {
@@ -282,4 +282,3 @@ func (d *draft) finish(shared *sharedFixtures) *Suite {
 	s.Problems = append(s.Problems, shared.problems...).Sorted()
 	return s
 }
-

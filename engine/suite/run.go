@@ -127,8 +127,7 @@ func (r *runner) suite(s *Suite) SuiteReport {
 	for _, t := range s.tests {
 		c := r.compiled(&t.options)
 		if c.set == nil {
-			report.Stage = "failed to compile the policies under the options of " + t.name.Value
-			report.Suite = s.broken(report.Stage, t.name.Pos, c.list)
+			report.Suite = s.broken(t.name, c.list)
 			report.Summary = Summary{Overall: Errored}
 			report.Results = nil
 			return report
@@ -143,11 +142,11 @@ func (r *runner) suite(s *Suite) SuiteReport {
 	return report
 }
 
-// broken gives a copy of the suite that has a problem.
-func (s *Suite) broken(stage string, at diag.Position, list diag.List) *Suite {
+// broken gives a copy of the suite that cannot be run for want of policies.
+func (s *Suite) broken(test diag.Text, list diag.List) *Suite {
 	b := *s
-	b.Stage = stage
-	b.Problems = append(diag.List{{Pos: at, Code: Uncompiled, Message: "the policies do not compile under the options of this test"}}, list...)
+	b.Stage = "failed to compile the policies under the options of a test"
+	b.Problems = append(diag.List{{Pos: test.Pos, Code: Uncompiled, Message: "the policies do not compile under the options of this test"}}, list...)
 	return &b
 }
 

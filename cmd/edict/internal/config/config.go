@@ -3,6 +3,9 @@ package config
 import (
 	"time"
 
+	"edict/engine"
+	"edict/engine/auxdata"
+	"edict/engine/diag"
 	"edict/engine/value"
 	"edict/extauthz"
 )
@@ -20,8 +23,13 @@ type Config struct {
 	ReloadPoll     time.Duration
 
 	DefaultPolicyVersion string
+	DefaultScope         string
+	LenientScopeSearch   bool
 	StrictEvaluation     bool
 	Globals              value.Mapping
+	SchemaEnforcement    engine.SchemaEnforcement
+
+	AuxData auxdata.Options // auxData.jwt; Warn, Transport and Now are for the caller
 
 	Checks extauthz.Options
 
@@ -30,4 +38,27 @@ type Config struct {
 
 	ShutdownDelay   time.Duration
 	ShutdownTimeout time.Duration
+
+	// Warnings are about settings that are taken and still deserve a word: one
+	// that has no effect, one that weakens what others rely on.
+	Warnings diag.List
+}
+
+// Engine gives the options of the engine that the configuration asks for.
+func (c *Config) Engine() engine.Options {
+	return engine.Options{
+		DefaultPolicyVersion: c.DefaultPolicyVersion,
+		DefaultScope:         c.DefaultScope,
+		LenientScopeSearch:   c.LenientScopeSearch,
+		LenientEvaluation:    !c.StrictEvaluation,
+		Globals:              c.Globals,
+		SchemaEnforcement:    c.SchemaEnforcement,
+	}
+}
+
+// LoadEngine is Load for a command that decides without serving: it gives the
+// options of the engine alone. They are of use only if the list is empty.
+func LoadEngine(file string, environ, sets []string) (engine.Options, diag.List) {
+	c, _, list := Load(file, environ, sets)
+	return c.Engine(), list
 }

@@ -43,14 +43,24 @@ func Keys() []Key {
 			duration(func(c *Config, n time.Duration) { c.ReloadPoll = n })},
 
 		{"engine.defaultPolicyVersion", "default", "The policy version of a principal or resource that names none.",
-			text(func(c *Config, s string) { c.DefaultPolicyVersion = s })},
+			setDefaultPolicyVersion},
+		{"engine.defaultScope", `""`, "The scope of a principal or resource that names none. `\"\"` is the root scope.", setDefaultScope},
+		{"engine.lenientScopeSearch", "false", "A request in a scope without policies is decided by the nearest scope above that has some. With `false` it is denied.",
+			boolean(func(c *Config, b bool) { c.LenientScopeSearch = b })},
 		{"engine.strictEvaluation", "true", "A condition that can't be evaluated denies the action. With `false` it counts as not met, so that a DENY rule with an error does not apply.",
 			boolean(func(c *Config, b bool) { c.StrictEvaluation = b })},
-		{"engine.globals", "{}", "Values that conditions read as `globals.name` or `G.name`.", setGlobals},
-		{"engine.defaultScope", `""`, "The scope of a principal or resource that names none.", nil},
-		{"engine.lenientScopeSearch", "false", "Look for parent scopes of a scope that no policy has.", nil},
-		{"schema.enforcement", "none", "What becomes of attributes that break their schema.", nil},
-		{"auxData.jwt", "{}", "Key sets for the tokens in API requests.", nil},
+		{"engine.globals", "{}", "Values that conditions read as `globals.name` or `G.name`. An integer is a CEL `int` there, any other number a `double`.", setGlobals},
+
+		{"schema.enforcement", "none", "What becomes of attributes that break their schema. `none`: schemas are not looked at. `warn`: the answer tells what is wrong. `reject`: every action is denied, too.",
+			enum(func(c *Config, s string) { c.SchemaEnforcement = enforcements[s] }, "none", "warn", "reject")},
+
+		{"auxData.jwt.keySets", "[]", "The keys that tokens in API requests are verified with; see [tokens](#tokens-in-api-requests). Without any, no token is believed.", setKeySets},
+		{"auxData.jwt.acceptableTimeSkew", "0s", "How far off the clock of an issuer may be when `exp`, `nbf` and `iat` of a token are looked at.",
+			duration(func(c *Config, n time.Duration) { c.AuxData.AcceptableTimeSkew = n })},
+		{"auxData.jwt.disableVerification", "false", "Believe the claims of every token, whoever made it. Its times are enforced still.",
+			boolean(func(c *Config, b bool) { c.AuxData.DisableVerification = b })},
+		{"auxData.jwt.cacheSize", "0", "Has no effect, and is known because configurations of Cerbos set it. Every token is verified every time.", setCacheSize},
+
 		{"requestLimits.maxActionsPerResource", "50", "Actions per resource in an API request.", nil},
 		{"requestLimits.maxResourcesPerRequest", "50", "Resources in an API request.", nil},
 
@@ -75,16 +85,6 @@ func Keys() []Key {
 			duration(func(c *Config, n time.Duration) { c.ShutdownDelay = n })},
 		{"shutdown.timeout", "10s", "How long calls that are under way may take after that.",
 			duration(func(c *Config, n time.Duration) { c.ShutdownTimeout = n })},
-	}
-}
-
-func setGlobals(c *Config, n yamldoc.Node) {
-	if !n.IsMapping() {
-		n.Report(yamldoc.WrongType, "engine.globals must be a mapping of names to values", "")
-		return
-	}
-	if v, ok := n.Value(); ok {
-		c.Globals = v.Mapping()
 	}
 }
 

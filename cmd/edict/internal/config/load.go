@@ -32,14 +32,26 @@ const (
 
 	// CodeReserved is for a key that is not supported yet.
 	CodeReserved diag.Code = "config-reserved"
+
+	// CodeUnsetVariable is for a value that takes up an environment variable
+	// that is not set.
+	CodeUnsetVariable diag.Code = "config-unset-variable"
+
+	// CodeNoEffect warns of a key that is taken and changes nothing.
+	CodeNoEffect diag.Code = "config-no-effect"
+
+	// CodeInsecure warns of a setting that weakens what others rely on.
+	CodeInsecure diag.Code = "config-insecure"
 )
 
 // Load makes the configuration of a file ("" for none), of environment
 // variables in the form of os.Environ, and of overrides in the form
-// key.path=value. It also gives the names of variables that begin like
-// Edict's and are none. The Config is of use only if the list is empty.
+// key.path=value. In the file and in overrides, ${NAME} stands for an environment
+// variable. It also gives the names of variables that begin like Edict's and
+// are none. The Config is of use only if the list is empty.
 func Load(file string, environ, sets []string) (*Config, []string, diag.List) {
 	l := newLoader()
+	l.setVariables(environ)
 	if file != "" {
 		l.file(file)
 	}
@@ -47,6 +59,10 @@ func Load(file string, environ, sets []string) (*Config, []string, diag.List) {
 	for _, s := range sets {
 		l.override(s)
 	}
+	for _, w := range l.warnings {
+		l.config.Warnings = append(l.config.Warnings, w)
+	}
+	l.config.Warnings = l.config.Warnings.Sorted()
 	return l.config, unknown, l.list.Sorted()
 }
 
@@ -55,11 +71,14 @@ type loader struct {
 	config *Config
 	given  bool // what is set now was asked for, and is no default
 	list   diag.List
+
+	variables map[string]string          // the environment; nil: ${NAME} is not replaced
+	warnings  map[string]diag.Diagnostic // by the path of the key
 }
 
 // newLoader gives a loader with every key at its default.
 func newLoader() *loader {
-	l := &loader{keys: Keys(), config: new(Config)}
+	l := &loader{keys: Keys(), config: new(Config), warnings: map[string]diag.Diagnostic{}}
 	for i := range l.keys {
 		if k := &l.keys[i]; k.Supported() {
 			l.text("default of "+k.Path, k.Path, k.Default)
@@ -84,6 +103,7 @@ func (l *loader) file(name string) {
 
 func (l *loader) document(name string, content []byte) {
 	doc := yamldoc.Parse(name, content)
+	l.expand(doc)
 	if root, ok := doc.Root(); ok {
 		l.node("", root)
 	}
@@ -93,6 +113,9 @@ func (l *loader) document(name string, content []byte) {
 // text sets a key from YAML text. The origin stands for the file name.
 func (l *loader) text(origin, path, text string) {
 	doc := yamldoc.Parse(origin, []byte(text))
+	if strings.HasPrefix(origin, "--set ") { // the value of a variable is final
+		l.expand(doc)
+	}
 	root, ok := doc.Root()
 	if ok {
 		l.node(path, root)
@@ -117,7 +140,10 @@ func (l *loader) node(path string, n yamldoc.Node) {
 			return
 		}
 		k.set(l.config, n)
-		l.config.RoutesGiven = l.config.RoutesGiven || l.given && path == "routes.dir"
+		if l.given {
+			l.config.RoutesGiven = l.config.RoutesGiven || path == "routes.dir"
+			l.warn(path, n)
+		}
 		return
 	}
 	below := l.below(path)
@@ -130,6 +156,17 @@ func (l *loader) node(path string, n yamldoc.Node) {
 			l.node(join(path, name), n)
 		}
 	}
+}
+
+// warn notes what deserves a word about the key at path, which was set last.
+func (l *loader) warn(path string, n yamldoc.Node) {
+	delete(l.warnings, path)
+	code, message, hint := warning(path, l.config)
+	if code == "" {
+		return
+	}
+	pos := n.Pos()
+	l.warnings[path] = diag.Diagnostic{Pos: pos, Severity: diag.Warning, Code: code, Message: message, Hint: hint, Source: n.Document().Lines()[pos.Line-1]}
 }
 
 func join(path, name string) string {

@@ -1,0 +1,143 @@
+package expr
+
+import (
+	"fmt"
+	"regexp/syntax"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/checker"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/overloads"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+)
+
+// The bounds of what compiles. They are far above what people write, and below
+// what takes all of the memory or the time there is.
+const (
+	// MaxSource bounds the length of an expression, in bytes.
+	MaxSource = 64 << 10
+
+	// MaxLoops bounds how deep loops nest, in one another and in what they go
+	// over. cel.bind counts, too. The types in an expression can double at each
+	// level, so that a few levels more would take all memory to check.
+	MaxLoops = 8
+
+	// MaxPattern bounds a regular expression that is written out, in the
+	// instructions it compiles to: a{1000} has about a thousand.
+	MaxPattern = 10_000
+
+	// MaxCost bounds the steps that an expression may take, by cel-go's estimate
+	// for lists and maps with sizeOfCollection members and texts with sizeOfText
+	// characters: about four loops in one another over attributes.
+	MaxCost = 10_000_000_000
+
+	sizeOfCollection = 100
+	sizeOfText       = 1000
+
+	// maxRange bounds the list that lists.range makes, whose length may come
+	// with a request.
+	maxRange = 1 << 20
+)
+
+// tooDeep tells whether loops nest too deep.
+func (e *Env) tooDeep(a *ast.AST) *Issue {
+	n := loops(a.Expr())
+	if n <= MaxLoops {
+		return nil
+	}
+	return &Issue{Line: 1, Column: 1, Message: fmt.Sprintf("loops nest %d deep; at most %d are allowed", n, MaxLoops),
+		Hint: "give parts of the expression a name as variables"}
+}
+
+// loops gives how deep the loops of an expression nest.
+func loops(x ast.Expr) int {
+	deepest := 0
+	eachMember(x, func(m ast.Expr) { deepest = max(deepest, loops(m)) })
+	if x.Kind() == ast.ComprehensionKind {
+		deepest++
+	}
+	return deepest
+}
+
+// tooCostly finds what would take too long or too much memory to run.
+func (e *Env) tooCostly(checked *cel.Ast) []Issue {
+	var issues []Issue
+	a := checked.NativeRep()
+	at := func(x ast.Expr, message, hint string) {
+		place := a.SourceInfo().GetStartLocation(x.ID())
+		issues = append(issues, Issue{Line: max(1, place.Line()), Column: max(0, place.Column()) + 1, Message: message, Hint: hint})
+	}
+	var walk func(ast.Expr)
+	walk = func(x ast.Expr) {
+		if pattern := patternOf(x); pattern != nil {
+			if n := instructions(string(pattern.AsLiteral().(types.String))); n > MaxPattern {
+				at(pattern, fmt.Sprintf("the regular expression compiles to %d instructions; at most %d are allowed", n, MaxPattern),
+					"repeat fewer times, or compare without a regular expression")
+			}
+		}
+		eachMember(x, walk)
+	}
+	walk(a.Expr())
+	// One loop can't cost too much, whatever it goes over.
+	if len(issues) > 0 || loops(a.Expr()) < 2 {
+		return issues
+	}
+	if cost, err := e.cel.EstimateCost(checked, sizes{}); err == nil && cost.Max > MaxCost {
+		at(a.Expr(), fmt.Sprintf("the loops of the expression may take more than %d steps", MaxCost),
+			"nest fewer loops: in, hasIntersection and isSubset look through lists, too")
+	}
+	return issues
+}
+
+// patternOf gives the regular expression of a call, if it is written out.
+func patternOf(x ast.Expr) ast.Expr {
+	if x.Kind() != ast.CallKind {
+		return nil
+	}
+	args := x.AsCall().Args()
+	switch name := x.AsCall().FunctionName(); {
+	case name == overloads.Matches && len(args) > 0:
+		x = args[len(args)-1]
+	case strings.HasPrefix(name, "regex.") && len(args) > 1:
+		x = args[1]
+	default:
+		return nil
+	}
+	if x.Kind() != ast.LiteralKind || x.AsLiteral().Type() != ref.Type(types.StringType) {
+		return nil
+	}
+	return x
+}
+
+// instructions gives the size of a regular expression, 0 of an invalid one.
+func instructions(pattern string) int {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return 0
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return 0
+	}
+	return len(program.Inst)
+}
+
+// sizes tells cel-go how large data may be.
+type sizes struct{}
+
+// EstimateSize implements checker.CostEstimator.
+func (sizes) EstimateSize(element checker.AstNode) *checker.SizeEstimate {
+	size := uint64(sizeOfCollection)
+	switch element.Type().Kind() {
+	case types.StringKind, types.BytesKind:
+		size = sizeOfText
+	}
+	return &checker.SizeEstimate{Max: size}
+}
+
+// EstimateCallCost implements checker.CostEstimator.
+func (sizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+	return nil
+}
