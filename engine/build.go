@@ -173,6 +173,8 @@ func (b *unitBuilder) useDerivedRole(name diag.Text) {
 		literal:   textValues(definition.ParentRoles),
 		condition: b.condition(b.built, found.source, found.names, modules[0], definition.Condition),
 		listed:    b.condition(b.built, found.source, found.names, modules[1], definition.Condition),
+
+		definition: definition,
 	}
 	// Slices of derived roles are not appended to once a row points to one.
 	b.unit.derived = append(b.unit.derived, d)
@@ -217,6 +219,7 @@ func (b *unitBuilder) rule(index int, r *policy.Rule) {
 		condition: b.condition(b.built, b.policy, b.names, b.unit.module, r.Condition),
 		effect:    r.Effect,
 		rule:      rule,
+		written:   r.Condition,
 	}
 	if b.policy.Resource.Permissions == policy.RequireParentalConsent {
 		proto.needConsent(r.Condition)
@@ -343,6 +346,7 @@ func (r *compilation) buildPrincipal(p *policy.Policy, b *built) {
 				effect:    a.Effect,
 				rule:      rule,
 				output:    r.output(b, p, n, m, rule, a.Output),
+				written:   a.Condition,
 			}
 			if pp.Permissions == policy.RequireParentalConsent {
 				row.needConsent(a.Condition)
@@ -373,6 +377,7 @@ func (r *compilation) buildRole(p *policy.Policy, b *built) {
 			condition: r.condition(b, p, n, m, allow.Condition),
 			rule:      rule,
 			output:    r.output(b, p, n, m, rule, allow.Output),
+			written:   allow.Condition,
 		}
 		if row.condition != nil {
 			// The row denies what does not meet the condition. Its outputs

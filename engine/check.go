@@ -23,6 +23,12 @@ import (
 // ALLOW for one role outweighs a DENY for another. What no role allows is
 // refused.
 func (ps *PolicySet) Check(req *Request, d *Decision) {
+	st := ps.states.Get().(*state)
+	ps.check(st, req, d)
+	ps.states.Put(st)
+}
+
+func (ps *PolicySet) check(st *state, req *Request, d *Decision) {
 	d.Results = slices.Grow(d.Results[:0], len(req.Actions))[:len(req.Actions)]
 	for i, action := range req.Actions {
 		d.Results[i] = Result{Action: action, Effect: Deny, Reason: ReasonNoPolicy, Policy: NoMatch}
@@ -30,7 +36,6 @@ func (ps *PolicySet) Check(req *Request, d *Decision) {
 	d.Outputs, d.ValidationErrors = d.Outputs[:0], d.ValidationErrors[:0]
 	d.EffectiveDerivedRoles, d.UsedNow = d.EffectiveDerivedRoles[:0], false
 
-	st := ps.states.Get().(*state)
 	st.decision = d
 	if st.begin(req) {
 		for i := range d.Results {
@@ -39,10 +44,12 @@ func (ps *PolicySet) Check(req *Request, d *Decision) {
 		if req.IncludeMeta {
 			st.listEffective()
 		}
+		if st.trace != nil {
+			st.trace.derivedRoles(st)
+		}
 	}
 	d.UsedNow = st.frame.ReadClock()
 	st.end()
-	ps.states.Put(st)
 }
 
 // A state is the working memory of one Check. It is pooled: it refers to a
@@ -52,6 +59,7 @@ type state struct {
 	frame    *expr.Frame
 	req      *Request
 	decision *Decision
+	trace    *trace // nil but for Explain
 
 	// What the resource stage and the principal stage go through.
 	resource, principal stage
@@ -268,6 +276,9 @@ func (st *state) end() {
 
 // decide settles one action.
 func (st *state) decide(res *Result) {
+	if st.trace != nil {
+		st.trace.action()
+	}
 	roles := st.req.Principal.Roles
 	if len(st.overrides) > 0 && len(roles) > 0 {
 		st.decideByPrincipal(res)
@@ -308,13 +319,11 @@ func (st *state) decideByPrincipal(res *Result) {
 				continue
 			}
 			st.both = intersect(o.resources.find(st.kind, &st.kinds), o.actions.find(res.Action, &st.rows), st.both)
-			v := verdict{scope: s}
-			for _, i := range st.both {
-				if st.visit(&o.rows[i], o.key, &v, res) {
-					return
-				}
+			if st.trace != nil {
+				st.trace.begin(StepExplanation{Stage: StagePrincipal, Scope: s.name, Consent: s.consent, Policy: o.key})
 			}
-			if v.settle(res) {
+			v := verdict{scope: s}
+			if st.visitAll(o.rows, st.both, nil, o.key, &v, res) || v.settle(st, res) {
 				return
 			}
 		}
@@ -328,18 +337,45 @@ type verdict struct {
 }
 
 // settle ends a scope: an ALLOW decides, unless it needs the parents' consent.
-func (v *verdict) settle(res *Result) bool {
+func (v *verdict) settle(st *state, res *Result) bool {
 	if v.allowed == nil || v.scope.consent {
 		return false
 	}
+	if st.trace != nil {
+		st.trace.allowed(v.allowed)
+	}
 	res.Effect, res.Reason, res.Scope, res.Rule = Allow, ReasonAllowed, v.scope.name, v.allowed
 	return true
+}
+
+// visitAll lets the rows that are about the action and for the role, if there
+// is one, have their say, and tells whether that ends the role.
+func (st *state) visitAll(rows []row, about []int32, role bits, key string, v *verdict, res *Result) bool {
+	for _, i := range about {
+		r := &rows[i]
+		if role != nil && !r.roles.intersects(role) {
+			if st.trace != nil {
+				st.trace.others(r)
+			}
+			continue
+		}
+		if st.visit(r, key, v, res) {
+			if st.trace != nil {
+				st.trace.unreached(rows, about, role, r)
+			}
+			return true
+		}
+	}
+	return false
 }
 
 // visit lets a row that matches have its say, and tells whether that ends the
 // role.
 func (st *state) visit(r *row, key string, v *verdict, res *Result) bool {
 	ok, silent, err := st.applies(r)
+	if st.trace != nil {
+		st.trace.visit(st, r, ok, err)
+	}
 	if err != nil {
 		res.Effect, res.Reason, res.Policy, res.Scope, res.Rule, res.Err = Deny, ReasonError, key, v.scope.name, r.rule, err
 		return true
@@ -368,20 +404,17 @@ func (st *state) decideByRole(i int, res *Result) {
 		st.at = n
 		st.visited = max(st.visited, n+1)
 		v := verdict{scope: s.scope}
+		if st.trace != nil {
+			st.trace.beginResource(st, s, i)
+		}
 		if s.layer != nil && st.decideByLists(s, i, &v, res) {
 			return
 		}
 		if s.unit == nil {
 			continue
 		}
-		role := st.roleBits(s, i)
-		for _, index := range s.unit.actions.find(res.Action, &st.rows) {
-			r := &s.unit.rows[index]
-			if r.roles.intersects(role) && st.visit(r, s.unit.key, &v, res) {
-				return
-			}
-		}
-		if v.settle(res) {
+		about := s.unit.actions.find(res.Action, &st.rows)
+		if st.visitAll(s.unit.rows, about, st.roleBits(s, i), s.unit.key, &v, res) || v.settle(st, res) {
 			return
 		}
 	}
@@ -433,13 +466,14 @@ func (st *state) decideByLists(s *step, i int, v *verdict, res *Result) bool {
 		st.both = intersect(a.resources.find(st.kind, &st.kinds), a.actions.find(res.Action, &st.rows), st.both)
 		if len(st.both) == 0 {
 			res.Effect, res.Reason, res.Policy, res.Scope, res.Rule = Deny, ReasonDenied, a.key, s.scope.name, a.unlisted()
+			if st.trace != nil {
+				st.trace.unlisted(a)
+			}
 			return true
 		}
-		for _, index := range st.both {
-			if st.visit(&a.rows[index], a.key, v, res) {
-				res.Policy = a.key
-				return true
-			}
+		if st.visitAll(a.rows, st.both, nil, a.key, v, res) {
+			res.Policy = a.key
+			return true
 		}
 	}
 	return false

@@ -115,7 +115,8 @@ type row struct {
 	negated   bool         // the effect applies if the condition does not hold
 	effect    Effect
 	rule      *Rule
-	output    *output // nil: none
+	output    *output           // nil: none
+	written   *policy.Condition // what condition was made of
 }
 
 // An output is what a row tells.
@@ -141,6 +142,8 @@ type derivedRole struct {
 	anyRole   bool
 	condition *condition // as rules that name the role see it; nil: always
 	listed    *condition // as the list of derived roles sees it
+
+	definition *policy.RoleDefinition
 }
 
 // An override is one principal policy, compiled. A row belongs to one block of

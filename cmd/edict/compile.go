@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -81,6 +79,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 				fmt.Fprint(stderr, list.Render())
 				return statusError{status: exitUsage}
 			}
+			fmt.Fprint(stderr, diag.Style{Severities: true}.Render(cfg.Warnings))
 			run := &compileRun{compileOptions: o, cfg: cfg, pages: pages, dir: filepath.ToSlash(filepath.Clean(args[0])), out: c.OutOrStdout()}
 			run.style = diag.Style{
 				Color:      !o.noColor && isTerminal(run.out) && !noColor(environ),
@@ -176,8 +175,8 @@ type compileRun struct {
 }
 
 func (r *compileRun) run() error {
-	if err := r.load(); err != nil {
-		return statusError{exitUsage, err}
+	if list := r.load(); len(list) > 0 {
+		return statusError{exitUsage, list}
 	}
 	if err := r.compile(); err != nil {
 		return statusError{exitUsage, err}
@@ -220,18 +219,20 @@ func counted(errs, warnings int) string {
 	return strings.Join(parts, ", ")
 }
 
-// load reads and parses the files. The error says that a folder is none.
-func (r *compileRun) load() error {
+// load reads and parses the files. The list says which folder is none.
+func (r *compileRun) load() diag.List {
 	r.isRoute = map[string]bool{}
 	r.sources = cerbosjson.Sources{
 		Dir: r.dir, Contents: map[string][]byte{},
 		IsRoute: func(file string) bool { return r.isRoute[file] },
 	}
-	files, err := r.read("policies", r.dir, policyfile.Skip)
-	if err != nil {
-		return err
+	fsys, list := folder.Open(r.dir)
+	if len(list) > 0 {
+		return list
 	}
-	for _, f := range files {
+	in, list := policyfile.ReadFolder(fsys, r.dir)
+	r.list = append(r.list, list...)
+	for _, f := range in.Policies {
 		r.sources.Contents[f.Name] = f.Content
 		p, list := policyfile.Parse(f.Name, f.Content)
 		r.list = append(r.list, list...)
@@ -240,17 +241,17 @@ func (r *compileRun) load() error {
 		}
 	}
 	if !r.ignoreSchemas {
-		if r.schemas, err = r.readSchemas(); err != nil {
-			return err
-		}
+		r.schemas = schema.New(in.SchemaContents())
 	}
 	if r.routes == "" {
 		return nil
 	}
-	routes, err := r.read("routes", filepath.ToSlash(filepath.Clean(r.routes)), nil)
-	if err != nil {
-		return err
+	dir := filepath.ToSlash(filepath.Clean(r.routes))
+	if fsys, list = folder.Open(dir); len(list) > 0 {
+		return list
 	}
+	routes, list := folder.Read(fsys, dir, nil)
+	r.list = append(r.list, list...)
 	for _, f := range routes {
 		r.sources.Contents[f.Name], r.isRoute[f.Name] = f.Content, true
 	}
@@ -259,49 +260,11 @@ func (r *compileRun) load() error {
 	return nil
 }
 
-// read reads the files of a folder, which must exist.
-func (r *compileRun) read(what, dir string, skip func(string, func(diag.Code, string, string)) bool) ([]folder.File, error) {
-	switch info, err := os.Stat(dir); {
-	case err != nil:
-		var pathError *fs.PathError
-		if errors.As(err, &pathError) {
-			err = pathError.Err
-		}
-		return nil, fmt.Errorf("the folder of the %s, %s, cannot be read: %w", what, dir, err)
-	case !info.IsDir():
-		return nil, fmt.Errorf("%s is no folder of %s", dir, what)
-	}
-	files, list := folder.Read(os.DirFS(dir), dir, skip)
-	r.list = append(r.list, list...)
-	return files, nil
-}
-
-// readSchemas reads the JSON schemas, which lie in a folder of their own.
-func (r *compileRun) readSchemas() (*schema.Set, error) {
-	files := map[string][]byte{}
-	root := filepath.Join(r.dir, schema.Folder)
-	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
-		return schema.New(nil), nil
-	}
-	err := fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.EqualFold(path.Ext(name), ".json") {
-			return err
-		}
-		files[name], err = os.ReadFile(filepath.Join(root, name))
-		return err
-	})
-	return schema.New(files), err
-}
-
 // compile compiles what could be parsed. The error names an option of the
 // configuration that is wrong.
 func (r *compileRun) compile() error {
 	unparsed := slices.ContainsFunc(r.list, func(d diag.Diagnostic) bool { return !r.isRoute[d.Pos.File] })
-	options := engine.Options{
-		DefaultPolicyVersion: r.cfg.DefaultPolicyVersion,
-		LenientEvaluation:    !r.cfg.StrictEvaluation,
-		Globals:              r.cfg.Globals,
-	}
+	options := r.cfg.Engine()
 	enabled := r.sources.Policies[:0:0]
 	for _, p := range r.sources.Policies {
 		if !p.Disabled {
@@ -363,7 +326,7 @@ func (r *compileRun) write() error {
 	}
 	text := r.style.Render(r.list)
 	if r.list.Count(diag.Error) == 0 {
-		text += fmt.Sprintf("%s compiled: %d policies", path.Clean(r.dir), r.policies)
+		text += fmt.Sprintf("%s compiled: %d policies", r.dir, r.policies)
 		if r.routes != "" {
 			text += fmt.Sprintf(", %d route maps", len(r.routeMap))
 		}

@@ -30,7 +30,9 @@ type reloader struct {
 	ready    func(bool)
 	log      zerolog.Logger
 
-	seen string // digest of what was last read, good or bad
+	policies policyfile.Cache
+	routes   folder.Cache
+	seen     string // digest of what was last read, good or bad
 }
 
 func newReloader(c *config.Config, server *extauthz.Server, ready func(bool), log zerolog.Logger) (*reloader, error) {
@@ -54,22 +56,26 @@ var errUnsteady = errors.New("the folders change while they are read")
 
 // A reading is what both folders held.
 type reading struct {
-	policies, routes []folder.File
-	absent           bool      // there is no folder of policies
-	list             diag.List // what could not be read
-	id               string    // digest of all that
+	policies policyfile.Folder
+	routes   []folder.File
+	absent   bool      // there is no folder of policies
+	list     diag.List // what could not be read
+	id       string    // digest of all that
 }
 
 func (r *reloader) read() reading {
 	var in reading
-	in.policies, in.list = folder.Read(os.DirFS(r.config.PoliciesDir), r.config.PoliciesDir, policyfile.Skip)
+	policies, list := folder.Open(r.config.PoliciesDir)
+	if len(list) == 0 {
+		in.policies, list = r.policies.ReadFolder(policies, r.config.PoliciesDir)
+	}
+	in.list = list
 	in.absent = len(in.list) > 0 && !exists(r.config.PoliciesDir)
 	if r.config.RoutesGiven || exists(r.config.RoutesDir) {
-		routes, list := folder.Read(os.DirFS(r.config.RoutesDir), r.config.RoutesDir, nil)
-		in.routes = routes
+		in.routes, list = r.routes.Read(folder.Data(os.DirFS(r.config.RoutesDir), r.config.RoutesDir, nil))
 		in.list = append(in.list, list...)
 	}
-	in.id = digest(in.policies, in.routes, in.list)
+	in.id = digest(in.list, in.policies.Policies, in.policies.Schemas, in.routes)
 	return in
 }
 
@@ -115,7 +121,7 @@ func (r *reloader) reload() (err error) {
 	}
 	id, list := in.id, in.list
 	r.seen = id
-	policies, more := policyfile.ParseAll(in.policies)
+	policies, more := r.policies.ParseAll(in.policies.Policies)
 	list = append(list, more...)
 	routes, more := routemap.ParseAll(in.routes)
 	list = append(list, more...)
@@ -173,23 +179,23 @@ func exists(folder string) bool {
 	return err == nil
 }
 
-// digest names what was read: the files of both folders, and what could not be
-// read.
-func digest(policies, routes []folder.File, list diag.List) string {
+// digest names what was read: the files, and what could not be read.
+func digest(list diag.List, read ...[]folder.File) string {
 	h := sha256.New()
-	text := func(s []byte) {
+	text := func(s string) {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(s))))
-		h.Write(s)
+		h.Write([]byte(s))
 	}
-	for _, files := range [][]folder.File{policies, routes} {
+	for _, files := range read {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(files))))
-		for _, f := range files {
-			text([]byte(f.Name))
-			text(f.Content)
+		for i := range files {
+			text(files[i].Name)
+			content := files[i].Digest()
+			h.Write(content[:])
 		}
 	}
 	for _, d := range list {
-		text([]byte(d.Error()))
+		text(d.Error())
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12]
 }

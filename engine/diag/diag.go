@@ -137,7 +137,9 @@ func DidYouMean(name string, candidates []string) string {
 
 // Nearest gives the candidate that name is most likely a misspelling of, or "".
 func Nearest(name string, candidates []string) string {
-	best, bestDistance := "", max(1, utf8.RuneCountInString(name)/3)+1
+	length := utf8.RuneCountInString(name)
+	// Of a name of one letter a change of one leaves nothing to recognise.
+	best, bestDistance := "", min(length, max(1, length/3)+1)
 	lower := strings.ToLower(name)
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
 		if c == name {

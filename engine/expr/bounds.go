@@ -35,10 +35,6 @@ const (
 
 	sizeOfCollection = 100
 	sizeOfText       = 1000
-
-	// maxRange bounds the list that lists.range makes, whose length may come
-	// with a request.
-	maxRange = 1 << 20
 )
 
 // tooDeep tells whether loops nest too deep.

@@ -100,7 +100,7 @@ func NewEnv(variables []Variable, structs []Struct) (*Env, error) {
 		),
 		ext.Bindings(),
 		ext.Encoders(),
-		ext.Lists(ext.ListsMaxRangeSize(maxRange)),
+		ext.Lists(),
 		ext.Math(),
 		ext.Network(),
 		ext.Regex(),

@@ -395,7 +395,10 @@ func (c *compiler) index(args []ast.Expr) term {
 		return term{}
 	}
 	a, b := operands[0].run, operands[1]
-	if b.constant && b.value.Kind() == value.String {
+	if b.constant && !indexes(b.value.Kind()) {
+		return term{} // cel-go can't plan it
+	}
+	if b.known && b.value.Kind() == value.String {
 		return term{run: member(a, b.value.Str())}
 	}
 	return term{run: func(f *Frame) value.Value {
@@ -411,11 +414,18 @@ func (c *compiler) index(args []ast.Expr) term {
 	}}
 }
 
+// indexes tells whether values of a kind can be an index or a key.
+func indexes(k value.Kind) bool {
+	switch k {
+	case value.String, value.Int, value.Uint, value.Double, value.Bool:
+		return true
+	}
+	return false
+}
+
 // at gives v[k].
 func at(v, k value.Value) value.Value {
-	switch k.Kind() {
-	case value.String, value.Int, value.Uint, value.Double, value.Bool:
-	default:
+	if !indexes(k.Kind()) {
 		return errorf("invalid qualifier type: %v", k.Kind())
 	}
 	switch v.Kind() {

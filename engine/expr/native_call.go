@@ -78,7 +78,7 @@ func (c *compiler) call1(name string, arg ast.Expr) term {
 
 // unary applies f to what a gives, unless that is an error.
 func unary(a term, f func(value.Value) value.Value) term {
-	if f == nil {
+	if f == nil || a.run == nil {
 		return term{}
 	}
 	run := a.run

@@ -55,10 +55,21 @@ func (s *Schema) Validate(attrs value.Mapping, ignoreMissing bool) []Failure {
 	if attrs == nil {
 		attrs = value.Values(nil)
 	}
-	if s.rule.holds(value.OfMapping(attrs), 0) {
+	if s.conforms(attrs) {
 		return nil
 	}
 	return s.failures(attrs, ignoreMissing)
+}
+
+// conforms tells whether attributes certainly conform. A panic in one of the
+// library's formats leaves them to the library, where it counts as a failure.
+func (s *Schema) conforms(attrs value.Mapping) (certainly bool) {
+	defer func() {
+		if recover() != nil {
+			certainly = false
+		}
+	}()
+	return s.rule.holds(value.OfMapping(attrs), 0)
 }
 
 // failures asks the library.

@@ -187,10 +187,10 @@ func (w *writer) add(d diag.Diagnostic) {
 	}
 	switch c.section {
 	case loadFailures:
-		position, found := w.position(d, c.spot)
+		position, _ := w.position(d, c.spot)
 		w.lint.LoadFailures = append(w.lint.LoadFailures, LoadFailure{
 			File: w.relative(d.Pos.File), Error: d.Message,
-			Details:   ErrorDetails{Kind: c.kind, Position: position, Message: d.Message, Context: w.context(d.Pos.File, found)},
+			Details:   ErrorDetails{Kind: c.kind, Position: position, Message: d.Message, Context: w.context(d)},
 			Extension: w.extension(d),
 		})
 	case missingImports:
@@ -208,7 +208,7 @@ func (w *writer) add(d diag.Diagnostic) {
 		w.lint.MissingImports = append(w.lint.MissingImports, MissingImport{
 			ImportingFile: w.relative(d.Pos.File), ImportingPolicy: p.Key(), ImportKind: kind, ImportName: name,
 			Desc:     fmt.Sprintf("cannot find %s '%s' imported by policy %s", kind, name, p.Key()),
-			Position: position, Context: w.context(d.Pos.File, found), Extension: w.extension(d),
+			Position: position, Context: w.context(d), Extension: w.extension(d),
 		})
 	case missingScopes:
 		w.addMissingScopes(p, d)
@@ -232,7 +232,7 @@ func (w *writer) appendError(list *Errors, d diag.Diagnostic, c class) *Errors {
 	if list == nil {
 		list = &Errors{}
 	}
-	position, found := w.position(d, c.spot)
+	position, _ := w.position(d, c.spot)
 	if position != nil && (strings.Contains(position.Path, ".constants.") || strings.HasPrefix(position.Path, "$.exportConstants")) {
 		switch c.error {
 		case "invalid variable name":
@@ -243,7 +243,7 @@ func (w *writer) appendError(list *Errors, d diag.Diagnostic, c class) *Errors {
 	}
 	list.Errors = append(list.Errors, Error{
 		File: w.relative(d.Pos.File), Error: c.error, Description: d.Message,
-		Position: position, Context: w.context(d.Pos.File, found), Extension: w.extension(d),
+		Position: position, Context: w.context(d), Extension: w.extension(d),
 	})
 	return list
 }
@@ -322,44 +322,38 @@ func (w *writer) root(p *policy.Policy) *Position {
 	return &Position{Line: line, Column: column}
 }
 
-// position gives the position of a diagnostic as Cerbos would name it. The
-// place says where the context is; it is nil if the file as a whole is meant.
+// position gives the position of a diagnostic as Cerbos would name it, nil if
+// the file as a whole is meant, and the place in the file, if it can be found.
 func (w *writer) position(d diag.Diagnostic, s spot) (*Position, *place) {
 	if d.Pos.Line == 0 {
 		return nil, nil
 	}
 	exact := &Position{Line: d.Pos.Line, Column: d.Pos.Column}
 	all := w.places(d.Pos.File)
-	var p *place
+	find := innermost
 	if s == mappingSpot || s == mappingFieldSpot {
-		p = beginningAt(all, d.Pos.Line, d.Pos.Column)
-	} else {
-		p = innermost(all, d.Pos.Line, d.Pos.Column)
+		find = beginningAt
 	}
-	if p == nil {
-		return exact, &place{}
+	found := find(all, d.Pos.Line, d.Pos.Column)
+	if found == nil {
+		return exact, nil
 	}
-	context := p
+	p := found
 	switch s {
 	case exactSpot:
 		exact.Path = p.path
-		return exact, context
-	case listSpot, holderSpot:
+		return exact, found
+	case listSpot, holderSpot, holderFieldSpot:
 		p = or(p.holder, p)
-	case holderFieldSpot:
-		p = or(p.holder, p)
-		s = fieldSpot
-	case mappingFieldSpot:
-		s = fieldSpot
 	}
 	position := &Position{Path: p.path}
-	switch {
-	case (s == fieldSpot || s == listSpot) && p.key != nil && !p.holder.isFree():
+	isField := s == fieldSpot || s == listSpot || s == mappingFieldSpot || s == holderFieldSpot
+	if isField && p.key != nil && !p.holder.isFree() {
 		position.Line, position.Column = p.key.Line, p.key.Column
-	default:
+	} else {
 		position.Line, position.Column = beginning(p.value, lines(w.Contents[d.Pos.File]))
 	}
-	return position, context
+	return position, found
 }
 
 func or(p, q *place) *place {
@@ -385,25 +379,25 @@ func lines(content []byte) []string {
 // contextLines is how many lines before and after a place are shown with it.
 const contextLines = 3
 
-// context gives the lines around a place, with a caret below it.
-func (w *writer) context(file string, p *place) string {
-	if p == nil || p.value == nil {
+// context gives the lines around the place of a diagnostic, with a caret.
+func (w *writer) context(d diag.Diagnostic) string {
+	all := lines(w.Contents[d.Pos.File])
+	if d.Pos.Line < 1 || d.Pos.Line > len(all) {
 		return ""
 	}
-	n := p.value
-	all := lines(w.Contents[file])
-	if n.Line < 1 || n.Line > len(all) {
-		return ""
+	if all[len(all)-1] == "" && d.Pos.Line < len(all) {
+		all = all[:len(all)-1] // what follows the last line break
 	}
 	var b strings.Builder
-	for i := max(1, n.Line-contextLines); i <= min(len(all), n.Line+contextLines); i++ {
-		if i != n.Line {
+	for i := max(1, d.Pos.Line-contextLines); i <= min(len(all), d.Pos.Line+contextLines); i++ {
+		if i != d.Pos.Line {
 			text, _ := diag.Excerpt(all[i-1], 0)
 			fmt.Fprintf(&b, "  %2d | %s\n", i, text)
 			continue
 		}
-		text, caret := diag.Excerpt(all[i-1], n.Column)
-		fmt.Fprintf(&b, "> %2d | %s\n%s^\n", i, text, strings.Repeat(" ", len("> 00 | ")+caret))
+		gutter := fmt.Sprintf("> %2d | ", i)
+		text, caret := diag.Excerpt(all[i-1], d.Pos.Column)
+		fmt.Fprintf(&b, "%s%s\n%s^\n", gutter, text, strings.Repeat(" ", len(gutter)+caret))
 	}
 	return b.String()
 }

@@ -103,8 +103,8 @@ func keySet(n yamldoc.Node, o yamldoc.Object) (set auxdata.KeySet, sound bool) {
 	}
 	if insecure, ok := o.Field("insecure"); ok {
 		if o, ok := insecure.Object("optionalAlg", "optionalKid"); ok {
-			switchField(o, "optionalAlg", &set.OptionalAlg)
-			switchField(o, "optionalKid", &set.OptionalKid)
+			boolField(o, "optionalAlg", &set.OptionalAlg)
+			boolField(o, "optionalKid", &set.OptionalKid)
 		}
 	}
 	name, n, ok := o.OneOf("remote", "local")
@@ -148,7 +148,7 @@ func local(n yamldoc.Node) (*auxdata.Local, bool) {
 	if !ok {
 		return l, false
 	}
-	switchField(o, "pem", &l.PEM)
+	boolField(o, "pem", &l.PEM)
 	name, n, ok := o.OneOf("file", "data")
 	if !ok {
 		return l, false
@@ -170,7 +170,7 @@ func local(n yamldoc.Node) (*auxdata.Local, bool) {
 	return l, true
 }
 
-func switchField(o yamldoc.Object, name string, dst *bool) {
+func boolField(o yamldoc.Object, name string, dst *bool) {
 	if n, ok := o.Field(name); ok {
 		if b, ok := n.Bool(); ok {
 			*dst = b

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"edict/engine"
+	"edict/engine/auxdata"
 	"edict/engine/diag"
 	"edict/engine/diag/diagtest"
 	"edict/engine/value"
@@ -63,7 +65,18 @@ listen: {extAuthz: "unix:/run/edict.sock", admin: "[::1]:0"}
 policies: {dir: p}
 routes: {dir: r}
 reload: {debounce: 1m30s, poll: 0s}
-engine: {defaultPolicyVersion: 20260101, strictEvaluation: false, globals: {region: emea}}
+engine: {defaultPolicyVersion: 20260101, defaultScope: emea.fr-1, lenientScopeSearch: true, strictEvaluation: false, globals: {region: emea}}
+schema: {enforcement: reject}
+auxData:
+  jwt:
+    acceptableTimeSkew: 2s
+    disableVerification: false
+    keySets:
+      - {id: a, remote: {url: https://issuer.example/keys, refreshInterval: 1h}}
+      - {id: b, remote: {url: http://127.0.0.1:8080/keys}}
+      - {id: c, local: {file: keys.jwk}}
+      - {id: d, local: {data: eyJrZXlzIjpbXX0=}}
+      - {id: e, local: {file: keys.pem, pem: true}, insecure: {optionalAlg: true, optionalKid: true}}
 identity:
   sources:
     - headers: {id: x-user, roles: x-roles, attributes: {team: x-team}}
@@ -78,7 +91,16 @@ shutdown: {delay: 0s, timeout: 1h}
 			*c = Config{
 				ExtAuthz: "unix:/run/edict.sock", Admin: "[::1]:0", PoliciesDir: "p", RoutesDir: "r", RoutesGiven: true,
 				ReloadDebounce: 90 * time.Second, ReloadPoll: 0,
-				DefaultPolicyVersion: "20260101", StrictEvaluation: false, Globals: value.Values{"region": value.OfString("emea")},
+				DefaultPolicyVersion: "20260101", DefaultScope: "emea.fr-1", LenientScopeSearch: true, StrictEvaluation: false,
+				Globals:           value.Values{"region": value.OfString("emea")},
+				SchemaEnforcement: engine.SchemaReject,
+				AuxData: auxdata.Options{AcceptableTimeSkew: 2 * time.Second, KeySets: []auxdata.KeySet{
+					{ID: "a", Remote: &auxdata.Remote{URL: "https://issuer.example/keys", RefreshInterval: time.Hour}},
+					{ID: "b", Remote: &auxdata.Remote{URL: "http://127.0.0.1:8080/keys"}},
+					{ID: "c", Local: &auxdata.Local{File: "keys.jwk"}},
+					{ID: "d", Local: &auxdata.Local{Data: []byte(`{"keys":[]}`)}},
+					{ID: "e", Local: &auxdata.Local{File: "keys.pem", PEM: true}, OptionalAlg: true, OptionalKid: true},
+				}},
 				Checks: extauthz.Options{
 					Identity: []extauthz.Source{
 						{Headers: &extauthz.TrustedHeaders{ID: "x-user", Roles: "x-roles", Attributes: map[string]string{"team": "x-team"}}},
@@ -99,7 +121,7 @@ shutdown: {delay: 0s, timeout: 1h}
 		{name: "environment with YAML", env: []string{"EDICT_IDENTITY_SOURCES=[{headers: {id: x-user}}]", "EDICT_ENGINE_GLOBALS={a: [1]}"},
 			want: func(c *Config) {
 				c.Checks.Identity = []extauthz.Source{{Headers: &extauthz.TrustedHeaders{ID: "x-user"}}}
-				c.Globals = value.Values{"a": value.OfSequence(value.Slice{value.OfDouble(1)})}
+				c.Globals = value.Values{"a": value.OfSequence(value.Slice{value.OfInt(1)})}
 			}},
 		{name: "environment outweighs file", file: "log: {level: warn, format: json}", env: []string{"EDICT_LOG_LEVEL=error"},
 			want: func(c *Config) { c.LogLevel, c.LogFormat = "error", "json" }},
@@ -121,6 +143,32 @@ shutdown: {delay: 0s, timeout: 1h}
 		{name: "sources and globals are replaced, not joined", file: "identity: {sources: [{headers: {id: x-user}}]}\nengine: {globals: {a: 1}}",
 			sets: []string{"identity.sources=[{jwtMetadata: {}}]", "engine.globals={b: true}"},
 			want: func(c *Config) { c.Globals = value.Values{"b": value.OfBool(true)} }},
+		{name: "the kinds of globals", file: `
+engine:
+  globals: {int: 5, negative: -5, hex: 0x10, octal: 0o17, large: 9223372036854775808, double: 1.0, exponent: 1e3, huge: 99999999999999999999,
+    text: emea, quoted: "5", word: "yes", date: 2026-01-01, bool: true, none: null, list: [1, 1.5, {x: 2}], map: {p: 3, a-b: [x]}, _: 1, if: 2}
+`, want: func(c *Config) {
+			c.Globals = value.Values{
+				"int": value.OfInt(5), "negative": value.OfInt(-5), "hex": value.OfInt(16), "octal": value.OfInt(15), "large": value.OfUint(1 << 63),
+				"double": value.OfDouble(1), "exponent": value.OfDouble(1000), "huge": value.OfDouble(1e20),
+				"text": value.OfString("emea"), "quoted": value.OfString("5"), "word": value.OfString("yes"), "date": value.OfString("2026-01-01"),
+				"bool": value.OfBool(true), "none": value.OfNull(), "_": value.OfInt(1), "if": value.OfInt(2),
+				"list": value.OfSequence(value.Slice{value.OfInt(1), value.OfDouble(1.5), value.OfMapping(value.Values{"x": value.OfInt(2)})}),
+				"map":  value.OfMapping(value.Values{"p": value.OfInt(3), "a-b": value.OfSequence(value.Slice{value.OfString("x")})}),
+			}
+		}},
+		{name: "key sets are replaced, not joined", file: "auxData: {jwt: {keySets: [{id: a, local: {file: x}}]}}",
+			sets: []string{"auxData.jwt.keySets=[{id: b, local: {file: y}}]"},
+			want: func(c *Config) {
+				c.AuxData.KeySets = []auxdata.KeySet{{ID: "b", Local: &auxdata.Local{File: "y"}}}
+			}},
+		{name: "every engine key by the environment", env: []string{"EDICT_ENGINE_DEFAULTPOLICYVERSION=v2", "EDICT_ENGINE_DEFAULT_SCOPE=a.b", "EDICT_ENGINE_LENIENT_SCOPE_SEARCH=true",
+			"EDICT_SCHEMA_ENFORCEMENT=warn", "EDICT_AUXDATA_JWT_ACCEPTABLETIMESKEW=3s", "EDICT_AUXDATA_JWT_KEYSETS=[{id: b, local: {file: y}}]"},
+			want: func(c *Config) {
+				c.DefaultPolicyVersion, c.DefaultScope, c.LenientScopeSearch, c.SchemaEnforcement = "v2", "a.b", true, engine.SchemaWarn
+				c.AuxData = auxdata.Options{AcceptableTimeSkew: 3 * time.Second, KeySets: []auxdata.KeySet{{ID: "b", Local: &auxdata.Local{File: "y"}}}}
+			}},
+		{name: "the root scope", sets: []string{"engine.defaultScope=."}, want: func(c *Config) { c.DefaultScope = "." }},
 		{name: "the default of routes.dir, asked for", sets: []string{"routes.dir=./routes"}, want: func(c *Config) { c.RoutesGiven = true }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -146,6 +194,7 @@ func TestRefusedFiles(t *testing.T) {
 	for _, c := range diagtest.Read(t, "testdata/refused.yaml") {
 		t.Run(c.Name, func(t *testing.T) {
 			l := newLoader()
+			l.setVariables([]string{"SET=x", "NUMBER=7"})
 			l.document(c.File, c.Content)
 			c.Check(t, l.list)
 		})
@@ -153,8 +202,8 @@ func TestRefusedFiles(t *testing.T) {
 			codes[code] = true
 		}
 	}
-	for _, code := range []diag.Code{CodeUnknownKey, CodeReserved, CodeBadValue} {
-		if !codes[code] && code != CodeUnknownKey { // which is for --set
+	for _, code := range []diag.Code{CodeReserved, CodeBadValue, CodeUnsetVariable} {
+		if !codes[code] {
 			t.Errorf("no case is refused with %s", code)
 		}
 	}
@@ -199,6 +248,9 @@ func TestRefusedSetsAndVariables(t *testing.T) {
 		{sets: []string{"engine.globals.region=emea"}, want: []string{"--set engine.globals.region=emea: engine.globals is set as a whole [config-unknown-key]; write --set 'engine.globals=…'"}},
 		{sets: []string{"identity.sources[0]={}"}, want: []string{"--set identity.sources[0]={}: identity.sources is set as a whole"}},
 		{sets: []string{"log.level=loud"}, want: []string{`--set log.level:1:1: "loud" is not a known value [unknown-value]`}},
+		{sets: []string{"log.level=${NO_SUCH}"}, want: []string{`--set log.level:1:1: the environment variable "NO_SUCH" is not set [config-unset-variable]; give it a default, as in ${NO_SUCH:default}`}},
+		{sets: []string{"auxData.jwt.keySets=[{id: a, remote: {ulr: https://x}}]"}, want: []string{
+			`--set auxData.jwt.keySets:1:19: url is required`, `--set auxData.jwt.keySets:1:20: unknown field "ulr" [unknown-field]; did you mean "url"?`}},
 		{sets: []string{"log.level="}, want: []string{`--set log.level:1:1: "" is not a known value`}},
 		{sets: []string{"listen.extAuthz="}, want: []string{"--set listen.extAuthz:1:1: the text must not be empty"}},
 		{sets: []string{"listen.extAuthz=[::1]:9001"}, want: []string{`--set listen.extAuthz:1:1: the bracket that is opened here is not closed, or a comma is missing behind it [yaml-unclosed]; the value is read as YAML, and must be quoted`}},
@@ -209,8 +261,8 @@ func TestRefusedSetsAndVariables(t *testing.T) {
 		{env: []string{"EDICT_LISTEN_EXT_AUTHZ=a:1", "EDICT_LISTEN_EXTAUTHZ=a:2"},
 			want: []string{"EDICT_LISTEN_EXT_AUTHZ: EDICT_LISTEN_EXTAUTHZ sets listen.extAuthz too [config-set-twice]; keep one of the two variables"}},
 		// All mistakes come in one run.
-		{sets: []string{"log.level=loud", "log.format=pretty", "x"}, env: []string{"EDICT_BODY_LIMIT=-1", "EDICT_SCHEMA_ENFORCEMENT=none"}, want: []string{
-			"--set log.format:1:1: ", "--set log.level:1:1: ", "--set x: ", "EDICT_BODY_LIMIT:1:1: ", "EDICT_SCHEMA_ENFORCEMENT:1:1: schema.enforcement is not supported yet",
+		{sets: []string{"log.level=loud", "log.format=pretty", "x"}, env: []string{"EDICT_BODY_LIMIT=-1", "EDICT_LISTEN_APIHTTP=a:1"}, want: []string{
+			"--set log.format:1:1: ", "--set log.level:1:1: ", "--set x: ", "EDICT_BODY_LIMIT:1:1: ", "EDICT_LISTEN_APIHTTP:1:1: listen.apiHTTP is not supported yet",
 		}},
 	} {
 		_, _, list := Load("", test.env, test.sets)
@@ -267,6 +319,125 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
+// What stands for something else in a value.
+func TestReferences(t *testing.T) {
+	environ := []string{"NAME=emea", "NUMBER=5", "EMPTY=", "REFERENCE=${NAME}", "YAML={a: 1}", "COLON=a: b # c", "LINES=a\nb", "ODD=007"}
+	for text, want := range map[string]value.Value{
+		"${NAME}":                           value.OfString("emea"),
+		"'${NAME}'":                         value.OfString("emea"),
+		"$NAME":                             value.OfString("emea"),
+		"x${NAME}y$NUMBER":                  value.OfString("xemeay5"),
+		"${NUMBER}":                         value.OfInt(5),
+		"'${NUMBER}'":                       value.OfInt(5),
+		"!!str ${NUMBER}":                   value.OfString("5"),
+		"!!str ${EMPTY}":                    value.OfString(""),
+		"1${NUMBER}.5":                      value.OfDouble(15.5),
+		"${NO:default}":                     value.OfString("default"),
+		"'${NO:a:b}'":                       value.OfString("a:b"),
+		"${NO:7}":                           value.OfInt(7),
+		"${NO:true}":                        value.OfBool(true),
+		"'${NO:\"\"}'":                      value.OfNull(),
+		"${EMPTY}":                          value.OfNull(),
+		"${EMPTY:default}":                  value.OfNull(),
+		"x${EMPTY}":                         value.OfString("x"),
+		"$${NAME}":                          value.OfString("${NAME}"),
+		"$$NAME":                            value.OfString("$NAME"),
+		"a$$$$b":                            value.OfString("a$$b"),
+		"${REFERENCE}":                      value.OfString("${NAME}"),
+		"'${NO:${NAME}}'":                   value.OfString("${NAME}"),
+		"'${NO:a}b}'":                       value.OfString("ab}"),
+		"'${NO:a$$b}'":                      value.OfString("a$$b"),
+		"'${NAME'":                          value.OfString("${NAME"),
+		"5$":                                value.OfString("5$"),
+		"$1 $- a$ b":                        value.OfString("$1 $- a$ b"),
+		"${YAML}":                           value.OfString("{a: 1}"),
+		"${COLON}":                          value.OfString("a: b # c"),
+		"${LINES}":                          value.OfString("a\nb"),
+		"[\"${NUMBER}\", {b: \"${NAME}\"}]": value.OfSequence(value.Slice{value.OfInt(5), value.OfMapping(value.Values{"b": value.OfString("emea")})}),
+		"{\"${NAME}\": 1}":                  value.OfMapping(value.Values{"${NAME}": value.OfInt(1)}),
+		"plain # ${NO}":                     value.OfString("plain"),
+	} {
+		file := write(t, "engine:\n  globals:\n    g: "+text+"\n")
+		c, _, list := Load(file, environ, nil)
+		got, _ := c.Globals.Lookup("g")
+		if len(list) > 0 || !reflect.DeepEqual(got.Native(), want.Native()) {
+			t.Errorf("%s gives %#v, want %#v\n%s", text, got.Native(), want.Native(), list.Render())
+		}
+	}
+}
+
+// A reference may stand for a value of any type, in a file and in --set. The
+// value of a variable that sets a key is final.
+func TestReferencesInKeys(t *testing.T) {
+	environ := []string{"SCOPE=emea", "LENIENT=true", "LEVEL=warn", "EDICT_IDENTITY_CHALLENGE=Bearer realm=\"${SCOPE}\""}
+	file := write(t, "engine: {defaultScope: '${SCOPE}', lenientScopeSearch: '${LENIENT}'}\nbody:\n  limit: ${LIMIT:8192}\nlog:\n  format: ${FORMAT:}json\n")
+	_, _, list := Load(file, environ, nil)
+	if len(list) != 1 || list[0].Code != CodeUnsetVariable || list[0].Pos.Line != 5 || list[0].Source != "  format: ${FORMAT:}json" {
+		t.Errorf("an empty default gives\n%s", list.Render())
+	}
+	c, _, list := Load(file, append(environ, "FORMAT="), []string{"log.level=${LEVEL}"})
+	if len(list) > 0 {
+		t.Fatal(list.Render())
+	}
+	if c.DefaultScope != "emea" || !c.LenientScopeSearch || c.Checks.BodyLimit != 8192 || c.LogFormat != "json" || c.LogLevel != "warn" || c.Checks.Challenge != `Bearer realm="${SCOPE}"` {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// What is taken and deserves a word is told, about the setting that counts.
+func TestWarnings(t *testing.T) {
+	file := write(t, `auxData:
+  jwt:
+    cacheSize: 256
+    disableVerification: true
+    keySets:
+      - {id: a, local: {file: x}, insecure: {optionalKid: true}}
+`)
+	c, _, list := Load(file, nil, nil)
+	if len(list) > 0 {
+		t.Fatal(list.Render())
+	}
+	want := []string{
+		file + ":3:16: auxData.jwt.cacheSize has no effect: every token is verified every time [config-no-effect]; remove it",
+		file + ":4:26: the claims of every token are believed, whoever made it [config-insecure]; ",
+		file + `:6:7: the key set "a" does without the alg or the kid of its keys [config-insecure]; `,
+	}
+	if len(c.Warnings) != len(want) {
+		t.Fatalf("got %v", c.Warnings)
+	}
+	for i, w := range c.Warnings {
+		if !strings.HasPrefix(w.Error(), want[i]) || w.Severity != diag.Warning || w.Source == "" {
+			t.Errorf("got %#v, want %s", w, want[i])
+		}
+	}
+	c, _, _ = Load(file, nil, []string{"auxData.jwt.disableVerification=false", "auxData.jwt.keySets=[]"})
+	if len(c.Warnings) != 1 || c.Warnings[0].Code != CodeNoEffect {
+		t.Errorf("got %v", c.Warnings)
+	}
+	if c, _, _ := Load("", nil, nil); len(c.Warnings) > 0 {
+		t.Errorf("the defaults give %v", c.Warnings)
+	}
+}
+
+// Commands that decide without serving read the same file.
+func TestLoadEngine(t *testing.T) {
+	file := write(t, "listen: {admin: a:1}\nengine: {defaultPolicyVersion: v2, defaultScope: a.b, lenientScopeSearch: true, globals: {n: 1}}\nschema: {enforcement: warn}\n")
+	got, list := LoadEngine(file, []string{"EDICT_ENGINE_STRICTEVALUATION=false", "EDICT_NO_SUCH=1"}, []string{"engine.defaultScope=c"})
+	want := engine.Options{DefaultPolicyVersion: "v2", DefaultScope: "c", LenientScopeSearch: true, LenientEvaluation: true,
+		Globals: value.Values{"n": value.OfInt(1)}, SchemaEnforcement: engine.SchemaWarn}
+	globals := func(o engine.Options) any { return value.OfMapping(o.Globals).Native() }
+	if len(list) > 0 || !reflect.DeepEqual(globals(got), globals(want)) {
+		t.Errorf("got %+v, %v", got, list)
+	}
+	got.Globals, want.Globals = nil, nil
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if _, list := LoadEngine("", nil, []string{"engine.defaultScpoe=c"}); len(list) != 1 || !strings.Contains(list[0].Hint, "engine.defaultScope") {
+		t.Errorf("got %v", list)
+	}
+}
+
 // No two keys have one variable, and each key can be set by itself to its own
 // default.
 func TestKeys(t *testing.T) {
@@ -286,6 +457,7 @@ func TestKeys(t *testing.T) {
 		got, _, list := Load("", nil, []string{k.Path + "=" + k.Default})
 		want := defaults()
 		want.RoutesGiven = k.Path == "routes.dir"
+		want.Warnings = got.Warnings // of which TestWarnings knows
 		if len(list) > 0 || !equal(*got, want) {
 			t.Errorf("--set %s=%s: got %+v, %v", k.Path, k.Default, got, list)
 		}
@@ -310,6 +482,14 @@ func sound(t *testing.T, c *Config, list diag.List) {
 		!slices.Contains(levels, c.LogLevel) || !slices.Contains(formats, c.LogFormat) {
 		t.Errorf("nothing is wrong with %+v", c)
 	}
+	for _, set := range c.AuxData.KeySets {
+		if err := set.Validate(); err != nil {
+			t.Errorf("nothing is wrong with a key set: %v", err)
+		}
+	}
+	if c.AuxData.AcceptableTimeSkew < 0 || strings.TrimSpace(c.DefaultPolicyVersion) == "" {
+		t.Errorf("nothing is wrong with %+v", c)
+	}
 	for i, s := range c.Checks.Identity {
 		if (s.JWTMetadata == nil) == (s.Headers == nil) || s.Headers != nil && s.Headers.ID == "" {
 			t.Errorf("nothing is wrong with source %d: %+v", i, s)
@@ -326,9 +506,12 @@ func FuzzFile(f *testing.F) {
 	f.Add("engine: &e\n  globals: {<<: *e}")
 	f.Add("engine: {globals: {a: .inf, b: 0x10, c: 2026-01-01, d: !!binary x}}")
 	f.Add("listen: {ext_authz: 'unix:', extAuthz: '%:1'}\n---\nlog: {}")
+	f.Add("engine: {globals: {a: '${NAME}', b: [$NAME, '${NO:}'], c: $$, d: !!int '${NAME}'}}")
+	f.Add("auxData: {jwt: {keySets: [{id: a, local: {data: e30=, pem: true}, insecure: {optionalAlg: true, optionalKid: true}}, {id: a, remote: {url: 'http://x', refreshInterval: 1h}}]}}")
 	f.Add("\xff\xfe")
 	f.Fuzz(func(t *testing.T, content string) {
 		l := newLoader()
+		l.setVariables([]string{"NAME=5"})
 		l.document("edict.yaml", []byte(content))
 		sound(t, l.config, l.list)
 	})
