@@ -164,7 +164,7 @@ func TestRouteMapDiagnostics(t *testing.T) {
 			maps, got := routemap.ParseAll([]folder.File{{Name: marked.File, Content: marked.Content}})
 			if len(got) == 0 {
 				var rev *Revision
-				if rev, got = c.Compile("x", policies, maps); rev != nil {
+				if rev, got = c.Compile("x", policies, nil, maps); rev != nil {
 					t.Error("a revision was made")
 				}
 			}

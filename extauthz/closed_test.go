@@ -210,7 +210,7 @@ routeMap:
   routes:
     - {name: r, match: {path: /x}, resource: {kind: doc, id: x, attributes: {all: {expr: principal.attr}}}, action: a}
 `)}})
-	rev, errs := c.Compile("x", p, r)
+	rev, errs := c.Compile("x", p, nil, r)
 	if list = append(append(list, more...), errs...); len(list) > 0 {
 		t.Fatal(list.Render())
 	}
@@ -227,7 +227,7 @@ routeMap:
   routes:
     - {name: r, match: {path: /x}, resource: {kind: doc, id: x, attributes: {all: {expr: WHOLE}}}, action: a}
 `, "WHOLE", whole))}})
-		if _, list := c.Compile("x", p, r); len(list) != 1 || list[0].Code != CodeRouteAttribute {
+		if _, list := c.Compile("x", p, nil, r); len(list) != 1 || list[0].Code != CodeRouteAttribute {
 			t.Errorf("%s: got %v", whole, list)
 		}
 	}

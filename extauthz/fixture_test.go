@@ -129,7 +129,7 @@ func compile(t testing.TB, o Options, policies, routes string) *Revision {
 	if len(list) > 0 {
 		t.Fatal(list.Render())
 	}
-	rev, list := c.Compile("test", p, r)
+	rev, list := c.Compile("test", p, nil, r)
 	if len(list) > 0 {
 		t.Fatal(list.Render())
 	}

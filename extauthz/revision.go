@@ -9,6 +9,7 @@ import (
 	"edict/engine/diag"
 	"edict/engine/expr"
 	"edict/engine/policy"
+	"edict/engine/schema"
 	"edict/engine/value"
 	"edict/extauthz/routemap"
 	"edict/extauthz/routing"
@@ -125,9 +126,10 @@ func NewCompiler(policies engine.Options, options Options) (*Compiler, error) {
 }
 
 // Compile compiles policies and route maps to a Revision called id, or gives
-// everything that is wrong with them: exactly one of the results is nil.
-func (c *Compiler) Compile(id string, policies []*policy.Policy, files []*routemap.File) (*Revision, diag.List) {
-	set, list := c.policies.Compile(policies, nil)
+// everything that is wrong with them: exactly one of the results is nil. The
+// schemas are those that policies refer to; nil leaves references unchecked.
+func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema.Set, files []*routemap.File) (*Revision, diag.List) {
+	set, list := c.policies.Compile(policies, schemas)
 	run := &compilation{Compiler: c, set: set, diagnostics: list}
 	if set != nil {
 		run.kinds = set.Kinds()

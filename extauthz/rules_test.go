@@ -230,7 +230,7 @@ func TestRule05WithoutPoliciesEverythingIsDenied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rev, list := c.Compile("empty", nil, nil); rev != nil || len(list) != 1 || list[0].Code != CodeNoPolicies {
+	if rev, list := c.Compile("empty", nil, nil, nil); rev != nil || len(list) != 1 || list[0].Code != CodeNoPolicies {
 		t.Errorf("an empty set of policies: got %v, %v", rev, list)
 	}
 }

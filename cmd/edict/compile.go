@@ -22,6 +22,7 @@ import (
 	"edict/engine/diag/catalogue"
 	"edict/engine/diag/report"
 	"edict/engine/folder"
+	"edict/engine/lint"
 	"edict/engine/policyfile"
 	"edict/engine/schema"
 	"edict/extauthz"
@@ -39,6 +40,7 @@ type compileOptions struct {
 	werror   bool
 
 	ignoreSchemas bool
+	skipTests     bool
 	noColor       bool
 }
 
@@ -99,6 +101,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 	f.BoolVar(&o.warnings, "warnings", true, "tell warnings, too")
 	f.BoolVar(&o.werror, "werror", false, "fail if there are warnings")
 	f.BoolVar(&o.ignoreSchemas, "ignore-schemas", false, "do not look at the JSON schemas that policies refer to")
+	f.BoolVar(&o.skipTests, "skip-tests", false, "do not run the tests of the policies")
 	f.BoolVar(&o.noColor, "no-color", false, "no colours, not even on a terminal")
 	return c
 }
@@ -282,13 +285,25 @@ func (r *compileRun) compile() error {
 		if err != nil {
 			return err
 		}
-		_, more := c.Compile("", enabled, r.routeMap)
+		_, more := c.Compile("", enabled, r.schemas, r.routeMap)
 		list = append(list, more...) // which tells again what is wrong with the policies
 	}
 	for _, d := range list {
 		if !unparsed || !isAboutAbsence(d.Code) {
 			r.list = append(r.list, d)
 		}
+	}
+	if len(r.list) > 0 || !r.warnings && !r.werror {
+		return nil
+	}
+	env, err := engine.NewEnvironment()
+	if err != nil {
+		return err
+	}
+	r.list = lint.Check(enabled, r.schemas, env)
+	if r.policies == 0 {
+		r.list = append(r.list, diag.Diagnostic{Severity: diag.Warning, Code: extauthz.CodeNoPolicies,
+			Message: fmt.Sprintf("there are no policies in %s", r.dir), Hint: "is the folder the right one?"})
 	}
 	return nil
 }

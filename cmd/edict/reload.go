@@ -17,6 +17,7 @@ import (
 	"edict/engine/diag"
 	"edict/engine/folder"
 	"edict/engine/policyfile"
+	"edict/engine/schema"
 	"edict/extauthz"
 	"edict/extauthz/routemap"
 )
@@ -36,11 +37,7 @@ type reloader struct {
 }
 
 func newReloader(c *config.Config, server *extauthz.Server, ready func(bool), log zerolog.Logger) (*reloader, error) {
-	compiler, err := extauthz.NewCompiler(engine.Options{
-		DefaultPolicyVersion: c.DefaultPolicyVersion,
-		LenientEvaluation:    !c.StrictEvaluation,
-		Globals:              c.Globals,
-	}, c.Checks)
+	compiler, err := extauthz.NewCompiler(c.Engine(), c.Checks)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +129,7 @@ func (r *reloader) reload() (err error) {
 	}
 	var revision *extauthz.Revision
 	if len(list) == 0 {
-		revision, list = r.compiler.Compile(id, policies, routes)
+		revision, list = r.compiler.Compile(id, policies, r.schemas(in), routes)
 	}
 	if len(list) > 0 {
 		r.refuse(list.Sorted())
@@ -151,6 +148,14 @@ func (r *reloader) reload() (err error) {
 		r.log.Warn().Str("folder", r.config.RoutesDir).Msg("there are no routes, so every check is denied")
 	}
 	return nil
+}
+
+// schemas gives the schemas of a reading, or nil where nothing looks at them.
+func (r *reloader) schemas(in reading) *schema.Set {
+	if r.config.SchemaEnforcement == engine.SchemaNone {
+		return nil
+	}
+	return schema.New(in.policies.SchemaContents())
 }
 
 func (r *reloader) inForce() bool { return r.server.Revision() != nil }

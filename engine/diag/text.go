@@ -1,7 +1,9 @@
 package diag
 
 import (
+	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -206,6 +208,9 @@ func (w *walk) takeEscape() bool {
 		size = 4
 	case 'u':
 		size = 6
+		if isSurrogatePair(w.raw[w.next:]) {
+			size = 12
+		}
 	case 'U':
 		size = 10
 	}
@@ -214,6 +219,17 @@ func (w *walk) takeEscape() bool {
 	}
 	w.take(size)
 	return true
+}
+
+// isSurrogatePair tells whether s begins with two escapes for one character,
+// as JSON has them: \ud83d\ude00.
+func isSurrogatePair(s string) bool {
+	if len(s) < 12 || s[6:8] != `\u` {
+		return false
+	}
+	high, err := strconv.ParseUint(s[2:6], 16, 32)
+	low, err2 := strconv.ParseUint(s[8:12], 16, 32)
+	return err == nil && err2 == nil && utf16.DecodeRune(rune(high), rune(low)) != utf8.RuneError
 }
 
 // skipContinuations passes over escaped line breaks, which stand for nothing,

@@ -56,7 +56,7 @@ func (e *Env) Compile(source string) (*Program, []Issue) {
 	if len(issues) > 0 {
 		return nil, issues
 	}
-	folded := e.fold(checked)
+	folded := fold(e.cel, checked)
 	p := &Program{
 		env:        e,
 		source:     source,
@@ -88,7 +88,7 @@ func (p *Program) Bind(constants value.Mapping, names ...string) *Program {
 		return p
 	}
 	bound := *p
-	bound.native, bound.loops = p.env.compileNative(p.env.fold(checked).NativeRep(), &binding{constants, names})
+	bound.native, bound.loops = p.env.compileNative(fold(p.env.cel, checked).NativeRep(), &binding{constants, names})
 	if bound.native == nil {
 		return p
 	}
@@ -161,7 +161,7 @@ func (e *Env) later(source string) func() (cel.Program, error) {
 		if len(issues) > 0 {
 			return nil, errors.New(issues[0].Message)
 		}
-		return e.plan(e.fold(checked))
+		return e.plan(fold(e.cel, checked))
 	})
 }
 

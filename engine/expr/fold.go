@@ -11,7 +11,7 @@ import (
 // takes for a set, and 2 in [1, 2, R.attr.x] is true then even where there is
 // no R.attr.x. An expression that reads the clock stays as it is, as does one
 // with a constant that has no literal, such as a hierarchy.
-func (e *Env) fold(checked *cel.Ast) *cel.Ast {
+func fold(env *cel.Env, checked *cel.Ast) *cel.Ast {
 	f := folding{}
 	if f.look(checked.NativeRep().Expr()); !f.worthwhile || f.clock {
 		return checked
@@ -24,7 +24,7 @@ func (e *Env) fold(checked *cel.Ast) *cel.Ast {
 	if err != nil {
 		return checked
 	}
-	folded, issues := static.Optimize(e.cel, checked)
+	folded, issues := static.Optimize(env, checked)
 	if issues.Err() != nil {
 		return checked
 	}

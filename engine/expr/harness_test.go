@@ -193,7 +193,7 @@ func (p plain) compile(source string) cel.Program {
 	if issues.Err() != nil {
 		return nil
 	}
-	program, err := p.env.Program(checked, cel.EvalOptions(cel.OptOptimize))
+	program, err := p.env.Program(fold(p.env, checked), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		return nil
 	}

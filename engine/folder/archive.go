@@ -28,23 +28,6 @@ const (
 	MaxArchiveEntries = 100_000
 )
 
-// The diagnostics that opening a folder or an archive can give.
-const (
-	// NotAFolder is for a file that is no archive where a folder should be.
-	NotAFolder diag.Code = "not-a-folder"
-
-	// BadArchive is for an archive that is damaged.
-	BadArchive diag.Code = "bad-archive"
-
-	// BadArchiveEntry is for an entry of an archive that leads out of it, is
-	// there twice, or is neither a file nor a folder.
-	BadArchiveEntry diag.Code = "bad-archive-entry"
-
-	// ArchiveTooLarge is for an archive beyond MaxArchiveSize or
-	// MaxArchiveEntries.
-	ArchiveTooLarge diag.Code = "archive-too-large"
-)
-
 // The endings of the names of archives.
 var archiveEndings = [...]string{".zip", ".tar", ".tgz", ".tar.gz"}
 
@@ -86,14 +69,14 @@ type archive struct {
 	unpacked *zip.Writer
 	entries  int
 	size     int64
-	seen     map[string]bool
+	kinds    map[string]byte // aFile or aFolder, by path
 }
 
 // errStop says that unpacking ends here, for a reason that was reported.
 var errStop = errors.New("stop")
 
 func (a *archive) open() (fs.FS, diag.List) {
-	a.unpacked, a.seen = zip.NewWriter(&a.content), map[string]bool{}
+	a.unpacked, a.kinds = zip.NewWriter(&a.content), map[string]byte{}
 	err := a.unpack()
 	if err == nil {
 		err = a.unpacked.Close()
@@ -217,16 +200,17 @@ func (a *archive) entry(name string, mode fs.FileMode) (bool, error) {
 		a.report("", BadArchiveEntry, fmt.Sprintf("the entry %q is not a path inside the archive", name), "pack the folder from inside it, with relative paths")
 		return false, nil
 	}
-	for segment := range strings.SplitSeq(clean, "/") {
-		if strings.HasPrefix(segment, ".") {
-			return false, nil
-		}
+	if strings.Count(clean, "/") >= MaxDepth {
+		a.report(clean, TooManyFolders, fmt.Sprintf("folders are nested more than %d levels deep", MaxDepth), "")
+		return false, nil
+	}
+	if strings.HasPrefix(clean, ".") || strings.Contains(clean, "/.") {
+		return false, nil
 	}
 	if mode.IsDir() {
-		if a.seen[clean+"/"] {
+		if a.kinds[clean] == aFolder || !a.claim(clean, aFolder) {
 			return false, nil
 		}
-		a.seen[clean+"/"] = true
 		_, err := a.unpacked.Create(clean + "/")
 		return false, err
 	}
@@ -243,13 +227,34 @@ func (a *archive) entry(name string, mode fs.FileMode) (bool, error) {
 		a.report(clean, BadArchiveEntry, "links in archives are not followed", "pack the files that the links lead to")
 	case !mode.IsRegular():
 		a.report(clean, BadArchiveEntry, "this is not a file", "")
-	case a.seen[clean]:
-		a.report(clean, BadArchiveEntry, "the archive holds this file twice", "make it anew")
 	default:
-		a.seen[clean] = true
-		return true, nil
+		return a.claim(clean, aFile), nil
 	}
 	return false, nil
+}
+
+// The kinds of entries.
+const (
+	aFile   = 'f'
+	aFolder = 'd'
+)
+
+// claim notes what a path and those above it stand for, and reports if it
+// stands for something already.
+func (a *archive) claim(name string, kind byte) bool {
+	if a.kinds[name] != 0 {
+		a.report(name, BadArchiveEntry, "the archive holds this file twice", "make it anew")
+		return false
+	}
+	a.kinds[name] = kind
+	for above := path.Dir(name); above != "." && a.kinds[above] != aFolder; above = path.Dir(above) {
+		if a.kinds[above] == aFile {
+			a.report(above, BadArchiveEntry, "the archive holds this as a file and as a folder", "make it anew")
+			return false
+		}
+		a.kinds[above] = aFolder
+	}
+	return true
 }
 
 // add unpacks a file: of one that is too large, just enough to see that it is.

@@ -26,18 +26,6 @@ const (
 	MaxFolders = 10_000
 )
 
-// The diagnostics that reading a folder can give.
-const (
-	// Unreadable is for a file, folder or link that can't be read.
-	Unreadable diag.Code = "unreadable"
-
-	// TooManyFolders is for a tree that is too deep or has too many folders.
-	TooManyFolders diag.Code = "too-many-folders"
-
-	// LinkLoop is for a link to a folder that holds it.
-	LinkLoop diag.Code = "link-loop"
-)
-
 const testdata = "testdata"
 
 // A File is a file that was read.

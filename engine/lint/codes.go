@@ -19,9 +19,9 @@ const (
 
 	// ShadowedRule occurs when each action of a rule is decided in the same
 	// way, for each of its roles, by another rule that covers it and has no
-	// condition, or the same one. Rules with an output are passed over, and so
-	// are ALLOW rules of scopes that need parental consent unless all rules
-	// involved are unconditional.
+	// condition, or the same one. Rules with an output are passed over. Of the
+	// ALLOW rules of scopes that need parental consent, where a condition
+	// restricts, only those with the same condition are compared.
 	ShadowedRule diag.Code = "shadowed-rule"
 
 	// DuplicateRule occurs when two rules of a policy have the same actions,
@@ -75,8 +75,9 @@ const (
 	// evaluated when the condition does not hold, conditionNotMet when it does.
 	ConsentReversesOutput diag.Code = "consent-reverses-output"
 
-	// ParentRolesOutOfReach occurs when a role policy has parentRoles and the
-	// folder has policies in a scope below: requests there know the parents
+	// ParentRolesOutOfReach occurs when a role policy has parentRoles and, in a
+	// scope below, there is a resource policy for a kind that its rules are
+	// for, or for any kind if it has no rules: requests there know the parents
 	// only from a role policy in exactly that scope. Scopes where the role has
 	// a policy with parentRoles do not count.
 	ParentRolesOutOfReach diag.Code = "parent-roles-out-of-reach"
@@ -169,8 +170,9 @@ const (
 	DerivedRoleNeverActive diag.Code = "derived-role-never-active"
 
 	// RuntimeTooEarly occurs when a principal policy or a set of derived roles
-	// reads runtime.effectiveDerivedRoles, which is not known yet then:
-	// evaluation fails.
+	// reads runtime.effectiveDerivedRoles, which is not known yet then: in a
+	// principal policy evaluation fails, and derived roles see an empty list or
+	// that of another scope while they are found out.
 	RuntimeTooEarly diag.Code = "runtime-too-early"
 )
 

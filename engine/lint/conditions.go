@@ -152,9 +152,10 @@ func (w *walker) visit(x ast.Expr) {
 	case operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo:
 		w.arithmetic(x, f, args[0], args[1])
 	case operators.Equals, operators.NotEquals:
-		w.equality(x, f, args[0], args[1])
-		w.nullCheck(x, args[0], args[1])
-		w.nullCheck(x, args[1], args[0])
+		if !w.equality(x, f, args[0], args[1]) {
+			w.nullCheck(x, args[0], args[1])
+			w.nullCheck(x, args[1], args[0])
+		}
 	case operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
 		left, right := w.kinds(w.expand(args[0])), w.kinds(w.expand(args[1]))
 		if left != 0 && right != 0 && !mayOrder(left, right) {
@@ -210,8 +211,9 @@ func integerHint(symbol string, number, integer ast.Expr) string {
 	return fmt.Sprintf("write double(%s)", text(integer))
 }
 
-// equality looks for == and != whose sides are never equal.
-func (w *walker) equality(x ast.Expr, operator string, left, right ast.Expr) {
+// equality looks for == and != whose sides are never equal, and tells whether
+// it warned.
+func (w *walker) equality(x ast.Expr, operator string, left, right ast.Expr) bool {
 	l, r := w.expand(left), w.expand(right)
 	kl, kr := w.kinds(l), w.kinds(r)
 	always := "never holds"
@@ -220,13 +222,17 @@ func (w *walker) equality(x ast.Expr, operator string, left, right ast.Expr) {
 	}
 	switch {
 	case kl == 0 || kr == 0:
+		return false
 	case !mayEqual(kl, kr):
 		w.warn(x, NeverEqual, fmt.Sprintf("%s is %s and %s is %s: %s %s", text(left), kl, text(right), kr, strings.Trim(operator, "_"), always), "compare values of one type")
 	case w.outsideEnum(l, r):
 		w.notInEnum(x, left, l, r, always)
 	case w.outsideEnum(r, l):
 		w.notInEnum(x, right, r, l, always)
+	default:
+		return false
 	}
+	return true
 }
 
 func (w *walker) notInEnum(x, written, attribute, constant ast.Expr, always string) {
@@ -273,7 +279,7 @@ func (w *walker) in(x, left, right ast.Expr) {
 		return
 	}
 	if elements := w.elements(r); elements == 0 {
-		w.warn(x, NeverEqual, fmt.Sprintf("%s is empty: nothing is in it", text(right)), "")
+		w.warn(x, NeverEqual, fmt.Sprintf("%s is empty: nothing is in it", text(right)), "remove the comparison, or fill the list")
 	} else if !mayEqual(kl, elements) {
 		w.warn(x, NeverEqual, fmt.Sprintf("%s is %s, and what is in %s is %s: it is never in it", text(left), kl, text(right), elements), "compare values of one type")
 	} else {
@@ -311,9 +317,9 @@ func (w *walker) derivedRole(x ast.Expr, name value.Value) {
 func (w *walker) runtime(x ast.Expr) {
 	switch p := w.context.policy; {
 	case p.Principal != nil:
-		w.warn(x, RuntimeTooEarly, "a principal policy cannot read the derived roles: it decides before they are known", "move the test to a resource policy")
+		w.warn(x, RuntimeTooEarly, "a principal policy cannot read the derived roles: it decides before they are known, and reading them fails", "move the test to a resource policy")
 	case p.DerivedRoles != nil:
-		w.warn(x, RuntimeTooEarly, "a set of derived roles cannot read the derived roles: they are not known yet", "move the test to the condition of a rule")
+		w.warn(x, RuntimeTooEarly, "the derived roles are not known while a derived role is found out: the list is empty then, or that of a scope below", "move the test to the condition of a rule")
 	}
 }
 
@@ -329,8 +335,12 @@ func (w *walker) attribute(x ast.Expr, of string, path []string) {
 		}
 		above, _ := s.Lookup(path[:n-1]...)
 		hint := diag.DidYouMean(path[n-1], above.Properties)
-		if hint == "" && len(above.Properties) > 0 {
+		switch {
+		case hint != "":
+		case len(above.Properties) > 0:
 			hint = "known: " + strings.Join(above.Properties, ", ")
+		default:
+			hint = "mend the name, or add it to the schema"
 		}
 		w.warn(x, UnknownAttribute, fmt.Sprintf("the schema has no attribute %s.attr.%s", of, strings.Join(path[:n], ".")), hint)
 		return

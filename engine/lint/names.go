@@ -184,13 +184,10 @@ func (l *linter) checkScopes() {
 			continue
 		}
 		for _, other := range l.policies {
-			var scope diag.Text
-			switch {
-			case other.Resource != nil:
-				scope = other.Resource.Scope
-			case other.Role != nil:
-				scope = other.Role.Scope
+			if other.Resource == nil || !concerns(p.Role, other.Resource.Resource.Value) {
+				continue
 			}
+			scope := other.Resource.Scope
 			if !isBelow(scope.Value, p.Role.Scope.Value) || parents[p.Role.Role.Value+"/"+scope.Value] {
 				continue
 			}
@@ -201,6 +198,12 @@ func (l *linter) checkScopes() {
 			break
 		}
 	}
+}
+
+// concerns tells whether a role policy has a rule for a kind of resource, or no
+// rules and so all that its parents have.
+func concerns(r *policy.RolePolicy, kind string) bool {
+	return len(r.Rules) == 0 || slices.ContainsFunc(r.Rules, func(rule policy.RoleRule) bool { return covers(rule.Resource.Value, policy.Sanitize(kind)) })
 }
 
 // isBelow tells whether a scope has another among its ancestors.

@@ -163,12 +163,12 @@ func (l *linter) checkUnreachable(p *policy.Policy, rules []*rule, r *rule, pare
 		return false
 	}
 	if len(dead) == len(r.actions) {
-		l.warn(p, r.pos, UnreachableRule, "the rule can never allow anything: "+sayRules(by)+" denies all of it, without condition",
+		l.warn(p, r.pos, UnreachableRule, "the rule can never allow anything: "+sayRules(by, "denies", "deny")+" all of it, without condition",
 			"remove one of the two, or give the denial a condition", relate(by, "this denies it")...)
 		return true
 	}
 	for _, action := range dead {
-		l.warn(p, action.Pos, UnreachableRule, fmt.Sprintf("the rule can never allow %q: %s denies it, without condition", action.Value, sayRules(by)),
+		l.warn(p, action.Pos, UnreachableRule, fmt.Sprintf("the rule can never allow %q: %s it, without condition", action.Value, sayRules(by, "denies", "deny")),
 			"remove the action here, or give the denial a condition", relate(by, "this denies it")...)
 	}
 	return false
@@ -177,6 +177,9 @@ func (l *linter) checkUnreachable(p *policy.Policy, rules []*rule, r *rule, pare
 // checkShadowed looks for rules that say all that a rule says.
 func (l *linter) checkShadowed(p *policy.Policy, rules []*rule, index int, parents map[string]*policy.RoleDefinition, consents bool) {
 	r := rules[index]
+	if consents && r.effect == policy.Allow && r.condition == nil {
+		return // it does nothing anyhow
+	}
 	var by []*rule
 	for _, action := range r.actions {
 		found := false
@@ -204,12 +207,12 @@ func (l *linter) checkShadowed(p *policy.Policy, rules []*rule, index int, paren
 			return
 		}
 	}
-	verb := "allows"
+	one, several := "allows", "allow"
 	if r.effect == policy.Deny {
-		verb = "denies"
+		one, several = "denies", "deny"
 	}
-	l.warn(p, r.pos, ShadowedRule, fmt.Sprintf("the rule adds nothing: %s %s all of it already", sayRules(by), verb),
-		"remove the rule, or narrow the other", relate(by, "this "+verb+" it already")...)
+	l.warn(p, r.pos, ShadowedRule, fmt.Sprintf("the rule adds nothing: %s all of it already", sayRules(by, one, several)),
+		"remove the rule, or narrow the other", relate(by, "this "+one+" it already")...)
 }
 
 // isMutual tells whether each of two rules applies when the other does.
@@ -360,12 +363,17 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(sorted(a), sorted(b))
 }
 
-func sayRules(rules []*rule) string {
+// sayRules names rules and what they do: "the rule a and the rule b deny".
+func sayRules(rules []*rule, one, several string) string {
 	names := make([]string, len(rules))
 	for i, r := range rules {
 		names[i] = r.String()
 	}
-	return strings.Join(names, " and ")
+	verb := one
+	if len(rules) > 1 {
+		verb = several
+	}
+	return strings.Join(names, " and ") + " " + verb
 }
 
 func relate(rules []*rule, message string) []diag.Related {

@@ -146,10 +146,11 @@ func (a *analysis) kinds(x ast.Expr) kinds {
 		return a.attributeKinds()
 	}
 	if of, path, optional, ok := attribute(x); ok && !optional && len(path) > 0 {
+		k := a.attributeKinds()
 		if shape, ok := a.shape(of, path); ok {
-			return kindsOf(shape)
+			k &= kindsOf(shape)
 		}
-		return a.attributeKinds()
+		return k
 	}
 	return a.static(x)
 }

@@ -528,7 +528,7 @@ func TestPlacesInExpressions(t *testing.T) {
 
 // Numbers of constants are doubles, however they are written.
 func TestConstantsAreDoubles(t *testing.T) {
-	for literal, want := range map[string]float64{"1": 1, "-7": -7, "0x10": 16, "1.5": 1.5, "1e3": 1000, "9007199254740993": 9007199254740992, "18446744073709551616": 1 << 64} {
+	for literal, want := range map[string]float64{"1": 1, "-7": -7, "0x10": 16, "1.5": 1.5, "1.e3": 1000, ".5e1": 5, "9007199254740993": 9007199254740992, "18446744073709551615": 1 << 64, "010": 8, "1_0": 10} {
 		p, list := policyfile.Parse("a.yaml", []byte("apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: a, version: b, constants: {local: {c: "+literal+"}}}\n"))
 		if len(list) != 0 {
 			t.Fatal(list)

@@ -243,3 +243,69 @@ func BenchmarkValidate(b *testing.B) {
 		})
 	}
 }
+
+// Every keyword that can make attributes fail, each alone: a rule that forgot
+// one would let them pass.
+func TestEveryKeywordCounts(t *testing.T) {
+	for _, test := range []struct{ keyword, attrs string }{
+		{`"type": "array"`, `{}`},
+		{`"const": {"a": 1}`, `{"a": 2}`},
+		{`"enum": [{"a": 1}]`, `{"a": 2}`},
+		{`"not": {}`, `{}`},
+		{`"allOf": [{"type": "string"}]`, `{}`},
+		{`"anyOf": [{"type": "string"}, {"required": ["a"]}]`, `{}`},
+		{`"oneOf": [{}, {}]`, `{}`},
+		{`"if": {}, "then": false`, `{}`},
+		{`"if": false, "else": false`, `{}`},
+		{`"$ref": "#/$defs/never", "$defs": {"never": false}`, `{}`},
+		{`"$dynamicRef": "#never", "$defs": {"n": {"$dynamicAnchor": "never", "type": "string"}}`, `{}`},
+		{`"required": ["a"]`, `{}`},
+		{`"minProperties": 1`, `{}`},
+		{`"maxProperties": 0`, `{"a": 1}`},
+		{`"properties": {"a": false}`, `{"a": 1}`},
+		{`"patternProperties": {"a": false}`, `{"a": 1}`},
+		{`"additionalProperties": false`, `{"a": 1}`},
+		{`"additionalProperties": {"type": "string"}`, `{"a": 1}`},
+		{`"propertyNames": {"maxLength": 1}`, `{"aa": 1}`},
+		{`"dependentRequired": {"a": ["b"]}`, `{"a": 1}`},
+		{`"dependentSchemas": {"a": false}`, `{"a": 1}`},
+		{`"unevaluatedProperties": false`, `{"a": 1}`},
+		{`"$schema": "http://json-schema.org/draft-07/schema#", "dependencies": {"a": ["b"]}`, `{"a": 1}`},
+		{`"$schema": "https://json-schema.org/draft/2019-09/schema", "properties": {"a": {"$recursiveRef": "#"}}, "maxProperties": 1`, `{"a": {"b": 1, "c": 1}}`},
+		{`"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"a": {"items": [true], "additionalItems": false}}`, `{"a": [1, 2]}`},
+		{`"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"a": {"items": {"type": "string"}}}`, `{"a": [1]}`},
+		{`"properties": {"a": {"prefixItems": [false]}}`, `{"a": [1]}`},
+		{`"properties": {"a": {"items": false}}`, `{"a": [1]}`},
+		{`"properties": {"a": {"minItems": 2}}`, `{"a": [1]}`},
+		{`"properties": {"a": {"maxItems": 0}}`, `{"a": [1]}`},
+		{`"properties": {"a": {"uniqueItems": true}}`, `{"a": [1, 1]}`},
+		{`"properties": {"a": {"contains": {"type": "string"}}}`, `{"a": [1]}`},
+		{`"properties": {"a": {"contains": true, "minContains": 0, "maxContains": 1}}`, `{"a": [1, 1]}`},
+		{`"properties": {"a": {"unevaluatedItems": false}}`, `{"a": [1]}`},
+		{`"properties": {"a": {"minLength": 2}}`, `{"a": "ä"}`},
+		{`"properties": {"a": {"maxLength": 0}}`, `{"a": "x"}`},
+		{`"properties": {"a": {"pattern": "y"}}`, `{"a": "x"}`},
+		{`"properties": {"a": {"format": "email"}}`, `{"a": "x"}`},
+		{`"properties": {"a": {"contentEncoding": "base64"}}`, `{"a": "?"}`},
+		{`"properties": {"a": {"contentMediaType": "application/json"}}`, `{"a": "?"}`},
+		{`"properties": {"a": {"contentMediaType": "application/json", "contentSchema": false}}`, `{"a": "1"}`},
+		{`"properties": {"a": {"minimum": 2}}`, `{"a": 1}`},
+		{`"properties": {"a": {"exclusiveMinimum": 1}}`, `{"a": 1}`},
+		{`"properties": {"a": {"maximum": 0}}`, `{"a": 1}`},
+		{`"properties": {"a": {"exclusiveMaximum": 1}}`, `{"a": 1}`},
+		{`"properties": {"a": {"minimum": 0, "exclusiveMinimum": 1}}`, `{"a": 1}`},
+		{`"properties": {"a": {"multipleOf": 2}}`, `{"a": 1}`},
+		{`"properties": {"a": {"minimum": 0.10000000000000000000000000001}}`, `{"a": 0.1}`},
+		{`"properties": {"a": {"const": 0.10000000000000000000000000001}}`, `{"a": 0.1}`},
+		{`"properties": {"a": {"type": "integer"}}`, `{"a": 1.5}`},
+	} {
+		s := mustCompile(t, "{"+test.keyword+"}")
+		var attrs map[string]any
+		if err := json.Unmarshal([]byte(test.attrs), &attrs); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Validate(value.Attributes(attrs), false); len(got) == 0 {
+			t.Errorf("{%s} lets %s pass", test.keyword, test.attrs)
+		}
+	}
+}

@@ -85,6 +85,13 @@ func TestAsCerbos(t *testing.T) {
 					attrs = value.Attributes(check.Attr)
 				}
 				assertFailures(t, fmt.Sprintf("check %d", i), s.Validate(attrs, false), check.Want)
+				// One attribute alone, so that a rule cannot lean on the others.
+				for name, v := range check.Attr {
+					alone := value.Attributes{name: v}
+					if got, want := s.Validate(alone, false), s.failures(alone, false); !slices.Equal(got, want) {
+						t.Errorf("%v gives %v, want %v as the library says", alone, got, want)
+					}
+				}
 			}
 		})
 	}

@@ -64,7 +64,12 @@ func Parse(file string, content []byte) *Document {
 	if !d.checkEncoding() {
 		return d
 	}
-	d.root = d.parse(content)
+	masked := d.maskJSON()
+	if masked == nil {
+		d.root = d.parse(content)
+	} else if d.root = d.parse(masked); d.root != nil {
+		d.unmaskJSON(d.root)
+	}
 	if d.root != nil && !d.checkBounds() {
 		d.root = nil
 	}

@@ -1,12 +1,14 @@
 package yamldoc_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,7 +116,9 @@ func TestUnmarkedProblems(t *testing.T) {
 		{"JSON without a comma", "a.json", "{\n  \"a\": 1\n  \"b\": 2\n}\n", 3, 3, yamldoc.Syntax, "comma missing before it"},
 		{"JSON with a comma too many", "a.JSON", "{\n  \"a\": [1,,]\n}\n", 2, 11, yamldoc.Syntax, "not valid JSON"},
 		{"JSON that ends early", "a.json", "{\n  \"a\": [1", 2, 9, yamldoc.Unclosed, "close what is open"},
-		{"JSON with an escaped slash", "a.json", "{\"é\": \"\\/\"}", 1, 8, yamldoc.BadEscape, "without the backslash"},
+		{"an escaped slash", "a.yaml", "\"é\": \"\\/\"", 1, 7, yamldoc.BadEscape, "without the backslash"},
+		{"half a pair of surrogates", "a.json", `{"a": "\/ \ud83d"}`, 1, 8, yamldoc.BadEscape, ""},
+		{"the wrong half", "a.json", `{"a": "\ude00\ud83d"}`, 1, 8, yamldoc.BadEscape, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := yamldoc.Parse(test.file, []byte(test.content))
@@ -240,4 +244,34 @@ func catalogue(t *testing.T, file string) map[string]diag.Code {
 		t.Fatalf("%s declares no codes", file)
 	}
 	return codes
+}
+
+// JSON has escapes that YAML has not. The places of what comes after them stay
+// right.
+func TestEscapesOfJSON(t *testing.T) {
+	const content = `{"a\/b": "\/\ud83d\uDE00\u0041\\/\"", "c": ["\ud83d\ude00!", 1], "d": "x"}`
+	var want any
+	if err := json.Unmarshal([]byte(content), &want); err != nil {
+		t.Fatal(err)
+	}
+	d := yamldoc.Parse("a.json", []byte(content))
+	root, _ := d.Root()
+	v, ok := root.Value()
+	if !ok {
+		t.Fatal(d.Diagnostics())
+	}
+	if got := v.Native(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for _, text := range texts(d) {
+		checkPlaces(t, d.Lines(), text)
+		if text.Value == "😀!" {
+			if p := text.At(1, 2); p.Column != 1+strings.Index(content, "!") {
+				t.Errorf("the exclamation mark is put at %s", p)
+			}
+		}
+		if text.Value == "d" && text.Pos.Column != 1+strings.Index(content, `"d"`) {
+			t.Errorf("the last key is put at %s", text.Pos)
+		}
+	}
 }

@@ -1,12 +1,15 @@
 package yamldoc
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"gopkg.in/yaml.v3"
 
 	"edict/engine/diag"
 	"edict/engine/value"
@@ -210,13 +213,22 @@ func (n Node) Value() (value.Value, bool) {
 		}
 		return value.OfMapping(members), ok
 	}
-	switch n.y.ShortTag() {
+	switch tag := n.y.ShortTag(); tag {
 	case stringTag, timestampTag, mergeTag:
+		if tag == stringTag && n.isPlain() && isHugeFloat(n.y.Value) {
+			n.Report(BadNumber, fmt.Sprintf("%s%s is not a number that JSON can hold", n.prefix(), clip(n.y.Value)), "write it in quotes if it is meant as a string")
+			return value.Value{}, false
+		}
 		return value.OfString(n.y.Value), true
 	case boolTag:
 		b, ok := n.Bool()
 		return value.OfBool(b), ok
 	case intTag, floatTag:
+		if n.isPlain() && isDisputed(n.y.Value) {
+			n.Report(BadNumber, fmt.Sprintf("%s%s is a number to some and a string to others", n.prefix(), clip(n.y.Value)),
+				"write it in quotes if it is meant as a string, and otherwise in full, with a decimal point if it is long or has an exponent: 1500, 1.5e3")
+			return value.Value{}, false
+		}
 		if f, ok := n.number(); ok {
 			return value.OfDouble(f), true
 		}
@@ -239,4 +251,36 @@ func (n Node) number() (float64, bool) {
 		return 0, false
 	}
 	return f, true
+}
+
+// isPlain tells whether a scalar is written without quotes and without a tag,
+// so that its looks alone say what it is.
+func (n Node) isPlain() bool {
+	const other = yaml.DoubleQuotedStyle | yaml.SingleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle | yaml.TaggedStyle
+	return n.y.Style&other == 0
+}
+
+// isHugeFloat tells whether s is a number beyond the largest double. The parser
+// takes it for a string.
+func isHugeFloat(s string) bool {
+	_, err := strconv.ParseFloat(s, 64)
+	return errors.Is(err, strconv.ErrRange)
+}
+
+// isDisputed tells whether Cerbos reads a plain scalar as a string that the
+// parser takes for a number: one with an exponent and no point, an integer of
+// more than 64 bits, and one with the prefix of a base in capitals or with one
+// that its digits do not fit.
+func isDisputed(s string) bool {
+	s = strings.ReplaceAll(s, "_", "")
+	negative := strings.HasPrefix(s, "-")
+	digits := strings.TrimLeft(s, "+-")
+	if strings.ContainsRune(digits, '.') {
+		return false
+	}
+	if len(digits) > 1 && digits[0] == '0' && strings.ContainsRune("XBO", rune(digits[1])) {
+		return true
+	}
+	u, err := strconv.ParseUint(digits, 0, 64) // 0 stands for the base that the prefix says
+	return err != nil || negative && u > 1<<63
 }

@@ -160,6 +160,7 @@ func FuzzParse(f *testing.F) {
 		"", "a: b", "a: &x {b: 1}\nc: {<<: *x, d: >\n e\n f}\n", "{\"a\": [1, \"\\u0041\"]}", "- |\n  x\n- >2-\n   y\n\n   z\n",
 		"a: 'b''\n  c'\n", "a: \"b\\\n  c \\\n\n d\"\n", "--- a\n---\nb", "a: [*]\nb: \"x\" y\n", "? - a\n: b\n1: 2\n", "a: !!str &b 5\nc: *b",
 		"%YAML 1.1\n---\na: b\r\n...\n", "a:\n\tb: c\n", "\uFEFFé: \u2028 x",
+		`{"a\/": "\ud83d\ude00 \\/ \u0041", "b": ["\/", 1e400]}`, "a: [1e3, 0X1, 1e400, 08, 123456789012345678901234567890]",
 	} {
 		f.Add([]byte(seed), false)
 		f.Add([]byte(seed), true)

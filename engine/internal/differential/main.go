@@ -163,8 +163,9 @@ func (d *differential) report(n uint64, c oracle.Case, what string, differs func
 		return
 	}
 	before := what
+	fmt.Printf("set %d: a difference; making it smaller\n", n)
 	if differs != nil {
-		c = oracle.Shrink(c, 700, func(c oracle.Case) bool {
+		c = oracle.Shrink(c, 400, func(c oracle.Case) bool {
 			text, is := differs(c)
 			if is {
 				what = text

@@ -24,17 +24,16 @@ type Case struct {
 // expressions, definitions, roles, actions and attributes, one at a time. Not
 // all that it tries need be policies that compile.
 func Shrink(c Case, attempts int, fails func(Case) bool) Case {
+	f := &reducer{parts: map[string][]string{}}
 	for smaller := true; smaller; {
 		smaller = false
-		for i := range reductions(c.clone()) {
-			if attempts--; attempts < 0 {
-				break
-			}
+		for i := 0; i < len(f.reductions(c.clone())) && attempts > 0; attempts-- {
 			next := c.clone()
-			reductions(next)[i].apply()
+			f.reductions(next)[i].apply()
 			if fails(next) {
-				c, smaller = next, true
-				break
+				c, smaller = next, true // and what was the next step is now the i-th
+			} else {
+				i++
 			}
 		}
 	}
@@ -49,8 +48,8 @@ type reduction struct {
 }
 
 // reductions gives every step that makes c smaller, the big ones first.
-func reductions(c Case) []reduction {
-	f := &reducer{}
+func (f *reducer) reductions(c Case) []reduction {
+	f.steps = nil
 	f.visit(reflect.ValueOf(&c.Request.Actions).Elem(), 0)
 	f.visit(reflect.ValueOf(c.Set).Elem(), 0)
 	f.visit(reflect.ValueOf(c.Request).Elem(), 6)
@@ -59,7 +58,10 @@ func reductions(c Case) []reduction {
 }
 
 // A reducer walks a case and collects what there is to drop.
-type reducer struct{ steps []reduction }
+type reducer struct {
+	steps []reduction
+	parts map[string][]string // of expressions
+}
 
 func (f *reducer) add(depth int, apply func()) {
 	f.steps = append(f.steps, reduction{depth, apply})
@@ -137,7 +139,13 @@ func (f *reducer) visit(v reflect.Value, depth int) {
 }
 
 func (f *reducer) visitExpression(text reflect.Value, depth int) {
-	for _, smaller := range parts(text.FieldByName("Value").String()) {
+	whole := text.FieldByName("Value").String()
+	smaller, known := f.parts[whole]
+	if !known {
+		smaller = parts(whole)
+		f.parts[whole] = smaller
+	}
+	for _, smaller := range smaller {
 		f.add(depth+2, func() { text.FieldByName("Value").SetString(smaller) })
 	}
 }

@@ -329,6 +329,9 @@ func (w *writer) position(d diag.Diagnostic, s spot) (*Position, *place) {
 		return nil, nil
 	}
 	exact := &Position{Line: d.Pos.Line, Column: d.Pos.Column}
+	if s == fileSpot {
+		return exact, nil
+	}
 	all := w.places(d.Pos.File)
 	find := innermost
 	if s == mappingSpot || s == mappingFieldSpot {

@@ -42,6 +42,9 @@ const (
 	// exactSpot is the very place of the diagnostic.
 	exactSpot
 
+	// fileSpot is the very place, too, of which no field can be named.
+	fileSpot
+
 	// listSpot is the key of the list that an element is in.
 	listSpot
 
@@ -107,7 +110,7 @@ func classOf(code diag.Code) class {
 		yamldoc.OneOfRepeated, yamldoc.BadNumber, policyfile.EmptyCondition:
 		return class{section: loadFailures, kind: parseError, spot: exactSpot}
 	case yamldoc.SeveralDocuments, yamldoc.TooLarge:
-		return class{section: loadFailures, spot: exactSpot}
+		return class{section: loadFailures, spot: fileSpot}
 	case yamldoc.MissingField, yamldoc.OneOfMissing:
 		return class{section: loadFailures, kind: validationError, spot: mappingSpot}
 	case yamldoc.NotUnique:

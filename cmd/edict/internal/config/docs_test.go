@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"edict/engine"
 	"edict/engine/diag"
 	"edict/extauthz"
 )
@@ -95,7 +94,7 @@ func check(t *testing.T, where string, c *Config, unknown []string, list diag.Li
 		t.Errorf("%s: unknown variables %q\n%s", where, unknown, list.Render())
 		return
 	}
-	if _, err := extauthz.NewCompiler(engine.Options{Globals: c.Globals}, c.Checks); err != nil {
+	if _, err := extauthz.NewCompiler(c.Engine(), c.Checks); err != nil {
 		t.Errorf("%s: %v", where, err)
 	}
 }
@@ -119,6 +118,7 @@ func TestExamplesLoad(t *testing.T) {
 			}
 			found[filepath.Base(name)]++
 			l := newLoader()
+			l.setVariables(nil)
 			l.document(name, []byte(b.text))
 			check(t, fmt.Sprintf("%s:%d", name, b.line), l.config, nil, l.list)
 		}

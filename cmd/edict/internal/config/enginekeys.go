@@ -77,7 +77,7 @@ func setKeySets(c *Config, n yamldoc.Node) {
 		if !ok {
 			continue
 		}
-		set, sound := keySet(n, o)
+		set, sound := keySet(o)
 		if first, repeated := ids[set.ID]; repeated && set.ID != "" {
 			id, _ := o.Field("id")
 			id.ReportRelated(CodeBadValue, fmt.Sprintf("there are two key sets with the id %q", set.ID), "give each an id of its own",
@@ -96,7 +96,7 @@ func setKeySets(c *Config, n yamldoc.Node) {
 }
 
 // keySet reads one key set, and tells whether it is whole.
-func keySet(n yamldoc.Node, o yamldoc.Object) (set auxdata.KeySet, sound bool) {
+func keySet(o yamldoc.Object) (set auxdata.KeySet, sound bool) {
 	if id, ok := o.Required("id"); ok {
 		t, _ := id.NonEmptyText()
 		set.ID = t.Value

@@ -117,7 +117,7 @@ func (l *loader) text(origin, path, text string) {
 		l.expand(doc)
 	}
 	root, ok := doc.Root()
-	if ok {
+	if ok && len(doc.Diagnostics()) == 0 { // else a reference failed, and there is no value
 		l.node(path, root)
 	}
 	list := doc.Diagnostics()
@@ -277,14 +277,6 @@ func (l *loader) environment(environ []string) (unknown []string) {
 
 func (l *loader) report(file string, code diag.Code, message, hint string) {
 	l.list = append(l.list, diag.Diagnostic{Pos: diag.Position{File: file}, Code: code, Message: message, Hint: hint})
-}
-
-func text(set func(*Config, string)) func(*Config, yamldoc.Node) {
-	return func(c *Config, n yamldoc.Node) {
-		if t, ok := n.Text(); ok {
-			set(c, t.Value)
-		}
-	}
 }
 
 // folder sets the name of a folder.

@@ -58,7 +58,7 @@ func Revision(root string) (*extauthz.Revision, error) {
 	if err != nil {
 		return nil, err
 	}
-	revision, list := compiler.Compile("demo", policies, routes)
+	revision, list := compiler.Compile("demo", policies, nil, routes)
 	return revision, asError(list)
 }
 

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"edict/engine/diag/catalogue"
+)
+
+// Each example of the catalogue gives its code and no other, and its mended
+// form gives nothing.
+func TestExamplesOfTheCatalogue(t *testing.T) {
+	pages, err := catalogue.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range pages.Entries() {
+		if e.NoExample != "" {
+			continue
+		}
+		t.Run(string(e.Code), func(t *testing.T) {
+			if got, out := codesOf(t, e.Group, e.Example); !slices.Equal(got, []string{string(e.Code)}) {
+				t.Errorf("the example gives %q:\n%s", got, out)
+			}
+			if got, out := codesOf(t, e.Group, e.Mended); len(got) > 0 {
+				t.Errorf("the mended form gives %q:\n%s", got, out)
+			}
+		})
+	}
+}
+
+var codeOfLine = regexp.MustCompile(`(?m)^\S.* \[([a-z-]+)\]$`)
+
+// codesOf gives the codes that `edict compile` gives for files, each once, and
+// all it said. The configuration is in edict.yaml, route maps are below routes.
+func codesOf(t *testing.T, group string, files []catalogue.File) ([]string, string) {
+	t.Helper()
+	dir := tempDir(t)
+	args := []string{"compile", filepath.Join(dir, "policies")}
+	if group != "lint" {
+		args = append(args, "--warnings=false")
+	}
+	if group != "test" {
+		args = append(args, "--skip-tests")
+	}
+	for _, f := range files {
+		switch {
+		case f.Name == "edict.yaml":
+			write(t, dir, f.Name, f.Content)
+			args = append(args, "--config", filepath.Join(dir, f.Name))
+		case strings.HasPrefix(f.Name, "routes/"):
+			write(t, dir, f.Name, f.Content)
+			if !slices.Contains(args, "--routes") {
+				args = append(args, "--routes", filepath.Join(dir, "routes"))
+			}
+		default:
+			write(t, dir, "policies", f.Name, f.Content)
+		}
+	}
+	write(t, dir, "policies", "README", "so that there is a folder")
+	_, stdout, stderr := command(nil, args...)
+	var codes []string
+	for _, m := range codeOfLine.FindAllStringSubmatch(stdout+stderr, -1) {
+		codes = append(codes, m[1])
+	}
+	slices.Sort(codes)
+	return slices.Compact(codes), stdout + stderr
+}
