@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"edict/engine/diag"
 	"edict/engine/internal/glob"
 	"edict/engine/policy"
+	"edict/engine/schema"
 )
 
 // A roleSet is a set of derived roles. It is compiled once for all that import
@@ -312,10 +314,24 @@ func (b *unitBuilder) schema(ref *policy.SchemaRef) *schemaCheck {
 	b.checkPatterns(b.policy, ref.IgnoreActions)
 	s, err := b.schemas.Compile(ref.Ref.Value)
 	if err != nil {
-		b.report(b.policy, ref.Ref.Pos, CodeInvalidSchema, err.Error(), "mend the schema, or the reference to it")
+		b.badSchema(ref, err)
 		return nil
 	}
 	return &schemaCheck{schema: s, ignore: eachText(ref.IgnoreActions, always)}
+}
+
+// badSchema reports a reference to a schema that is not there or not valid.
+func (b *unitBuilder) badSchema(ref *policy.SchemaRef, err error) {
+	bad, ok := errors.AsType[*schema.Error](err)
+	if !ok {
+		b.report(b.policy, ref.Ref.Pos, CodeInvalidSchema, err.Error(), "mend the schema, or the reference to it")
+		return
+	}
+	var related []diag.Related
+	if bad.Pos.IsValid() {
+		related = []diag.Related{{Pos: bad.Pos, Message: "here in the schema"}}
+	}
+	b.report(b.policy, ref.Ref.Pos, CodeInvalidSchema, bad.Message, bad.Hint, related...)
 }
 
 // buildPrincipal compiles a principal policy.

@@ -50,8 +50,8 @@ func TestRoutesAndPoliciesSeeOneInstant(t *testing.T) {
 // while a condition reads it ends the request, whatever the condition is.
 func TestViewsReadByPolicies(t *testing.T) {
 	for _, condition := range []string{
-		`R.attr.o != {"mode": "unsafe"}`, `R.attr.o.mode == "safe" || true`, `!has(R.attr.o.mode) || true`,
-		`R.attr.o.?mode.orValue("safe") == "safe" || true`, `!R.attr.o.exists(k, R.attr.o[k] == "unsafe")`,
+		`R.attr.o != {"mode": "unsafe"}`, `R.attr.o.mode == "safe" || P.id != ""`, `!has(R.attr.o.mode) || P.id != ""`,
+		`R.attr.o.?mode.orValue("safe") == "safe" || P.id != ""`, `!R.attr.o.exists(k, R.attr.o[k] == "unsafe")`,
 	} {
 		query := get("/x?mode=unsafe&mode=unsafe").as("alice", "user")
 		if got, _ := reason(check(t, one(t, jwtOnly, "request.query", condition), query)); got == "allow" {

@@ -87,7 +87,7 @@ routeMap:
       action: upload
     - name: careless-upload
       match: {methods: [PUT], path: /albums}
-      resource: {kind: album, id: new, attributes: {size: {expr: "has(request.body.size) || true ? 1.0 : 2.0"}}}
+      resource: {kind: album, id: new, attributes: {size: {expr: "has(request.body.size) || principal.id != \"\" ? 1.0 : 2.0"}}}
       action: upload
     - name: query
       match: {methods: [GET], path: /search}

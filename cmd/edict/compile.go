@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -25,6 +27,7 @@ import (
 	"edict/engine/lint"
 	"edict/engine/policyfile"
 	"edict/engine/schema"
+	"edict/engine/suite"
 	"edict/extauthz"
 	"edict/extauthz/routemap"
 )
@@ -40,8 +43,10 @@ type compileOptions struct {
 	werror   bool
 
 	ignoreSchemas bool
-	skipTests     bool
-	noColor       bool
+
+	tests   testOptions
+	filter  suite.Filter // of tests.filters
+	noColor bool
 }
 
 // compileFormats are the words that --format takes. The last two are those of
@@ -52,10 +57,11 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 	o := compileOptions{format: "text"}
 	c := &cobra.Command{
 		Use:   "compile DIR",
-		Short: "Say what is wrong with policies",
+		Short: "Compile policies, say what is wrong with them, and test them",
 		Long: "Compile reads the policies of a folder as `edict serve` would, and says what is wrong with them,\n" +
 			"all at once. With --routes it reads route maps, too: both are one revision.\n" +
-			"It ends with 0 if all is well, and with 3 if the policies or routes do not compile.",
+			"Then it runs the tests that lie beside the policies, unless --skip-tests is given.\n" +
+			"It ends with 0 if all is well, with 3 if the policies or routes do not compile, and with 4 if tests failed.",
 		Example: "  edict compile policies --routes routes\n  edict compile policies --format sarif > edict.sarif\n  edict compile --explain unknown-import",
 		Args:    compileArgs,
 		RunE: func(c *cobra.Command, args []string) (err error) {
@@ -82,7 +88,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 				return statusError{status: exitUsage}
 			}
 			fmt.Fprint(stderr, diag.Style{Severities: true}.Render(cfg.Warnings))
-			run := &compileRun{compileOptions: o, cfg: cfg, pages: pages, dir: filepath.ToSlash(filepath.Clean(args[0])), out: c.OutOrStdout()}
+			run := &compileRun{compileOptions: o, cfg: cfg, pages: pages, dir: filepath.ToSlash(filepath.Clean(args[0])), out: c.OutOrStdout(), stderr: stderr}
 			run.style = diag.Style{
 				Color:      !o.noColor && isTerminal(run.out) && !noColor(environ),
 				Severities: true,
@@ -101,7 +107,12 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 	f.BoolVar(&o.warnings, "warnings", true, "tell warnings, too")
 	f.BoolVar(&o.werror, "werror", false, "fail if there are warnings")
 	f.BoolVar(&o.ignoreSchemas, "ignore-schemas", false, "do not look at the JSON schemas that policies refer to")
-	f.BoolVar(&o.skipTests, "skip-tests", false, "do not run the tests of the policies")
+	f.BoolVar(&o.tests.skip, "skip-tests", false, "do not run the tests of the policies")
+	f.BoolVar(&o.tests.skipBatching, "skip-batching", false, "test each action by a call of its own")
+	f.BoolVar(&o.tests.strict, "strict-evaluation", false, "evaluate strictly, even in tests that say otherwise")
+	f.BoolVar(&o.tests.verbose, "verbose", false, "tell more about the tests")
+	f.StringArrayVar(&o.tests.filters, "test-filter", nil, "run some tests only, as in 'suite=albums;action=view,edit'; may be repeated")
+	f.StringVar(&o.tests.output, "test-output", "", "text, json, junit or tap; by default that of --format")
 	f.BoolVar(&o.noColor, "no-color", false, "no colours, not even on a terminal")
 	return c
 }
@@ -130,6 +141,14 @@ func (o *compileOptions) check(flags *pflag.FlagSet) error {
 	}
 	if !slices.Contains(compileFormats[:], o.format) {
 		return suggest(fmt.Errorf("there is no format %q", o.format), o.format, compileFormats[:])
+	}
+	if o.tests.output != "" && !slices.Contains(testOutputs[:], o.tests.output) {
+		return suggest(fmt.Errorf("there is no format %q for tests", o.tests.output), o.tests.output, testOutputs[:])
+	}
+	for _, expression := range o.tests.filters {
+		if err := o.filter.Add(expression); err != nil {
+			return fmt.Errorf("--test-filter: %w", err)
+		}
 	}
 	return nil
 }
@@ -169,31 +188,45 @@ type compileRun struct {
 	dir   string // of the policies, cleaned, with slashes
 	out   io.Writer
 
+	stderr io.Writer // for what is not the answer
+
 	sources  cerbosjson.Sources
 	policies int              // that are enabled
 	schemas  *schema.Set      // nil with --ignore-schemas
 	routeMap []*routemap.File // nil without --routes
 	isRoute  map[string]bool  // by file
 	list     diag.List
+	broken   diag.List // of suites of tests
 }
 
 func (r *compileRun) run() error {
-	if list := r.load(); len(list) > 0 {
+	fsys, list := r.load()
+	if len(list) > 0 {
 		return statusError{exitUsage, list}
 	}
 	if err := r.compile(); err != nil {
 		return statusError{exitUsage, err}
 	}
-	r.list = r.list.Sorted()
-	if err := r.write(); err != nil {
+	var tests *suite.Report
+	if r.list.Count(diag.Error) == 0 {
+		var err error
+		if tests, err = r.runTests(fsys); err != nil {
+			return statusError{exitFailure, err}
+		}
+	}
+	r.list, r.broken = r.list.Sorted(), r.broken.Sorted()
+	if err := r.write(tests); err != nil {
 		return statusError{exitFailure, err}
 	}
 	errs, warnings := r.list.Count(diag.Error), r.list.Count(diag.Warning)
 	switch {
 	case errs > 0:
-		return statusError{exitUncompiled, fmt.Errorf("%s not compile: %s", r.what(), counted(errs, warnings))}
+		return statusError{exitUncompiled, fmt.Errorf("%s do not compile: %s", r.what(), counted(errs, warnings))}
 	case warnings > 0 && r.werror:
-		return statusError{exitUncompiled, fmt.Errorf("%s compile, but --werror takes warnings for errors: %s", strings.TrimSuffix(r.what(), " do"), counted(0, warnings))}
+		return statusError{exitUncompiled, fmt.Errorf("%s compile, but --werror takes warnings for errors: %s", r.what(), counted(0, warnings))}
+	case tests != nil && tests.Summary.Overall >= suite.Failed:
+		const testsFailed = 4
+		return statusError{testsFailed, errors.New("tests failed")}
 	}
 	return nil
 }
@@ -201,9 +234,9 @@ func (r *compileRun) run() error {
 // what names what was compiled, for the last line.
 func (r *compileRun) what() string {
 	if r.routes != "" {
-		return "the policies and routes do"
+		return "the policies and routes"
 	}
-	return "the policies do"
+	return "the policies"
 }
 
 func counted(errs, warnings int) string {
@@ -212,28 +245,26 @@ func counted(errs, warnings int) string {
 		n    int
 		what string
 	}{{errs, "error"}, {warnings, "warning"}} {
-		if p.n > 1 {
-			p.what += "s"
-		}
 		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+			parts = append(parts, plural(p.n, p.what, p.what+"s"))
 		}
 	}
 	return strings.Join(parts, ", ")
 }
 
-// load reads and parses the files. The list says which folder is none.
-func (r *compileRun) load() diag.List {
+// load reads and parses the files, and gives the folder of the policies. The
+// list says which folder is none.
+func (r *compileRun) load() (fs.FS, diag.List) {
 	r.isRoute = map[string]bool{}
 	r.sources = cerbosjson.Sources{
 		Dir: r.dir, Contents: map[string][]byte{},
 		IsRoute: func(file string) bool { return r.isRoute[file] },
 	}
-	fsys, list := folder.Open(r.dir)
+	policies, list := folder.Open(r.dir)
 	if len(list) > 0 {
-		return list
+		return nil, list
 	}
-	in, list := policyfile.ReadFolder(fsys, r.dir)
+	in, list := policyfile.ReadFolder(policies, r.dir)
 	r.list = append(r.list, list...)
 	for _, f := range in.Policies {
 		r.sources.Contents[f.Name] = f.Content
@@ -247,11 +278,12 @@ func (r *compileRun) load() diag.List {
 		r.schemas = schema.New(in.SchemaContents())
 	}
 	if r.routes == "" {
-		return nil
+		return policies, nil
 	}
 	dir := filepath.ToSlash(filepath.Clean(r.routes))
-	if fsys, list = folder.Open(dir); len(list) > 0 {
-		return list
+	fsys, list := folder.Open(dir)
+	if len(list) > 0 {
+		return nil, list
 	}
 	routes, list := folder.Read(fsys, dir, nil)
 	r.list = append(r.list, list...)
@@ -260,7 +292,7 @@ func (r *compileRun) load() diag.List {
 	}
 	parsed, list := routemap.ParseAll(routes)
 	r.routeMap, r.list = parsed, append(r.list, list...)
-	return nil
+	return policies, nil
 }
 
 // compile compiles what could be parsed. The error names an option of the
@@ -327,26 +359,80 @@ func (r *compileRun) explanation(code diag.Code) string {
 	return "edict compile --explain " + string(code)
 }
 
-// write writes the answer.
-func (r *compileRun) write() error {
+// write writes the answer: what is wrong, and the outcome of the tests, if there
+// were any.
+func (r *compileRun) write(tests *suite.Report) error {
+	compiles := r.list.Count(diag.Error) == 0
+	output := cmp.Or(r.tests.output, r.format)
+	beside := tests != nil && output != r.format // the tests alone are the answer
+	w := r.out
+	if beside {
+		w = r.stderr
+	}
 	switch r.format {
 	case "json":
-		encoder := json.NewEncoder(r.out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(cerbosjson.New(r.list, r.sources, r.pages))
-	case "sarif":
-		return report.SARIF(r.out, r.list, version, r.pages)
-	case "github":
-		return report.GitHub(r.out, r.list)
-	}
-	text := r.style.Render(r.list)
-	if r.list.Count(diag.Error) == 0 {
-		text += fmt.Sprintf("%s compiled: %d policies", r.dir, r.policies)
-		if r.routes != "" {
-			text += fmt.Sprintf(", %d route maps", len(r.routeMap))
+		if beside && len(r.list)+len(r.broken) == 0 {
+			break
 		}
-		text += "\n"
+		var answer any = cerbosjson.New(r.list, r.sources, r.pages)
+		if compiles {
+			report := tests
+			if beside {
+				report = nil
+			}
+			document, err := r.tested(report)
+			if err != nil {
+				return err
+			}
+			answer = document
+		}
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		if err := encoder.Encode(answer); err != nil {
+			return err
+		}
+	case "sarif":
+		if err := report.SARIF(w, r.everything(tests), version, r.pages); err != nil {
+			return err
+		}
+	case "github":
+		if err := report.GitHub(w, r.everything(tests)); err != nil {
+			return err
+		}
+	default:
+		text := r.style.Render(slices.Concat(r.list, r.broken))
+		if compiles {
+			text += fmt.Sprintf("%s compiled: %s", r.dir, plural(r.policies, "policy", "policies"))
+			if r.routes != "" {
+				text += ", " + plural(len(r.routeMap), "route map", "route maps")
+			}
+			text += "\n"
+		}
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
+		}
 	}
-	_, err := io.WriteString(r.out, text)
-	return err
+	switch {
+	case tests == nil:
+		return nil
+	case beside:
+		return r.writeTests(r.out, tests, output)
+	case r.format == "json" || r.format == "sarif" || r.format == "github":
+		return nil // the answer has them
+	case len(tests.Suites) == 0:
+		return nil
+	}
+	return r.writeTests(r.out, tests, output)
+}
+
+// everything gives all that is wrong, tests included.
+func (r *compileRun) everything(tests *suite.Report) diag.List {
+	return append(slices.Concat(r.list, r.broken), failures(tests)...).Sorted()
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }

@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"edict/cmd/edict/internal/cerbosjson"
@@ -27,8 +27,9 @@ type testOptions struct {
 	output       string // empty: as the format
 }
 
-// errTests is why the command ends if tests failed.
-var errTests = errors.New("tests failed")
+// codeTestFailed is for a test whose outcome is not the expected one. Only
+// formats that show diagnostics beside the source have it.
+const codeTestFailed diag.Code = "test-failed"
 
 // runTests runs the suites that lie beside the policies, which compile. There
 // is no report if tests are not wanted.
@@ -56,7 +57,7 @@ func (r *compileRun) runTests(fsys fs.FS) (*suite.Report, error) {
 		},
 	}
 	for _, s := range suites {
-		r.list = append(r.list, s.Problems...)
+		r.broken = append(r.broken, s.Problems...)
 		if r.warnings || r.werror {
 			r.list = append(r.list, s.Warnings...)
 		}
@@ -64,17 +65,43 @@ func (r *compileRun) runTests(fsys fs.FS) (*suite.Report, error) {
 	return suite.Run(suites, o), nil
 }
 
+// failures gives the results that are not as expected, as diagnostics.
+func failures(report *suite.Report) diag.List {
+	var list diag.List
+	if report == nil {
+		return nil
+	}
+	for _, s := range report.Suites {
+		for _, result := range s.Results {
+			d := diag.Diagnostic{Pos: result.ExpectedAt, Code: codeTestFailed}
+			switch {
+			case result.Omitted || result.Status < suite.Failed:
+				continue
+			case result.Status == suite.Errored:
+				d.Message = result.Err
+			case result.Expected != result.Actual:
+				d.Message = fmt.Sprintf("expected %v, got %v", result.Expected, result.Actual)
+			default:
+				d.Message = "an output is not as expected"
+			}
+			d.Message = fmt.Sprintf("%s: principal %s, resource %s, action %s: %s", result.Test, result.Principal, result.Resource, result.Action, d.Message)
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
 // writeTests writes the outcome of tests in a format of its own.
-func (r *compileRun) writeTests(report *suite.Report, format string) error {
+func (r *compileRun) writeTests(w io.Writer, report *suite.Report, format string) error {
 	switch format {
 	case "json":
-		return testreport.JSON(r.out, report, r.tests.verbose)
+		return testreport.JSON(w, report, r.tests.verbose)
 	case "junit":
-		return testreport.JUnit(r.out, report, r.tests.verbose)
+		return testreport.JUnit(w, report, r.tests.verbose)
 	case "tap":
-		return testreport.TAP(r.out, report)
+		return testreport.TAP(w, report)
 	}
-	return testreport.Text(r.out, report, testreport.TextOptions{Color: r.style.Color, Verbose: r.tests.verbose})
+	return testreport.Text(w, report, testreport.TextOptions{List: format == "list", Color: r.style.Color, Verbose: r.tests.verbose})
 }
 
 // A testedDocument is the answer in JSON if the policies compile: that of the
@@ -83,10 +110,13 @@ type testedDocument struct {
 	Suites   json.RawMessage    `json:"suites,omitempty"`
 	Summary  json.RawMessage    `json:"summary,omitempty"`
 	Warnings *cerbosjson.Errors `json:"warnings,omitempty"`
+
+	// SuiteErrors say where suites are broken.
+	SuiteErrors *cerbosjson.Errors `json:"suiteErrors,omitempty"`
 }
 
 // tested joins the outcome of tests and the warnings to one document.
-func (r *compileRun) tested(report *suite.Report, warnings *cerbosjson.Errors) (*testedDocument, error) {
+func (r *compileRun) tested(report *suite.Report) (*testedDocument, error) {
 	d := &testedDocument{}
 	if report != nil {
 		var b bytes.Buffer
@@ -97,6 +127,9 @@ func (r *compileRun) tested(report *suite.Report, warnings *cerbosjson.Errors) (
 			return nil, fmt.Errorf("the report of the tests is no JSON: %w", err)
 		}
 	}
-	d.Warnings = warnings
+	d.Warnings = cerbosjson.New(r.list, r.sources, r.pages).Warnings
+	if broken := cerbosjson.New(r.broken, r.sources, r.pages); broken.CompileErrors != nil {
+		d.SuiteErrors = broken.CompileErrors
+	}
 	return d, nil
 }

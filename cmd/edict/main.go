@@ -22,6 +22,8 @@ const (
 	exitFailure    = 1 // something unexpected
 	exitUsage      = 2 // wrong usage or configuration
 	exitUncompiled = 3 // policies or routes do not compile
+	exitTests      = 4 // tests failed, or could not be run
+	exitGate       = 5 // a gate was not met
 )
 
 func main() {
@@ -132,6 +134,6 @@ func newRoot(environ []string, stderr io.Writer) *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newCompile(environ, stderr), newServe(environ, stderr), newVersion())
+	root.AddCommand(newCompile(environ, stderr), newServe(environ, stderr), newTest(environ, stderr), newVersion())
 	return root
 }

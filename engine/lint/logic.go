@@ -252,9 +252,12 @@ func (a *analysis) facts(c *policy.Condition, group policy.Operator) []fact {
 		if group == policy.Any {
 			operator = operators.LogicalOr
 		}
-		for _, x := range operands(a.expand(p.root), operator) {
+		members := operands(a.expand(p.root), operator)
+		for _, x := range members {
 			f, ok := a.fact(x)
 			if ok && group == policy.Any {
+				// By itself, what is no truth value does not fail.
+				f.plain = f.plain && len(members) > 1
 				f, ok = f.negated()
 			}
 			if ok {
@@ -272,11 +275,12 @@ func (a *analysis) facts(c *policy.Condition, group policy.Operator) []fact {
 // A fact is what holds of an expression where a condition holds: it is one of
 // some values, or none of them, or beyond a bound.
 type fact struct {
-	of   string // the expression
-	in   []value.Value
-	not  []value.Value
-	low  *bound // what it is above
-	high *bound // what it is below
+	of    string // the expression
+	in    []value.Value
+	not   []value.Value
+	low   *bound // what it is above
+	high  *bound // what it is below
+	plain bool   // it is a truth value as it stands, since evaluation fails otherwise
 }
 
 type bound struct {
@@ -320,7 +324,7 @@ func (a *analysis) fact(x ast.Expr) (fact, bool) {
 		}
 	}
 	s := text(x)
-	return fact{of: s, in: []value.Value{value.OfBool(true)}}, s != ""
+	return fact{of: s, in: []value.Value{value.OfBool(true)}, plain: true}, s != ""
 }
 
 var mirrored = map[string]string{
@@ -366,10 +370,8 @@ func compared(of, operator string, v value.Value) fact {
 func (f fact) negated() (fact, bool) {
 	switch {
 	case f.in != nil:
-		if len(f.in) == 1 && f.in[0].Kind() == value.Bool {
-			// What is not true is false, or no truth value; that is no fact of
-			// the kind that contradicts another but the plain one.
-			return fact{of: f.of, in: []value.Value{value.OfBool(!f.in[0].Bool())}}, true
+		if f.plain {
+			return fact{of: f.of, in: []value.Value{value.OfBool(!f.in[0].Bool())}, plain: true}, true
 		}
 		return fact{of: f.of, not: f.in}, true
 	case f.not != nil:

@@ -88,6 +88,16 @@ func NewGenerator(seed, n uint64) *Generator {
 	return &Generator{random: random{rand.New(rand.NewPCG(seed, n))}}
 }
 
+// plainOnly drops what is not ASCII, where Cerbos itself gets lost.
+func (g *Generator) plainOnly(list []string) []string {
+	if !g.Portable {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool {
+		return strings.ContainsFunc(s, func(r rune) bool { return r > 127 })
+	})
+}
+
 // A Set is a random policy set that compiles, and the options to decide with.
 type Set struct {
 	Policies []*policy.Policy
@@ -323,8 +333,8 @@ func (g *Generator) resourcePolicy(d *draft, kind, version, scope string) *polic
 		}
 		r.Name = names(25)
 		patterns := slices.Concat(actions, actionGlobs)
-		r.Actions = textList(distinct(some(g.random, 1, 3, patterns)))
-		r.Roles = textList(distinct(some(g.random, 0, 3, rolePatterns)))
+		r.Actions = textList(distinct(some(g.random, 1, 3, g.plainOnly(patterns))))
+		r.Roles = textList(distinct(some(g.random, 0, 3, g.plainOnly(rolePatterns))))
 		r.DerivedRoles = textList(some(g.random, 0, 3, referable))
 		if len(r.Roles)+len(r.DerivedRoles) == 0 {
 			r.Roles = textList([]string{pick(g.random, "*", "user", "clerk")})
@@ -348,7 +358,7 @@ func (g *Generator) principalPolicy(d *draft, id, version, scope string) *policy
 			names = g.names(fmt.Sprintf("one%d", i), fmt.Sprintf("two%d", i))
 		}
 		for range 1 + g.IntN(3) {
-			r := policy.ActionRule{Effect: policy.Allow, Name: names(25), Action: text(pick(g.random, slices.Concat(actions, actionGlobs)...))}
+			r := policy.ActionRule{Effect: policy.Allow, Name: names(25), Action: text(pick(g.random, g.plainOnly(slices.Concat(actions, actionGlobs))...))}
 			if g.chance(45) {
 				r.Effect = policy.Deny
 			}
@@ -367,7 +377,7 @@ func (g *Generator) rolePolicy(d *draft, role, version, scope string) *policy.Ro
 	p.Variables, p.Constants = g.definitions(gr, d)
 	parents, ok := d.parents[scope+"/"+role]
 	if !ok {
-		parents = some(g.random, 0, 3, inherited)
+		parents = some(g.random, 0, 3, g.plainOnly(inherited))
 		d.parents[scope+"/"+role] = parents
 	}
 	p.ParentRoles = textList(parents)
@@ -491,7 +501,7 @@ func (g *Generator) derivedRoleSet(name string, draft *draft) *policy.DerivedRol
 	for _, role := range some(g.random, 1, 3, derivedRoles) {
 		d.Definitions = append(d.Definitions, policy.RoleDefinition{
 			Name:        text(role),
-			ParentRoles: textList(distinct(some(g.random, 1, 4, rolePatterns))),
+			ParentRoles: textList(distinct(some(g.random, 1, 4, g.plainOnly(rolePatterns)))),
 			Condition:   g.condition(gr, 45),
 		})
 	}
@@ -574,7 +584,7 @@ func (g *Generator) Request(s *Set) *engine.Request {
 	req := &engine.Request{
 		Principal: g.principal(s),
 		Resource:  g.resource(s),
-		Actions:   distinct(some(g.random, 1, 5, actions)),
+		Actions:   distinct(some(g.random, 1, 5, g.plainOnly(actions))),
 		Now:       time.Date(2024, 5, 1+g.IntN(2), 10, 0, 0, g.IntN(2)*123456789, time.UTC),
 	}
 	if g.chance(50) {
@@ -592,7 +602,7 @@ func (g *Generator) Batch(s *Set, n int) (out []*engine.Request) {
 	first := g.Request(s)
 	for range n {
 		next := *first
-		next.Resource, next.Actions = g.resource(s), distinct(some(g.random, 1, 5, actions))
+		next.Resource, next.Actions = g.resource(s), distinct(some(g.random, 1, 5, g.plainOnly(actions)))
 		out = append(out, &next)
 	}
 	return out
@@ -601,7 +611,7 @@ func (g *Generator) Batch(s *Set, n int) (out []*engine.Request) {
 func (g *Generator) principal(s *Set) engine.Principal {
 	p := engine.Principal{
 		ID:            pick(g.random, "amy", "bob", "owner", "n"),
-		Roles:         some(g.random, 1, 4, roles),
+		Roles:         some(g.random, 1, 4, g.plainOnly(roles)),
 		Attr:          g.attributes(),
 		PolicyVersion: pick(g.random, "", "", "default", "v1"),
 		Scope:         pick(g.random, "", "", "acme", ".", "acme.eu"),

@@ -159,6 +159,7 @@ func (w *Workshop) New(policies []*policy.Policy, opts Options) *Interpreter {
 			lib.constants[p.ExportConstants.Name.Value] = p.ExportConstants
 		}
 	}
+	checkAncestors(policies)
 	for _, p := range policies {
 		switch {
 		case p.Disabled:
@@ -171,6 +172,33 @@ func (w *Workshop) New(policies []*policy.Policy, opts Options) *Interpreter {
 		}
 	}
 	return it
+}
+
+// checkAncestors panics unless resource and principal policies have one in every
+// scope above their own.
+func checkAncestors(policies []*policy.Policy) {
+	keys := map[string]bool{}
+	for pass := range 2 {
+		for _, p := range policies {
+			kind, name, version, scope := "", "", "", ""
+			switch {
+			case p.Disabled:
+				continue
+			case p.Resource != nil:
+				kind, name, version, scope = "resource", p.Resource.Resource.Value, p.Resource.Version.Value, p.Resource.Scope.Value
+			case p.Principal != nil:
+				kind, name, version, scope = "principal", p.Principal.Principal.Value, p.Principal.Version.Value, p.Principal.Scope.Value
+			default:
+				continue
+			}
+			for _, above := range upwards(scope) {
+				if k := key(kind, name, version, above); pass == 1 && !keys[k] {
+					panic("oracle: no policy " + k)
+				}
+			}
+			keys[key(kind, name, version, scope)] = true
+		}
+	}
 }
 
 // source puts together what the conditions of a policy see.

@@ -10,6 +10,8 @@
 //     ignored: a setting that does not act is worse than one that is refused.
 //     An unknown environment variable is the exception, since Kubernetes makes
 //     such ones up; it is named to the caller.
-//  4. What loads without a diagnostic is of the right shape: addresses,
-//     durations, names of headers.
+//  4. A reference to an environment variable stands for one value. It never
+//     brings in more YAML, and a variable that is not set is an error.
+//  5. What loads without a diagnostic is of the right shape: addresses,
+//     durations, names of headers, key sets.
 package config
