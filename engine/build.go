@@ -339,7 +339,7 @@ func (r *compilation) buildPrincipal(p *policy.Policy, b *built) {
 	pp := p.Principal
 	n := r.namesOf(p, pp.Variables, pp.Constants)
 	m := r.module(b, p, &n)
-	o := &override{key: pp.Key(), source: p}
+	o := &override{key: pp.Key(), source: p, module: m}
 	b.override = o
 	var resources, actions patternIndexer
 	for i := range pp.Rules {
@@ -380,7 +380,7 @@ func (r *compilation) buildRole(p *policy.Policy, b *built) {
 	rp := p.Role
 	n := r.namesOf(p, rp.Variables, rp.Constants)
 	m := r.module(b, p, &n)
-	a := &allowList{key: rp.Key(), source: p}
+	a := &allowList{key: rp.Key(), source: p, module: m}
 	b.list = a
 	var resources, actions patternIndexer
 	for i := range rp.Rules {

@@ -149,6 +149,13 @@ func (st *state) begin(req *Request) bool {
 		clear(st.outcomes)
 		clear(st.moduleAt)
 	}
+	st.show(req)
+	st.at, st.visited, st.inUse, st.module = -1, 0, 0, nil
+	return st.validate()
+}
+
+// show makes the frame show a request.
+func (st *state) show(req *Request) {
 	now := req.Now
 	if now.IsZero() {
 		now = time.Now()
@@ -159,8 +166,6 @@ func (st *state) begin(req *Request) bool {
 	st.frame.Set(slotRequest, value.OfMapping(requestView{req}))
 	st.frame.Set(slotGlobals, value.OfMapping((*globalsView)(st)))
 	st.frame.Set(slotRuntime, value.OfMapping((*runtimeView)(st)))
-	st.at, st.visited, st.inUse, st.module = -1, 0, 0, nil
-	return st.validate()
 }
 
 // stage finds the scope that a chain begins with.

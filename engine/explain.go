@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"errors"
 	"slices"
+	"strings"
 
 	"edict/engine/diag"
 	"edict/engine/expr"
@@ -10,7 +12,8 @@ import (
 )
 
 // An Explanation says how a request came to its decision. It was recorded
-// while the decision was made, and shares nothing with the request.
+// while the decision was made, and shares nothing with the request: it stays
+// good whatever becomes of the memory that the request was read from.
 type Explanation struct {
 	Decision Decision
 	Actions  []ActionExplanation // in the order of the request
@@ -77,6 +80,7 @@ type RuleExplanation struct {
 	Outcome RuleOutcome
 	Decided bool // it decided the step
 
+	Roles       []string              // that the rule is for, or the parents of the derived role; none in the principal stage and in role policies
 	DerivedRole string                // that the rule names; empty: none
 	Derived     *ConditionExplanation // of the derived role; nil: it has none
 	Condition   *ConditionExplanation // of the rule; nil: it has none
@@ -117,12 +121,22 @@ type ConditionExplanation struct {
 	Outcome ConditionOutcome
 
 	// Of a leaf:
-	Expr  diag.Text
-	Value value.Value // of the whole expression, as JSON where it has such a form
-	Err   error
-	Steps []expr.Step // of its parts, in the order of the text
+	Expr      diag.Text
+	Value     value.Value // of the whole expression, as JSON where it has such a form
+	Err       error
+	Steps     []expr.Step           // of its parts, in the order of the text
+	Variables []VariableExplanation // that it reads, and those that they read, each once
 
 	Of []*ConditionExplanation // of the others
+}
+
+// A VariableExplanation is a variable of the policy that a condition reads,
+// with what it came to. An Opaque value holds a text about it.
+type VariableExplanation struct {
+	Name  string
+	Expr  string
+	Value value.Value // of kind Error if it could not be evaluated
+	Steps []expr.Step
 }
 
 // Explain decides like Check, and tells how. It costs many times as much.
@@ -139,7 +153,81 @@ func (ps *PolicySet) Explain(req *Request) *Explanation {
 	for i := len(e.Actions); i < len(e.Decision.Results); i++ {
 		e.Actions = append(e.Actions, ActionExplanation{Result: e.Decision.Results[i]})
 	}
+	e.detach()
 	return e
+}
+
+// detach copies what still lies in the memory of the request. The rest was
+// copied when it was noted, or belongs to the policies.
+func (e *Explanation) detach() {
+	result := func(r *Result) {
+		r.Action, r.Policy, r.Scope, r.Err = strings.Clone(r.Action), strings.Clone(r.Policy), strings.Clone(r.Scope), detachedError(r.Err)
+	}
+	d := &e.Decision
+	for i := range d.Results {
+		result(&d.Results[i])
+	}
+	for i := range d.Outputs {
+		o := &d.Outputs[i]
+		o.Action, o.Val, o.Err = strings.Clone(o.Action), copied(o.Val), strings.Clone(o.Err)
+	}
+	for i := range d.ValidationErrors {
+		v := &d.ValidationErrors[i]
+		v.Path, v.Message = strings.Clone(v.Path), strings.Clone(v.Message)
+	}
+	for i := range e.Actions {
+		result(&e.Actions[i].Result)
+	}
+}
+
+// detachedError gives an error that holds nothing but its text.
+func detachedError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(strings.Clone(err.Error()))
+}
+
+// detached gives a value that an expression gave as one that shares nothing
+// with the request. What has no form in JSON becomes a text about it, in a value
+// of kind Opaque; scalars stay what they are.
+func (st *state) detached(v value.Value) value.Value {
+	switch v.Kind() {
+	case value.Error:
+		return value.OfError(detachedError(v.Err()))
+	case value.List, value.Map, value.Opaque:
+		plain, err := st.frame.Detach(v)
+		if err != nil {
+			return value.OfOpaque(strings.Clone(v.String()))
+		}
+		return copied(plain)
+	}
+	return copied(v)
+}
+
+// copied copies the texts of a value that Detach gave.
+func copied(v value.Value) value.Value {
+	switch v.Kind() {
+	case value.String:
+		return value.OfString(strings.Clone(v.Str()))
+	case value.Bytes:
+		return value.OfBytes([]byte(v.Str()))
+	case value.List:
+		s := v.Sequence()
+		out := make(value.Slice, s.Len())
+		for i := range out {
+			out[i] = copied(s.At(i))
+		}
+		return value.OfSequence(out)
+	case value.Map:
+		out := make(value.Values, v.Mapping().Len())
+		v.Mapping().Range(func(key string, member value.Value) bool {
+			out[strings.Clone(key)] = copied(member)
+			return true
+		})
+		return value.OfMapping(out)
+	}
+	return v
 }
 
 // A trace records what a state does, for Explain.
@@ -147,12 +235,13 @@ type trace struct {
 	explanation *Explanation
 	env         *expr.Env
 	step        *StepExplanation
+	unit        *unit // of the step; nil: none
 }
 
 // action begins an action.
 func (t *trace) action() {
 	t.explanation.Actions = append(t.explanation.Actions, ActionExplanation{})
-	t.step = nil
+	t.step, t.unit = nil, nil
 }
 
 // begin begins a step.
@@ -167,17 +256,18 @@ func (t *trace) beginResource(st *state, s *step, i int) {
 	role := st.req.Principal.Roles[i]
 	step := StepExplanation{
 		Stage: StageResource, Scope: s.scope.name, Consent: s.scope.consent,
-		Role: role, Inherited: st.set.inherited[st.resource.exact][role],
+		Role: strings.Clone(role), Inherited: slices.Clone(st.set.inherited[st.resource.exact][role]),
 	}
 	if s.unit != nil {
 		step.Policy = s.unit.key
 	}
 	t.begin(step)
+	t.unit = s.unit
 }
 
 // others notes a rule that is about the action and not for the role.
 func (t *trace) others(r *row) {
-	t.step.Rules = append(t.step.Rules, r.explanation(RuleForOthers))
+	t.step.Rules = append(t.step.Rules, t.rule(r, RuleForOthers))
 }
 
 // unreached notes the rows after the one that ended the role.
@@ -191,23 +281,29 @@ func (t *trace) unreached(rows []row, about []int32, role bits, last *row) {
 		case after && role != nil && !r.roles.intersects(role):
 			t.others(r)
 		case after:
-			t.step.Rules = append(t.step.Rules, r.explanation(RuleNotReached))
+			t.step.Rules = append(t.step.Rules, t.rule(r, RuleNotReached))
 		}
 	}
 }
 
-func (r *row) explanation(o RuleOutcome) RuleExplanation {
+// rule begins the explanation of a row.
+func (t *trace) rule(r *row, o RuleOutcome) RuleExplanation {
 	e := RuleExplanation{Rule: r.rule, Effect: r.effect, Negated: r.negated, Outcome: o}
-	if r.derived != nil {
-		e.DerivedRole = r.derived.name
+	switch {
+	case r.derived != nil:
+		e.DerivedRole, e.Roles = r.derived.name, textValues(r.derived.definition.ParentRoles)
+	case t.unit != nil:
+		if i := slices.Index(t.unit.rules, r.rule); i >= 0 {
+			e.Roles = textValues(t.unit.source.Resource.Rules[i].Roles)
+		}
 	}
 	return e
 }
 
 // visit notes what a row came to.
 func (t *trace) visit(st *state, r *row, ok bool, err error) {
-	e := r.explanation(RuleConditionNotMet)
-	e.Err = err
+	e := t.rule(r, RuleConditionNotMet)
+	e.Err = detachedError(err)
 	derived := true
 	if r.derived != nil && r.derived.condition != nil {
 		derived, _ = st.outcome(r.derived.condition)
@@ -259,15 +355,14 @@ func (t *trace) node(st *state, n *conditionNode, written *policy.Condition, ear
 		ok, err := n.program.Truth(st.frame)
 		switch {
 		case err != nil:
-			e.Outcome, e.Err = ConditionFailed, err
+			e.Outcome, e.Err = ConditionFailed, detachedError(err)
 		case ok:
 			e.Outcome = ConditionTrue
 		default:
 			e.Outcome = ConditionFalse
 		}
-		var result value.Value
-		e.Steps, result = n.program.Trace(st.frame)
-		e.Value, _ = st.frame.Detach(result)
+		e.Steps, e.Value = t.steps(st, n.program)
+		e.Variables = t.variables(st, n.program, nil)
 		return e
 	}
 	stopAt, stopped := n.op != policy.All, n.op == policy.Any
@@ -297,6 +392,36 @@ func (t *trace) node(st *state, n *conditionNode, written *policy.Condition, ear
 	return e
 }
 
+// steps traces an expression.
+func (t *trace) steps(st *state, p *expr.Program) ([]expr.Step, value.Value) {
+	steps, result := p.Trace(st.frame)
+	for i := range steps {
+		steps[i].Value = st.detached(steps[i].Value)
+	}
+	return steps, st.detached(result)
+}
+
+// variables traces the variables that an expression of the module in progress
+// reads, and adds those that are not there yet.
+func (t *trace) variables(st *state, p *expr.Program, to []VariableExplanation) []VariableExplanation {
+	m := st.module
+	if m == nil {
+		return to
+	}
+	for _, s := range p.Selections() {
+		i, ok := m.variables[s.Field]
+		if !ok || s.Variable != "V" && s.Variable != "variables" ||
+			slices.ContainsFunc(to, func(v VariableExplanation) bool { return v.Name == s.Field }) {
+			continue
+		}
+		program := m.programs[i]
+		v := VariableExplanation{Name: s.Field, Expr: program.Source()}
+		v.Steps, v.Value = t.steps(st, program)
+		to = t.variables(st, program, append(to, v))
+	}
+	return to
+}
+
 func notReached(c *policy.Condition) *ConditionExplanation {
 	e := &ConditionExplanation{Op: c.Op, Expr: c.Expr}
 	for _, m := range c.Of {
@@ -323,7 +448,8 @@ func (t *trace) derivedRoles(st *state) {
 			}
 			if e.HasParent && d.listed != nil {
 				e.Condition = t.condition(st, d.listed, d.definition.Condition)
-				_, e.Err = st.outcome(d.listed)
+				_, err := st.outcome(d.listed)
+				e.Err = detachedError(err)
 			}
 			t.explanation.DerivedRoles = append(t.explanation.DerivedRoles, e)
 		}

@@ -151,6 +151,7 @@ type derivedRole struct {
 type override struct {
 	key       string
 	source    *policy.Policy
+	module    *module
 	rows      []row
 	rules     []*Rule
 	resources patternIndex // to rows
@@ -167,6 +168,7 @@ type roleLayer struct {
 type allowList struct {
 	key       string
 	source    *policy.Policy
+	module    *module
 	rows      []row   // per rule; the effect is Deny, negated, or none
 	rules     []*Rule // per rule, and the last stands for what no rule lists
 	resources patternIndex

@@ -225,8 +225,7 @@ func (r *compileRun) run() error {
 	case warnings > 0 && r.werror:
 		return statusError{exitUncompiled, fmt.Errorf("%s compile, but --werror takes warnings for errors: %s", r.what(), counted(0, warnings))}
 	case tests != nil && tests.Summary.Overall >= suite.Failed:
-		const testsFailed = 4
-		return statusError{testsFailed, errors.New("tests failed")}
+		return statusError{exitTests, errors.New("tests failed")}
 	}
 	return nil
 }
@@ -300,6 +299,9 @@ func (r *compileRun) load() (fs.FS, diag.List) {
 func (r *compileRun) compile() error {
 	unparsed := slices.ContainsFunc(r.list, func(d diag.Diagnostic) bool { return !r.isRoute[d.Pos.File] })
 	options := r.cfg.Engine()
+	if r.schemas == nil {
+		options.SchemaEnforcement = engine.SchemaNone
+	}
 	enabled := r.sources.Policies[:0:0]
 	for _, p := range r.sources.Policies {
 		if !p.Disabled {
@@ -307,18 +309,19 @@ func (r *compileRun) compile() error {
 		}
 	}
 	r.policies = len(enabled)
-	c, err := engine.NewCompiler(options)
-	if err != nil {
-		return err
-	}
-	_, list := c.Compile(r.sources.Policies, r.schemas)
+	var list diag.List
 	if r.routes != "" && len(r.list) == 0 {
 		c, err := extauthz.NewCompiler(options, r.cfg.Checks)
 		if err != nil {
 			return err
 		}
-		_, more := c.Compile("", enabled, r.schemas, r.routeMap)
-		list = append(list, more...) // which tells again what is wrong with the policies
+		_, list = c.Compile("", enabled, r.schemas, r.routeMap)
+	} else {
+		c, err := engine.NewCompiler(options)
+		if err != nil {
+			return err
+		}
+		_, list = c.Compile(r.sources.Policies, r.schemas)
 	}
 	for _, d := range list {
 		if !unparsed || !isAboutAbsence(d.Code) {

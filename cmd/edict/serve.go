@@ -45,6 +45,9 @@ func newServe(environ []string, stderr io.Writer) *cobra.Command {
 				return statusError{status: exitUsage}
 			}
 			log := newLogger(stderr, cfg)
+			for _, w := range cfg.Warnings {
+				log.Warn().Stringer("at", w.Pos).Str("code", string(w.Code)).Str("hint", w.Hint).Msg(w.Message)
+			}
 			for _, name := range unknown {
 				log.Warn().Str("variable", name).Msg("this environment variable begins like a setting and is none")
 			}

@@ -86,3 +86,24 @@ func FuzzExcerpt(f *testing.F) {
 		}
 	})
 }
+
+func TestNearest(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		candidates []string
+		want       string
+	}{
+		{"roels", []string{"rules", "roles"}, "roles"},
+		{"Roles", []string{"roles"}, "roles"},
+		{"x", []string{"a", "b"}, ""},
+		{"X", []string{"x"}, "x"},
+		{"is", []string{"it"}, "it"},
+		{"roles", []string{"roles"}, ""},
+		{"", []string{"a"}, ""},
+		{"something", []string{"else"}, ""},
+	} {
+		if got := diag.Nearest(test.name, test.candidates); got != test.want {
+			t.Errorf("%q among %q: got %q, want %q", test.name, test.candidates, got, test.want)
+		}
+	}
+}

@@ -242,7 +242,10 @@ func (w *walk) skipContinuations() {
 		}
 		w.folded, w.escaped = true, true
 		w.next += 1 + size
-		for w.next < len(w.raw) && (w.raw[w.next] == ' ' || w.raw[w.next] == '\t' || w.raw[w.next] == '\n') {
+		if c == '\r' && strings.HasPrefix(w.raw[w.next:], "\n") {
+			w.next++
+		}
+		for w.next < len(w.raw) && (w.raw[w.next] == ' ' || w.raw[w.next] == '\t') {
 			w.next++
 		}
 	}

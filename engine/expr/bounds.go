@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/checker"
 	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
@@ -28,13 +28,15 @@ const (
 	// instructions it compiles to: a{1000} has about a thousand.
 	MaxPattern = 10_000
 
-	// MaxCost bounds the steps that an expression may take, by cel-go's estimate
-	// for lists and maps with sizeOfCollection members and texts with sizeOfText
-	// characters: about four loops in one another over attributes.
+	// MaxCost bounds the steps that an expression may take, where data is taken
+	// to have sizeOfCollection members: four loops in one another over
+	// attributes, but not five.
 	MaxCost = 10_000_000_000
 
 	sizeOfCollection = 100
-	sizeOfText       = 1000
+
+	// maxRange is the longest list that lists.range makes.
+	maxRange = 1_000_000
 )
 
 // tooDeep tells whether loops nest too deep.
@@ -76,15 +78,79 @@ func (e *Env) tooCostly(checked *cel.Ast) []Issue {
 		eachMember(x, walk)
 	}
 	walk(a.Expr())
-	// One loop can't cost too much, whatever it goes over.
-	if len(issues) > 0 || loops(a.Expr()) < 2 {
+	if len(issues) > 0 {
 		return issues
 	}
-	if cost, err := e.cel.EstimateCost(checked, sizes{}); err == nil && cost.Max > MaxCost {
-		at(a.Expr(), fmt.Sprintf("the loops of the expression may take more than %d steps", MaxCost),
+	if _, cost := steps(a.Expr()); cost > MaxCost {
+		at(a.Expr(), fmt.Sprintf("the loops of the expression may take more than %d steps", int64(MaxCost)),
 			"nest fewer loops: in, hasIntersection and isSubset look through lists, too")
 	}
 	return issues
+}
+
+// steps estimates how many members the result of an expression has, if it is a
+// collection, and how many steps it takes. Both are floats so that they can't
+// overflow.
+func steps(x ast.Expr) (size, cost float64) {
+	size, cost = sizeOfCollection, 1
+	switch x.Kind() {
+	case ast.ListKind:
+		size = float64(x.AsList().Size())
+	case ast.MapKind:
+		size = float64(x.AsMap().Size())
+	case ast.CallKind:
+		return stepsOfCall(x.AsCall())
+	case ast.ComprehensionKind:
+		c := x.AsComprehension()
+		over, first := steps(c.IterRange())
+		_, init := steps(c.AccuInit())
+		_, condition := steps(c.LoopCondition())
+		_, step := steps(c.LoopStep())
+		_, result := steps(c.Result())
+		return max(over, sizeOfCollection), first + init + over*(condition+step) + result
+	}
+	eachMember(x, func(m ast.Expr) {
+		_, n := steps(m)
+		cost += n
+	})
+	return size, cost
+}
+
+func stepsOfCall(call ast.CallExpr) (size, cost float64) {
+	args := call.Args()
+	if call.IsMemberFunction() {
+		args = append([]ast.Expr{call.Target()}, args...)
+	}
+	sizes := make([]float64, len(args))
+	size, cost = sizeOfCollection, 1
+	for i, a := range args {
+		var n float64
+		sizes[i], n = steps(a)
+		cost += n
+		size = max(size, sizes[i])
+	}
+	switch name := call.FunctionName(); {
+	case name == "lists.range":
+		size = maxRange
+		if n, ok := args[0].AsLiteral().(types.Int); ok && args[0].Kind() == ast.LiteralKind {
+			size = float64(n)
+		}
+		cost += size
+	case name == operators.In:
+		cost += sizes[1]
+	case name == operators.Add:
+		size = sizes[0] + sizes[1]
+	case len(args) == 2 && comparesLists[name]:
+		cost += sizes[0] * sizes[1]
+	}
+	return size, cost
+}
+
+// comparesLists are the functions that compare each member of a list with each
+// of another.
+var comparesLists = map[string]bool{
+	"hasIntersection": true, "has_intersection": true, "isSubset": true, "is_subset": true, "intersect": true, "except": true,
+	"sets.contains": true, "sets.equivalent": true, "sets.intersects": true,
 }
 
 // patternOf gives the regular expression of a call, if it is written out.
@@ -118,22 +184,4 @@ func instructions(pattern string) int {
 		return 0
 	}
 	return len(program.Inst)
-}
-
-// sizes tells cel-go how large data may be.
-type sizes struct{}
-
-// EstimateSize implements checker.CostEstimator.
-func (sizes) EstimateSize(element checker.AstNode) *checker.SizeEstimate {
-	size := uint64(sizeOfCollection)
-	switch element.Type().Kind() {
-	case types.StringKind, types.BytesKind:
-		size = sizeOfText
-	}
-	return &checker.SizeEstimate{Max: size}
-}
-
-// EstimateCallCost implements checker.CostEstimator.
-func (sizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
-	return nil
 }

@@ -27,9 +27,11 @@ type Program struct {
 	selections []Selection
 	resultType *Type
 
-	// cel-go's own form of the program takes far more memory than native. Where
-	// there is native, it is made when it is first needed, which is seldom.
-	celgo func() (cel.Program, error)
+	// cel-go's own form of the program takes more memory than native. Where there
+	// is native, it is made when it is first needed, which is seldom.
+	once    sync.Once
+	celgo   cel.Program
+	failure error // why there is no celgo
 }
 
 // A Selection is a use of a declared variable: V.isSmall, has(V.isSmall) and
@@ -65,14 +67,11 @@ func (e *Env) Compile(source string) (*Program, []Issue) {
 	}
 	p.native, p.loops = e.compileNative(folded.NativeRep(), nil)
 	if p.native != nil {
-		p.celgo = e.later(source)
 		return p, nil
 	}
-	program, err := e.plan(folded)
-	if err != nil {
-		return nil, []Issue{{Line: 1, Column: 1, Message: err.Error()}}
+	if p.planned(folded); p.failure != nil {
+		return nil, []Issue{{Line: 1, Column: 1, Message: p.failure.Error()}}
 	}
-	p.celgo = func() (cel.Program, error) { return program, nil }
 	return p, nil
 }
 
@@ -87,12 +86,12 @@ func (p *Program) Bind(constants value.Mapping, names ...string) *Program {
 	if len(issues) > 0 {
 		return p
 	}
-	bound := *p
+	bound := &Program{env: p.env, source: p.source, selections: p.selections, resultType: p.resultType}
 	bound.native, bound.loops = p.env.compileNative(fold(p.env.cel, checked).NativeRep(), &binding{constants, names})
 	if bound.native == nil {
 		return p
 	}
-	return &bound
+	return bound
 }
 
 // Check parses and checks source without making a Program. It returns what the
@@ -143,25 +142,24 @@ func (e *Env) check(source string) (*cel.Ast, []Issue) {
 	return checked, nil
 }
 
-// plan has cel-go make a program.
-func (e *Env) plan(checked *cel.Ast) (cel.Program, error) {
-	if p, err := e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize)); err == nil {
-		return p, nil
-	}
-	// A constant that can't be converted, such as int("x"), fails when it is
-	// folded. That is an error of evaluation, and may never be reached.
-	return e.cel.Program(checked)
-}
-
-// later gives what plans source when it is first called. As it compiled before,
-// it can't fail now.
-func (e *Env) later(source string) func() (cel.Program, error) {
-	return sync.OnceValues(func() (cel.Program, error) {
-		checked, issues := e.check(source)
-		if len(issues) > 0 {
-			return nil, errors.New(issues[0].Message)
+// planned has cel-go plan the program, once. If there is no checked expression
+// at hand, it is made of the source: as that compiled before, it does again.
+func (p *Program) planned(checked *cel.Ast) {
+	p.once.Do(func() {
+		if checked == nil {
+			again, issues := p.env.check(p.source)
+			if len(issues) > 0 {
+				p.failure = errors.New(issues[0].Message)
+				return
+			}
+			checked = fold(p.env.cel, again)
 		}
-		return e.plan(fold(e.cel, checked))
+		if p.celgo, p.failure = p.env.cel.Program(checked, cel.EvalOptions(cel.OptOptimize)); p.failure == nil {
+			return
+		}
+		// A constant that can't be converted, such as int("x"), fails when it
+		// is folded. That is an error of evaluation, and may never be reached.
+		p.celgo, p.failure = p.env.cel.Program(checked)
 	})
 }
 
@@ -206,11 +204,10 @@ func (p *Program) evalNative(f *Frame) (v value.Value) {
 
 // evalCEL runs the program by cel-go.
 func (p *Program) evalCEL(f *Frame) value.Value {
-	program, err := p.celgo()
-	if err != nil {
-		return value.OfError(err)
+	if p.planned(nil); p.failure != nil {
+		return value.OfError(p.failure)
 	}
-	out, _, err := program.Eval(f)
+	out, _, err := p.celgo.Eval(f)
 	if err != nil {
 		return value.OfError(err)
 	}
@@ -310,7 +307,7 @@ func Optional(v value.Value) (value.Value, bool) {
 func (e *Env) selectionsOf(a *ast.AST) []Selection {
 	u := uses{env: e, info: a.SourceInfo()}
 	u.walk(a.Expr())
-	return u.found
+	return slices.Clone(u.found) // no room to spare
 }
 
 // uses looks for declared variables in an expression.

@@ -64,6 +64,7 @@ type Env struct {
 	slots   map[string]int
 	size    int
 	structs structTypes
+	nodes   map[path]node // that all programs share
 }
 
 // nowVariable is what now() and timeSince() expand to. No source text can
@@ -121,6 +122,7 @@ func NewEnv(variables []Variable, structs []Struct) (*Env, error) {
 	if e.cel, err = cel.NewEnv(options...); err != nil {
 		return nil, err
 	}
+	e.commonNodes(variables)
 	return e, nil
 }
 

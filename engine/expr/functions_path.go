@@ -3,7 +3,7 @@ package expr
 import (
 	"errors"
 	"fmt"
-	"path"
+	slashpath "path"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -109,16 +109,16 @@ func parsePath(p string) (filePath, error) {
 	slashed := strings.ReplaceAll(p, `\`, "/")
 	switch {
 	case strings.HasPrefix(p, `\\`):
-		return filePath{form: share, clean: path.Clean(slashed), root: strings.Count(p[2:], `\`) == 1}, nil
+		return filePath{form: share, clean: slashpath.Clean(slashed), root: strings.Count(p[2:], `\`) == 1}, nil
 	case hasDrive(p):
 		if len(p) > 2 && slashed == p {
 			return filePath{}, errDrive
 		}
-		return filePath{form: drive, clean: path.Clean("/" + slashed), root: len(p) <= 3}, nil
+		return filePath{form: drive, clean: slashpath.Clean("/" + slashed), root: len(p) <= 3}, nil
 	case slashed != p:
-		return filePath{form: backslashes, clean: path.Clean(slashed)}, nil
+		return filePath{form: backslashes, clean: slashpath.Clean(slashed)}, nil
 	}
-	return filePath{form: slashes, clean: path.Clean(p)}, nil
+	return filePath{form: slashes, clean: slashpath.Clean(p)}, nil
 }
 
 // hasDrive tells whether p begins with the letter of a drive.
@@ -147,7 +147,7 @@ func basePath(p string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("failed to encode path %s: %w", p, err)
 	}
-	return path.Base(f.clean), nil
+	return slashpath.Base(f.clean), nil
 }
 
 // dirPath gives all but the last element of p.
@@ -158,7 +158,7 @@ func dirPath(p string) (string, error) {
 	}
 	switch {
 	case f.form == slashes:
-		return path.Dir(f.clean), nil
+		return slashpath.Dir(f.clean), nil
 	case f.form == share && f.root:
 		return f.text(f.clean), nil
 	case f.form == drive && f.root:
@@ -177,7 +177,7 @@ func extPath(p string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("failed to encode path %s: %w", p, err)
 	}
-	return path.Ext(f.clean), nil
+	return slashpath.Ext(f.clean), nil
 }
 
 // volumeName gives the volume of a path of Windows: C: or \\host\share.
@@ -214,7 +214,7 @@ func joinPath(paths []string) (string, error) {
 			first, joined = f, f.clean
 			continue
 		}
-		joined = path.Join(joined, f.clean)
+		joined = slashpath.Join(joined, f.clean)
 	}
 	return first.text(joined), nil
 }
@@ -296,7 +296,7 @@ func pathMatch(p, pattern string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("failed to encode pattern %s: %w", pattern, err)
 	}
-	matches, err := path.Match(g.clean, f.clean)
+	matches, err := slashpath.Match(g.clean, f.clean)
 	if err != nil {
 		return false, fmt.Errorf("failed to match pattern %q on path %q: %w", pattern, p, err)
 	}

@@ -188,18 +188,37 @@ func (c *compiler) ident(e ast.Expr) term {
 			return value.OfTime(f.now)
 		}}
 	}
-	slot, ok := c.env.slots[r.Name]
-	if !ok {
-		return term{}
+	return term{run: c.env.nodes[path{r.Name, ""}]}
+}
+
+// A path is a variable, or a field of one that is a declared struct.
+type path struct{ variable, field string }
+
+// commonNodes makes the nodes that most expressions have, so that they share
+// them.
+func (e *Env) commonNodes(variables []Variable) {
+	e.nodes = map[path]node{}
+	for _, v := range variables {
+		run := variable(v)
+		e.nodes[path{v.Name, ""}] = run
+		if decl, ok := e.structs[v.Type.TypeName()]; ok {
+			for name := range decl.Fields {
+				e.nodes[path{v.Name, name}] = field(run, name)
+			}
+		}
 	}
-	missing := errorf("no such attribute(s): %s", r.Name)
-	return term{run: func(f *Frame) value.Value {
+}
+
+// variable reads a declared variable.
+func variable(v Variable) node {
+	slot, missing := v.Slot, errorf("no such attribute(s): %s", v.Name)
+	return func(f *Frame) value.Value {
 		v := f.slots[slot]
 		if v.Kind() == value.Absent {
 			return missing
 		}
 		return v
-	}}
+	}
 }
 
 // selection compiles operand.field and has(operand.field).
@@ -224,12 +243,17 @@ func (c *compiler) selection(e ast.Expr) term {
 		if s.IsTestOnly() {
 			return term{run: hasField(operand.run, s.FieldName(), decl.Open)}
 		}
+		if x := s.Operand(); x.Kind() == ast.IdentKind && !slices.Contains(c.loops, x.AsIdent()) {
+			if run := c.env.nodes[path{c.refs[x.ID()].Name, s.FieldName()}]; run != nil {
+				return term{run: run}
+			}
+		}
 		return term{run: field(operand.run, s.FieldName())}
 	case types.MapKind, types.DynKind:
 		if s.IsTestOnly() {
-			return term{run: hasKey(operand.run, s.FieldName())}
+			return term{run: (&selector{operand.run, s.FieldName()}).has}
 		}
-		return term{run: member(operand.run, s.FieldName())}
+		return term{run: (&selector{operand.run, s.FieldName()}).get}
 	}
 	return term{}
 }
@@ -287,21 +311,38 @@ func (c *compiler) mapping(e ast.Expr) term {
 	return constant(value.OfMapping(entries))
 }
 
+// A selector selects from what its operand gives by name. It is the error, too,
+// that there is no such thing, so that making one costs nothing.
+type selector struct {
+	operand node
+	name    string
+}
+
+type (
+	noSuchKey      selector
+	noSuchField    selector
+	unknownField selector
+)
+
+func (s *noSuchKey) Error() string      { return "no such key: " + s.name }
+func (s *noSuchField) Error() string    { return "no such field: " + s.name }
+func (s *unknownField) Error() string { return "undefined field '" + s.name + "'" }
+
 // field reads a field of a declared struct.
 func field(operand node, name string) node {
-	noField, undefined := errorf("no such field: %s", name), errorf("undefined field '%s'", name)
+	s := &selector{operand, name}
 	return func(f *Frame) value.Value {
-		v := operand(f)
+		v := s.operand(f)
 		if special(v) {
 			return unsuited(v)
 		}
 		m := v.Mapping()
 		if m == nil {
-			return noField
+			return value.OfError((*noSuchField)(s))
 		}
-		e, ok := m.Lookup(name)
+		e, ok := m.Lookup(s.name)
 		if !ok {
-			return undefined
+			return value.OfError((*unknownField)(s))
 		}
 		return present(e)
 	}
@@ -331,57 +372,52 @@ func plainMap(v value.Value) (value.Mapping, bool) {
 	return m, true
 }
 
-// member reads what a map has under key.
-func member(operand node, key string) node {
-	missing := errorf("no such key: %s", key)
-	return func(f *Frame) value.Value {
-		v := operand(f)
-		switch v.Kind() {
-		case value.Map:
-			m, ok := plainMap(v)
-			if !ok {
-				return punt
-			}
-			e, ok := m.Lookup(key)
-			if !ok {
-				return missing
-			}
-			return present(e)
-		case value.List:
-			return textIndex
-		case value.Error:
-			return v
-		case value.Opaque:
+// get reads what a map has under the name.
+func (s *selector) get(f *Frame) value.Value {
+	v := s.operand(f)
+	switch v.Kind() {
+	case value.Map:
+		m, ok := plainMap(v)
+		if !ok {
 			return punt
 		}
-		return missing
+		e, ok := m.Lookup(s.name)
+		if !ok {
+			return value.OfError((*noSuchKey)(s))
+		}
+		return present(e)
+	case value.List:
+		return textIndex
+	case value.Error:
+		return v
+	case value.Opaque:
+		return punt
 	}
+	return value.OfError((*noSuchKey)(s))
 }
 
-// hasKey tells whether a map has key.
-func hasKey(operand node, key string) node {
-	return func(f *Frame) value.Value {
-		v := operand(f)
-		switch v.Kind() {
-		case value.Map:
-			m, ok := plainMap(v)
-			if !ok {
-				return punt
-			}
-			e, ok := m.Lookup(key)
-			if e = present(e); ok && e.Kind() == value.Error {
-				return e
-			}
-			return value.OfBool(ok)
-		case value.List:
-			return textIndex
-		case value.Error:
-			return v
-		case value.Opaque:
+// has tells whether a map has the name as a key.
+func (s *selector) has(f *Frame) value.Value {
+	v := s.operand(f)
+	switch v.Kind() {
+	case value.Map:
+		m, ok := plainMap(v)
+		if !ok {
 			return punt
 		}
-		return isFalse
+		e, ok := m.Lookup(s.name)
+		if e = present(e); ok && e.Kind() == value.Error {
+			return e
+		}
+		return value.OfBool(ok)
+	case value.List:
+		return textIndex
+	case value.Error:
+		return v
+	case value.Opaque:
+		return punt
 	}
+	return isFalse
 }
 
 // index compiles a[b].
@@ -399,7 +435,7 @@ func (c *compiler) index(args []ast.Expr) term {
 		return term{} // cel-go can't plan it
 	}
 	if b.known && b.value.Kind() == value.String {
-		return term{run: member(a, b.value.Str())}
+		return term{run: (&selector{a, b.value.Str()}).get}
 	}
 	return term{run: func(f *Frame) value.Value {
 		v := a(f)

@@ -116,7 +116,7 @@ func (t *tracer) visit(x ast.Expr, macro int, inLoop, prefix bool) span {
 			over := c.IterRange().Kind() == ast.ListKind && c.IterRange().AsList().Size() == 0
 			loop = loop || m == c.LoopStep() && !over
 		}
-		inner = inner.and(t.visit(m, macro, loop, x.Kind() == ast.SelectKind && isPath(m)))
+		inner = inner.and(t.visit(m, macro, loop, m == operand(x) && isPath(m)))
 	})
 	whole := inner
 	switch {
@@ -153,10 +153,23 @@ func (t *tracer) place(x ast.Expr) (s span, generated bool) {
 	return s, s.start == s.end
 }
 
+// operand gives a of a.b and a[b].
+func operand(x ast.Expr) ast.Expr {
+	switch x.Kind() {
+	case ast.SelectKind:
+		return x.AsSelect().Operand()
+	case ast.CallKind:
+		if x.AsCall().FunctionName() == operators.Index {
+			return x.AsCall().Args()[0]
+		}
+	}
+	return nil
+}
+
 // isPath tells whether x is a name or a selection from one.
 func isPath(x ast.Expr) bool {
-	for x.Kind() == ast.SelectKind {
-		x = x.AsSelect().Operand()
+	for operand(x) != nil {
+		x = operand(x)
 	}
 	return x.Kind() == ast.IdentKind
 }

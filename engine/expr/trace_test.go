@@ -25,7 +25,7 @@ func TestTraceTellsWhatThePartsGave(t *testing.T) {
 			`1:1 R.attr.tags.exists(t, t == ")" || t in P.attr.tags) ? !R.attr.locked : size(R.attr.tags) > 1 = true`,
 			`1:1 R.attr.tags.exists(t, t == ")" || t in P.attr.tags) = true`, `1:1 R.attr.tags = [a b c]`,
 			`1:23 t == ")" || t in P.attr.tags = true (loop)`, `1:23 t == ")" = false (loop)`, `1:23 t = "a" (loop)`, `1:35 t in P.attr.tags = true (loop)`, `1:35 t = "a" (loop)`, `1:40 P.attr.tags = [a b] (loop)`,
-			`1:56 !R.attr.locked = true`, `1:57 R.attr.locked = false`}},
+			`1:55 !R.attr.locked = true`, `1:56 R.attr.locked = false`}},
 		{`timestamp(R.attr.createdAt).timeSince() < duration("24h")`, []string{
 			`1:1 timestamp(R.attr.createdAt).timeSince() < duration("24h") = true`, `1:1 timestamp(R.attr.createdAt).timeSince() = 9h28m11.623456789s`,
 			`1:1 timestamp(R.attr.createdAt) = 2024-05-01 01:02:03.5 +0000 UTC`, `1:11 R.attr.createdAt = "2024-05-01T01:02:03.5Z"`}},

@@ -1,52 +1,22 @@
 package policyfile_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 
 	"gopkg.in/yaml.v3"
 
+	"edict/engine/conformance"
 	"edict/engine/diag"
 	"edict/engine/policy"
 	"edict/engine/policyfile"
 )
-
-// conformanceDir gives the folder with the conformance cases of Cerbos, which
-// lies beside the repository.
-func conformanceDir(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("CONFORMANCE_DIR")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "conformance")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "MANIFEST.json")); err != nil {
-		t.Skipf("SKIPPED: no conformance data in %s", dir)
-	}
-	return dir
-}
-
-// caseCount gives the number of cases that a folder of the conformance data
-// must have.
-func caseCount(t *testing.T, dir, folder string) int {
-	t.Helper()
-	var manifest struct{ Cases map[string]int }
-	content, err := os.ReadFile(filepath.Join(dir, "MANIFEST.json"))
-	if err == nil {
-		err = json.Unmarshal(content, &manifest)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return manifest.Cases[folder]
-}
 
 // A parserCase says what one file of policies holds and what is wrong with it.
 type parserCase struct {
@@ -68,12 +38,12 @@ type parserCase struct {
 // where Cerbos gives the place of the same thing: it often gives the key where
 // we give the value.
 func TestConformanceParser(t *testing.T) {
-	dir := conformanceDir(t)
+	dir := conformance.Dir(t)
 	files, err := filepath.Glob(filepath.Join(dir, "parser", "*.json.input"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := caseCount(t, dir, "parser"); len(files) != want {
+	if want := conformance.Count(t, "parser"); len(files) != want {
 		t.Errorf("there are %d cases, the manifest says %d", len(files), want)
 	}
 	for _, file := range files {
@@ -126,7 +96,7 @@ func TestConformanceParser(t *testing.T) {
 			if p == nil {
 				t.Fatal("no policy")
 			}
-			if got, want := message(p), withoutUnread(c.Want[0].Message); !reflect.DeepEqual(got, want) {
+			if got, want := message(p), c.Want[0].Message; !reflect.DeepEqual(got, want) {
 				t.Errorf("got\n%v\nwant\n%v", got, want)
 			}
 		})
@@ -147,6 +117,16 @@ func message(p *policy.Policy) map[string]any {
 	r := p.Resource
 	body := map[string]any{"resource": r.Resource.Value, "version": r.Version.Value}
 	put(body, "importDerivedRoles", values(r.ImportDerivedRoles))
+	if s := r.Schemas; s != nil {
+		schemas := map[string]any{}
+		if s.Principal != nil {
+			schemas["principalSchema"] = schema(s.Principal)
+		}
+		if s.Resource != nil {
+			schemas["resourceSchema"] = schema(s.Resource)
+		}
+		body["schemas"] = schemas
+	}
 	var rules []any
 	for _, rule := range r.Rules {
 		m := map[string]any{"actions": values(rule.Actions), "effect": rule.Effect.String()}
@@ -197,10 +177,11 @@ func values(texts []diag.Text) []any {
 	return list
 }
 
-// withoutUnread leaves out what a policy does not hold the content of.
-func withoutUnread(m map[string]any) map[string]any {
-	if body, ok := m["resourcePolicy"].(map[string]any); ok {
-		delete(body, "schemas")
+// schema gives the name of a schema, and the actions that it is ignored for.
+func schema(s *policy.SchemaRef) map[string]any {
+	m := map[string]any{"ref": s.Ref.Value}
+	if len(s.IgnoreActions) > 0 {
+		m["ignoreWhen"] = map[string]any{"actions": values(s.IgnoreActions)}
 	}
 	return m
 }
@@ -208,7 +189,7 @@ func withoutUnread(m map[string]any) map[string]any {
 // The policies of the store that the engine's cases decide with can all be
 // read, but for what stands there to be left alone.
 func TestConformanceStore(t *testing.T) {
-	dir := conformanceDir(t)
+	dir := conformance.Dir(t)
 	for _, folder := range []string{"store", filepath.Join("query_planner", "policies"), filepath.Join("verify_junit", "store")} {
 		policies, list := policyfile.Load(os.DirFS(filepath.Join(dir, folder)))
 		if len(list) != 0 {
@@ -228,52 +209,32 @@ func TestConformanceStore(t *testing.T) {
 // The policies of the compile cases can all be read: what is wrong with them is
 // only found when they are compiled.
 func TestConformanceCompile(t *testing.T) {
-	dir := conformanceDir(t)
+	dir := conformance.Dir(t)
 	files, err := filepath.Glob(filepath.Join(dir, "compile", "*.yaml.input"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := caseCount(t, dir, "compile"); len(files) != want {
+	if want := conformance.Count(t, "compile"); len(files) != want {
 		t.Errorf("there are %d cases, the manifest says %d", len(files), want)
 	}
 	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, text := range archive(content) {
-			if p, list := policyfile.Parse(name, text); p == nil {
-				t.Errorf("%s: %s: %s", filepath.Base(file), name, list.Render())
+		for _, f := range conformance.Archive(t, file) {
+			if p, list := policyfile.Parse(f.Name, f.Content); p == nil {
+				t.Errorf("%s: %s: %s", filepath.Base(file), f.Name, list.Render())
 			}
 		}
 	}
 }
 
-// archive gives the files of a text archive.
-func archive(content []byte) map[string][]byte {
-	files := map[string][]byte{}
-	name := ""
-	header := regexp.MustCompile(`^-- (.+) --\s*$`)
-	for line := range bytes.Lines(content) {
-		if m := header.FindSubmatch(line); m != nil {
-			name = string(m[1])
-			continue
-		}
-		files[name] = append(files[name], line...)
-	}
-	delete(files, "")
-	return files
-}
-
 // The folders of the index cases. What is wrong with one file must be
 // reported; what is wrong between files is found when policies are compiled.
 func TestConformanceIndex(t *testing.T) {
-	dir := conformanceDir(t)
+	dir := conformance.Dir(t)
 	files, err := filepath.Glob(filepath.Join(dir, "index", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := caseCount(t, dir, "index"); len(files) != want {
+	if want := conformance.Count(t, "index"); len(files) != want {
 		t.Errorf("there are %d cases, the manifest says %d", len(files), want)
 	}
 	for _, file := range files {

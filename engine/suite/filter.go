@@ -71,8 +71,10 @@ func (f *Filter) Add(expression string) error {
 	return nil
 }
 
-// splitPatterns splits at the commas outside of braces.
+// splitPatterns splits at the commas outside of braces. A backslash before a
+// comma changes nothing: on the command line of Cerbos there must be one.
 func splitPatterns(list string) []string {
+	list = strings.ReplaceAll(list, `\,`, ",")
 	var out []string
 	depth, start := 0, 0
 	add := func(end int) {

@@ -100,7 +100,8 @@ const (
 	// UnknownValue occurs when a string is none of the values its field takes.
 	UnknownValue diag.Code = "unknown-value"
 
-	// BadNumber occurs when a number is out of the range its field takes.
+	// BadNumber occurs when a number is out of the range its field takes, and
+	// when a free value is a number to some readers of YAML only: 1e3, 08.
 	BadNumber diag.Code = "bad-number"
 
 	// BadDuration occurs when a string is not a duration like 250ms or 1h30m.

@@ -1,6 +1,7 @@
 // Package yamldoc reads YAML strictly and keeps the place of everything it
 // reads: policy files, route maps and the server's configuration are all read
-// through it. JSON is read by the same parser, as the subset of YAML it is.
+// through it. JSON is read by the same parser, as the subset of YAML it is, with
+// the escapes that YAML does not share (\/ and pairs of surrogates).
 //
 // What always holds here:
 //
@@ -15,5 +16,6 @@
 //     blow a small file up, and nesting is limited.
 //  6. No type is guessed at. A number is not a string that looks like one, and
 //     a scalar whose text would depend on how a reader spells numbers is
-//     refused with the advice to quote it.
+//     refused with the advice to quote it. So is a free value that is a number
+//     to some readers of YAML and a string to others, like 1e3.
 package yamldoc

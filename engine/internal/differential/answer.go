@@ -92,7 +92,7 @@ func (r *reference) agrees(req *engine.Request, got *answer) (want *answer, ok b
 			narrowed++
 		}
 	}
-	if narrowed < 2 || want.derivedRoles != got.derivedRoles {
+	if narrowed == 0 || want.derivedRoles != got.derivedRoles {
 		return want, false
 	}
 	open := map[string]int{}
@@ -100,7 +100,7 @@ func (r *reference) agrees(req *engine.Request, got *answer) (want *answer, ok b
 		open[action] = i
 	}
 	options := r.set.Options
-	for options.ParentOrder = 1; options.ParentOrder < 60 && len(open) > 0; options.ParentOrder++ {
+	for options.Order = 1; options.Order < 60 && len(open) > 0; options.Order++ {
 		other := answerOf(r.workshop.New(r.set.Policies, options), req)
 		for action, i := range open {
 			if other.of(i, action) == got.of(i, action) {

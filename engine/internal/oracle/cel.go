@@ -137,7 +137,10 @@ func filtered(l traits.Lister, keep func(ref.Val) bool) ref.Val {
 }
 
 // An expression is CEL text, compiled.
-type expression struct{ program cel.Program }
+type expression struct {
+	program cel.Program
+	unsound bool // it could not be optimised
+}
 
 // compile compiles text, once. Text that does not compile is a mistake of the
 // test that brought it, so that it panics.
@@ -154,13 +157,14 @@ func (c *celEnv) compile(text string) *expression {
 	// so. A constant that can't be converted stops the optimiser, and is left to
 	// fail when it is evaluated.
 	p, err := c.env.Program(checked, cel.EvalOptions(cel.OptOptimize))
-	if err != nil {
+	unsound := err != nil
+	if unsound {
 		p, err = c.env.Program(checked)
 	}
 	if err != nil {
 		panic(fmt.Sprintf("oracle: the expression %q has no program: %v", text, err))
 	}
-	x := &expression{program: p}
+	x := &expression{program: p, unsound: unsound}
 	c.compiled[text] = x
 	return x
 }

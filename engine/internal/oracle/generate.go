@@ -81,6 +81,7 @@ type Generator struct {
 	Portable bool
 
 	salt int
+	env  *celEnv // to try expressions in, if Portable
 }
 
 // NewGenerator gives the generator of set number n of a seed.
@@ -96,6 +97,22 @@ func (g *Generator) plainOnly(list []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool {
 		return strings.ContainsFunc(s, func(r rune) bool { return r > 127 })
 	})
+}
+
+// sound makes an expression that holds no constant of a type that it can't be
+// converted to: Cerbos has no program for such a one.
+func (g *Generator) sound(make func() string) string {
+	if !g.Portable {
+		return make()
+	}
+	if g.env == nil {
+		g.env = newCELEnv()
+	}
+	for {
+		if text := make(); !g.env.compile(text).unsound {
+			return text
+		}
+	}
 }
 
 // A Set is a random policy set that compiles, and the options to decide with.
@@ -454,10 +471,10 @@ func (g *Generator) output(gr *grammar, chance int) *policy.Output {
 	o := &policy.Output{}
 	both := g.IntN(3)
 	if both != 1 {
-		o.RuleActivated = text(g.outputExpression(gr))
+		o.RuleActivated = text(g.sound(func() string { return g.outputExpression(gr) }))
 	}
 	if both != 0 {
-		o.ConditionNotMet = text(g.outputExpression(gr))
+		o.ConditionNotMet = text(g.sound(func() string { return g.outputExpression(gr) }))
 	}
 	return o
 }
@@ -539,9 +556,9 @@ func (g *Generator) variables(gr *grammar, names []string) []policy.Variable {
 		case strings.HasSuffix(name, "bad"):
 			v.Expr = text("R.attr.missing.deeper == 1")
 		case g.chance(40):
-			v.Expr = text(gr.everyday())
+			v.Expr = text(g.sound(gr.everyday))
 		default:
-			v.Expr = text(gr.of(pick(g.random, allTypes...), g.IntN(3)))
+			v.Expr = text(g.sound(func() string { return gr.of(pick(g.random, allTypes...), g.IntN(3)) }))
 		}
 		out = append(out, v)
 		gr.variables = append(gr.variables, name)
@@ -570,7 +587,7 @@ func (g *Generator) condition(gr *grammar, none int) *policy.Condition {
 
 func (g *Generator) conditionTree(gr *grammar, depth int) *policy.Condition {
 	if depth == 0 {
-		return &policy.Condition{Op: policy.Expr, Expr: text(gr.condition())}
+		return &policy.Condition{Op: policy.Expr, Expr: text(g.sound(gr.condition))}
 	}
 	c := &policy.Condition{Op: pick(g.random, policy.All, policy.Any, policy.None)}
 	for range 1 + g.IntN(3) {

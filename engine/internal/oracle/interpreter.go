@@ -1,8 +1,10 @@
 package oracle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -12,7 +14,7 @@ import (
 	"edict/engine/value"
 )
 
-// Options are the engine's options, by the same names, and ParentOrder.
+// Options are the engine's options, by the same names, and Order.
 type Options struct {
 	DefaultPolicyVersion string // empty: default
 	DefaultScope         string
@@ -20,10 +22,10 @@ type Options struct {
 	LenientEvaluation    bool
 	Globals              value.Mapping
 
-	// ParentOrder is the seed of the order in which the role policies of
-	// inherited roles are asked, for a system that promises none. Zero means
-	// the order in which parentRoles name them.
-	ParentOrder uint64
+	// Order is the seed of the order in which the role policies of inherited
+	// roles are asked, and of one role policy the rules of different resources,
+	// for a system that promises none. Zero means the order as written.
+	Order uint64
 }
 
 // An Answer is the decision about a request.
@@ -491,7 +493,7 @@ func (e *entry) roleSet(role string) []string {
 		}
 	}
 	follow(role)
-	if seed := e.opts.ParentOrder; seed != 0 {
+	if seed := e.opts.Order; seed != 0 {
 		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(inherited), func(i, j int) {
 			inherited[i], inherited[j] = inherited[j], inherited[i]
 		})
@@ -609,8 +611,9 @@ func (e *entry) matching(s stage, scope, action string, roleSet []string) []row 
 }
 
 // narrowing gives the rows by which role policies deny what they do not list.
-func (e *entry) narrowing(scope, action string, roleSet []string) (rows []row) {
+func (e *entry) narrowing(scope, action string, roleSet []string) (all []row) {
 	for _, role := range roleSet {
+		var rows []row
 		var of *source // the role policy, if there is one
 		listed := false
 		for _, r := range e.rows {
@@ -634,8 +637,13 @@ func (e *entry) narrowing(scope, action string, roleSet []string) (rows []row) {
 		if of != nil && !listed {
 			rows = append(rows, row{source: of, effect: policy.Deny, narrowing: true})
 		}
+		if seed := e.opts.Order; seed != 0 {
+			rank := func(r row) uint64 { return rand.New(rand.NewPCG(seed, uint64(crc32.ChecksumIEEE([]byte(r.resource))))).Uint64() }
+			slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(rank(a), rank(b)) })
+		}
+		all = append(all, rows...)
 	}
-	return rows
+	return all
 }
 
 // holds tells whether the conditions of a row hold: its derived role's first.

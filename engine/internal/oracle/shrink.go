@@ -82,10 +82,7 @@ func (f *reducer) visit(v reflect.Value, depth int) {
 	case value.Mapping:
 		f.visitMapping(v, x, depth)
 		return
-	case diag.Text:
-		if x.Value != "" {
-			f.set(depth, v, diag.Text{Pos: x.Pos})
-		}
+	case diag.Text: // a name, which many things must have
 		return
 	case policy.Variable:
 		f.visitExpression(v.FieldByName("Expr"), depth)

@@ -150,9 +150,13 @@ type Sources struct {
 
 // New makes the document for a list of diagnostics, which should be sorted.
 func New(list diag.List, sources Sources, pages catalogue.Catalogue) *Document {
-	w := &writer{Sources: sources, pages: pages, policies: map[string]*policy.Policy{}, located: map[string][]*place{}, scopes: map[string]*MissingScope{}}
+	w := &writer{Sources: sources, pages: pages,
+		policies: map[string]*policy.Policy{}, enabled: map[string]bool{}, read: map[string]*file{}, scopes: map[string]*MissingScope{}}
 	for _, p := range sources.Policies {
 		w.policies[p.Pos.File] = p
+		if !p.Disabled {
+			w.enabled[p.Key()] = true
+		}
 	}
 	for _, d := range list {
 		w.add(d)
@@ -165,7 +169,8 @@ type writer struct {
 	Sources
 	pages    catalogue.Catalogue
 	policies map[string]*policy.Policy // by file
-	located  map[string][]*place       // by file
+	enabled  map[string]bool           // by key
+	read     map[string]*file          // by name
 	scopes   map[string]*MissingScope  // by missing policy
 	lint     LintErrors
 	document Document
@@ -261,13 +266,10 @@ func (w *writer) addMissingScopes(p *policy.Policy, d diag.Diagnostic) {
 			return policy.PrincipalKey(p.Principal.Principal.Value, p.Principal.Version.Value, scope)
 		}
 	}
-	enabled := func(key string) bool {
-		return slices.ContainsFunc(w.Policies, func(q *policy.Policy) bool { return !q.Disabled && q.Key() == key })
-	}
 	for scope := scopeOf(p); scope != ""; {
 		scope = scope[:max(0, strings.LastIndexByte(scope, '.'))]
 		missing := key(scope)
-		if enabled(missing) {
+		if w.enabled[missing] {
 			continue
 		}
 		s := w.scopes[missing]
@@ -314,11 +316,11 @@ func (w *writer) finish() {
 
 // root gives the position of a policy as a whole.
 func (w *writer) root(p *policy.Policy) *Position {
-	all := w.places(p.Pos.File)
-	if len(all) == 0 {
+	f := w.file(p.Pos.File)
+	if len(f.places) == 0 {
 		return nil
 	}
-	line, column := beginning(all[0].value, lines(w.Contents[p.Pos.File]))
+	line, column := beginning(f.places[0].value, f.lines)
 	return &Position{Line: line, Column: column}
 }
 
@@ -332,12 +334,12 @@ func (w *writer) position(d diag.Diagnostic, s spot) (*Position, *place) {
 	if s == fileSpot {
 		return exact, nil
 	}
-	all := w.places(d.Pos.File)
+	f := w.file(d.Pos.File)
 	find := innermost
 	if s == mappingSpot || s == mappingFieldSpot {
 		find = beginningAt
 	}
-	found := find(all, d.Pos.Line, d.Pos.Column)
+	found := find(f.places, d.Pos.Line, d.Pos.Column)
 	if found == nil {
 		return exact, nil
 	}
@@ -354,7 +356,7 @@ func (w *writer) position(d diag.Diagnostic, s spot) (*Position, *place) {
 	if isField && p.key != nil && !p.holder.isFree() {
 		position.Line, position.Column = p.key.Line, p.key.Column
 	} else {
-		position.Line, position.Column = beginning(p.value, lines(w.Contents[d.Pos.File]))
+		position.Line, position.Column = beginning(p.value, f.lines)
 	}
 	return position, found
 }
@@ -366,17 +368,20 @@ func or(p, q *place) *place {
 	return q
 }
 
-func (w *writer) places(file string) []*place {
-	all, ok := w.located[file]
-	if !ok {
-		all = places(w.Contents[file])
-		w.located[file] = all
-	}
-	return all
+// A file is a source, taken apart.
+type file struct {
+	lines  []string
+	places []*place
 }
 
-func lines(content []byte) []string {
-	return strings.Split(strings.ReplaceAll(string(content), "\r\n", "\n"), "\n")
+func (w *writer) file(name string) *file {
+	f := w.read[name]
+	if f == nil {
+		content := w.Contents[name]
+		f = &file{lines: strings.Split(strings.ReplaceAll(string(content), "\r\n", "\n"), "\n"), places: places(content)}
+		w.read[name] = f
+	}
+	return f
 }
 
 // contextLines is how many lines before and after a place are shown with it.
@@ -384,7 +389,7 @@ const contextLines = 3
 
 // context gives the lines around the place of a diagnostic, with a caret.
 func (w *writer) context(d diag.Diagnostic) string {
-	all := lines(w.Contents[d.Pos.File])
+	all := w.file(d.Pos.File).lines
 	if d.Pos.Line < 1 || d.Pos.Line > len(all) {
 		return ""
 	}
