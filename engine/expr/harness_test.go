@@ -54,7 +54,8 @@ func newTestEnv(t testing.TB) *Env {
 			{Name: "Resource", Fields: map[string]*Type{
 				"kind": String, "id": String, "attr": Attrs, "policyVersion": String, "policy_version": String, "scope": String,
 			}},
-			{Name: "AuxData", Fields: map[string]*Type{"jwt": Attrs}},
+			{Name: "AuxData", Fields: map[string]*Type{"jwt": Attrs, "jwts": MapOf(Object("NamedJWT"))}},
+			{Name: "NamedJWT", Fields: map[string]*Type{"claims": Attrs}},
 			{Name: "Runtime", Fields: map[string]*Type{"effectiveDerivedRoles": Strings}},
 			{Name: "Variables", Open: true}, {Name: "Constants", Open: true}, {Name: "Globals", Open: true},
 		})

@@ -319,13 +319,13 @@ type selector struct {
 }
 
 type (
-	noSuchKey      selector
-	noSuchField    selector
+	noSuchKey    selector
+	noSuchField  selector
 	unknownField selector
 )
 
-func (s *noSuchKey) Error() string      { return "no such key: " + s.name }
-func (s *noSuchField) Error() string    { return "no such field: " + s.name }
+func (s *noSuchKey) Error() string    { return "no such key: " + s.name }
+func (s *noSuchField) Error() string  { return "no such field: " + s.name }
 func (s *unknownField) Error() string { return "undefined field '" + s.name + "'" }
 
 // field reads a field of a declared struct.

@@ -27,17 +27,17 @@ type packed struct {
 // A packer makes an archive of one format.
 type packer struct {
 	ending string
-	pack   func(t *testing.T, entries []packed) []byte
+	pack   func(t testing.TB, entries []packed) []byte
 }
 
 var packers = []packer{
 	{".zip", packZip},
 	{".TAR", packTar},
-	{".tgz", func(t *testing.T, entries []packed) []byte { return compress(t, packTar(t, entries)) }},
-	{".tar.gz", func(t *testing.T, entries []packed) []byte { return compress(t, packTar(t, entries)) }},
+	{".tgz", func(t testing.TB, entries []packed) []byte { return compress(t, packTar(t, entries)) }},
+	{".tar.gz", func(t testing.TB, entries []packed) []byte { return compress(t, packTar(t, entries)) }},
 }
 
-func packZip(t *testing.T, entries []packed) []byte {
+func packZip(t testing.TB, entries []packed) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
@@ -67,7 +67,7 @@ func packZip(t *testing.T, entries []packed) []byte {
 	return b.Bytes()
 }
 
-func packTar(t *testing.T, entries []packed) []byte {
+func packTar(t testing.TB, entries []packed) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -89,7 +89,7 @@ func packTar(t *testing.T, entries []packed) []byte {
 	return b.Bytes()
 }
 
-func compress(t *testing.T, content []byte) []byte {
+func compress(t testing.TB, content []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
@@ -235,10 +235,9 @@ func TestOpenOfNoArchive(t *testing.T) {
 }
 
 func FuzzArchive(f *testing.F) {
-	t := &testing.T{}
 	entries := []packed{{name: "a.yaml", content: "a: b"}, {name: "b/c.json", content: "{}"}, {name: "../x.yaml"}, {name: "l.yaml", kind: tar.TypeSymlink, target: "a.yaml"}}
 	for i, p := range packers {
-		f.Add(i, p.pack(t, entries))
+		f.Add(i, p.pack(f, entries))
 	}
 	f.Fuzz(func(t *testing.T, ending int, content []byte) {
 		if ending < 0 || ending >= len(packers) {

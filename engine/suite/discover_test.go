@@ -85,7 +85,7 @@ func TestFixtures(t *testing.T) {
 			"s/a_test.yaml", strings.Replace(oneTest, "principals: [ann]", "principalGroups: [all]", 1)+"principals: {ann: {id: ann, roles: [guest]}}\n"), []string{"t/ann/doc/view failed"}},
 		{"shared groups hold shared fixtures", shared(
 			"s/testdata/principals.yaml", sharedPrincipals+"principalGroups: {all: {principals: [bob]}}\n",
-			"s/a_test.yaml", oneTest+"principals: {bob: {id: bob, roles: [guest]}}\n"), []string{`s/testdata/principals.yaml:2:37: there is no principal called "bob"`}},
+			"s/a_test.yaml", oneTest+"principals: {bob: {id: bob, roles: [guest]}}\n"), []string{`s/testdata/principals.yaml:2:38: there is no principal called "bob"`}},
 		{"groups of a suite may hold shared fixtures", shared(
 			"s/a_test.yaml", strings.Replace(oneTest, "principals: [ann]", "principalGroups: [all]", 1)+"principalGroups: {all: {principals: [ann]}}\n"), passed},
 		{"auxData", shared("s/testdata/auxdata.yaml", "auxData: {badge: {jwt: {iss: hr}}}\n", "s/a_test.yaml", withToken), []string{"t/ann/doc/token passed"}},
