@@ -2,13 +2,13 @@ package engine
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 
 	"edict/engine/diag"
 	"edict/engine/expr"
+	"edict/engine/internal/parallel"
 	"edict/engine/policy"
 	"edict/engine/schema"
 	"edict/engine/value"
@@ -228,20 +228,11 @@ func (r *compilation) precompile() {
 			}
 		})
 	}
-	var wg sync.WaitGroup
-	workers := min(runtime.GOMAXPROCS(0), len(r.fresh))
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < len(r.fresh); i += workers {
-				r.compileOne(r.fresh[i])
-			}
-		})
-	}
-	wg.Wait()
+	parallel.Do(len(r.fresh), func(i int) { r.compileOne(r.fresh[i]) })
 }
 
-// compileOne compiles one expression. It runs on a goroutine of its own, where
-// a panic would end the process.
+// compileOne compiles one expression. Should that panic, the expression is at
+// fault, and not all of them.
 func (r *compilation) compileOne(c *compiledExpression) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -402,7 +402,7 @@ func (t *trace) steps(st *state, p *expr.Program) ([]expr.Step, value.Value) {
 }
 
 // variables traces the variables that an expression of the module in progress
-// reads, and adds those that are not there yet.
+// has read, and adds those that are not there yet.
 func (t *trace) variables(st *state, p *expr.Program, to []VariableExplanation) []VariableExplanation {
 	m := st.module
 	if m == nil {
@@ -413,6 +413,9 @@ func (t *trace) variables(st *state, p *expr.Program, to []VariableExplanation) 
 		if !ok || s.Variable != "V" && s.Variable != "variables" ||
 			slices.ContainsFunc(to, func(v VariableExplanation) bool { return v.Name == s.Field }) {
 			continue
+		}
+		if st.moduleState(m).values[i].Kind() == value.Absent {
+			continue // the expression was decided without it
 		}
 		program := m.programs[i]
 		v := VariableExplanation{Name: s.Field, Expr: program.Source()}

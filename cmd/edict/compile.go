@@ -42,10 +42,13 @@ type compileOptions struct {
 	warnings bool
 	werror   bool
 
+	warningsAsked bool // --warnings was given, and is no default
+
 	ignoreSchemas bool
 
 	tests   testOptions
 	filter  suite.Filter // of tests.filters
+	color   string
 	noColor bool
 }
 
@@ -79,6 +82,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 			if err != nil {
 				return statusError{exitFailure, err}
 			}
+			o.warningsAsked = o.warnings && c.Flags().Changed("warnings")
 			if c.Flags().Changed("explain") {
 				return explain(c.OutOrStdout(), pages, o.explain)
 			}
@@ -90,7 +94,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 			fmt.Fprint(stderr, diag.Style{Severities: true}.Render(cfg.Warnings))
 			run := &compileRun{compileOptions: o, cfg: cfg, pages: pages, dir: filepath.ToSlash(filepath.Clean(args[0])), out: c.OutOrStdout(), stderr: stderr}
 			run.style = diag.Style{
-				Color:      !o.noColor && isTerminal(run.out) && !noColor(environ),
+				Color:      o.colored(run.out, environ),
 				Severities: true,
 				Explain:    run.explanation,
 			}
@@ -104,7 +108,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 	f.StringVar(&o.format, "format", "text", "text, json, sarif or github")
 	f.StringVarP(&o.format, "output", "o", "text", "the same as --format; tree and list mean text")
 	f.StringVar(&o.explain, "explain", "", "say what a code means, and how it is mended")
-	f.BoolVar(&o.warnings, "warnings", true, "tell warnings, too")
+	f.BoolVar(&o.warnings, "warnings", true, "tell warnings, too; if given, also in JSON")
 	f.BoolVar(&o.werror, "werror", false, "fail if there are warnings")
 	f.BoolVar(&o.ignoreSchemas, "ignore-schemas", false, "do not look at the JSON schemas that policies refer to")
 	f.BoolVar(&o.tests.skip, "skip-tests", false, "do not run the tests of the policies")
@@ -113,6 +117,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 	f.BoolVar(&o.tests.verbose, "verbose", false, "tell more about the tests")
 	f.StringArrayVar(&o.tests.filters, "test-filter", nil, "run some tests only, as in 'suite=albums;action=view,edit'; may be repeated")
 	f.StringVar(&o.tests.output, "test-output", "", "text, json, junit or tap; by default that of --format")
+	f.StringVar(&o.color, "color", "auto", "auto, never or always")
 	f.BoolVar(&o.noColor, "no-color", false, "no colours, not even on a terminal")
 	return c
 }
@@ -142,6 +147,9 @@ func (o *compileOptions) check(flags *pflag.FlagSet) error {
 	if !slices.Contains(compileFormats[:], o.format) {
 		return suggest(fmt.Errorf("there is no format %q", o.format), o.format, compileFormats[:])
 	}
+	if !slices.Contains(colors[:], o.color) {
+		return suggest(fmt.Errorf("--color is auto, never or always, got %q", o.color), o.color, colors[:])
+	}
 	if o.tests.output != "" && !slices.Contains(testOutputs[:], o.tests.output) {
 		return suggest(fmt.Errorf("there is no format %q for tests", o.tests.output), o.tests.output, testOutputs[:])
 	}
@@ -163,6 +171,18 @@ func explain(w io.Writer, pages catalogue.Catalogue, code string) error {
 		return statusError{exitFailure, err}
 	}
 	return nil
+}
+
+// colored tells whether to write colours: on a terminal, unless the environment
+// or the flags say otherwise.
+func (o *compileOptions) colored(w io.Writer, environ []string) bool {
+	switch {
+	case o.noColor || o.color == "never" || noColor(environ):
+		return false
+	case o.color == "auto":
+		return isTerminal(w)
+	}
+	return true
 }
 
 func isTerminal(w io.Writer) bool {
@@ -378,6 +398,11 @@ func (r *compileRun) write(tests *suite.Report) error {
 			break
 		}
 		var answer any = cerbosjson.New(r.list, r.sources, r.pages)
+		if compiles && !r.warningsAsked {
+			if _, err := io.WriteString(r.stderr, diag.Style{Severities: true}.Render(r.list)); err != nil {
+				return err
+			}
+		}
 		if compiles {
 			report := tests
 			if beside {

@@ -152,7 +152,11 @@ func TestCompileWarns(t *testing.T) {
 		t.Errorf("got %d, %q", status, stderr)
 	}
 	var answer struct{ Warnings cerbosjson.Errors }
-	_, stdout, _ = command(nil, "compile", "p", "--format", "json")
+	_, stdout, stderr = command(nil, "compile", "p", "--format", "json")
+	if stdout != "{\n  \"summary\": {}\n}\n" || !strings.HasPrefix(stderr, "p/thing.yaml:7:17: warning: ") {
+		t.Errorf("unasked, warnings are not for scripts; got %s, %s", stdout, stderr)
+	}
+	_, stdout, _ = command(nil, "compile", "p", "--format", "json", "--warnings")
 	if err := json.Unmarshal([]byte(stdout), &answer); err != nil || len(answer.Warnings.Errors) == 0 || answer.Warnings.Errors[0].Severity != "warning" {
 		t.Errorf("%v:\n%s", err, stdout)
 	}
@@ -297,6 +301,22 @@ func TestColoursAreForTerminals(t *testing.T) {
 	defer file.Close()
 	if isTerminal(file) || isTerminal(brokenWriter{}) {
 		t.Error("a file is no terminal")
+	}
+	for _, test := range []struct {
+		o       compileOptions
+		environ []string
+		want    bool
+	}{
+		{compileOptions{color: "auto"}, nil, false},
+		{compileOptions{color: "always"}, nil, true},
+		{compileOptions{color: "256"}, nil, true},
+		{compileOptions{color: "always", noColor: true}, nil, false},
+		{compileOptions{color: "always"}, []string{"NO_COLOR=1"}, false},
+		{compileOptions{color: "never"}, nil, false},
+	} {
+		if got := test.o.colored(file, test.environ); got != test.want {
+			t.Errorf("%q, %q: got %v", test.o.color, test.environ, got)
+		}
 	}
 	if noColor([]string{"NO_COLOR=", "X=NO_COLOR=1"}) || !noColor([]string{"A=b", "NO_COLOR=1"}) {
 		t.Error("NO_COLOR counts if it is not empty")

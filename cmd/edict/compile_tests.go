@@ -105,14 +105,12 @@ func (r *compileRun) writeTests(w io.Writer, report *suite.Report, format string
 }
 
 // A testedDocument is the answer in JSON if the policies compile: that of the
-// tests, as Cerbos gives it, with what Cerbos does not tell.
+// tests, as Cerbos gives it. Scripts compare it with what they expect, so there
+// is more in it only if that was asked for.
 type testedDocument struct {
 	Suites   json.RawMessage    `json:"suites,omitempty"`
 	Summary  json.RawMessage    `json:"summary,omitempty"`
 	Warnings *cerbosjson.Errors `json:"warnings,omitempty"`
-
-	// SuiteErrors say where suites are broken.
-	SuiteErrors *cerbosjson.Errors `json:"suiteErrors,omitempty"`
 }
 
 // tested joins the outcome of tests and the warnings to one document.
@@ -127,9 +125,8 @@ func (r *compileRun) tested(report *suite.Report) (*testedDocument, error) {
 			return nil, fmt.Errorf("the report of the tests is no JSON: %w", err)
 		}
 	}
-	d.Warnings = cerbosjson.New(r.list, r.sources, r.pages).Warnings
-	if broken := cerbosjson.New(r.broken, r.sources, r.pages); broken.CompileErrors != nil {
-		d.SuiteErrors = broken.CompileErrors
+	if r.warningsAsked {
+		d.Warnings = cerbosjson.New(r.list, r.sources, r.pages).Warnings
 	}
 	return d, nil
 }

@@ -479,7 +479,10 @@ func at(v, k value.Value) value.Value {
 		}
 	case value.List:
 		i, ok := position(k)
-		if !ok {
+		switch {
+		case !number(k.Kind()):
+			return errorf("unsupported index type '%v' in list", k.Kind())
+		case !ok:
 			return errorf("unsupported index value %v in list", k)
 		}
 		s := v.Sequence()

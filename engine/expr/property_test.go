@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -71,6 +72,11 @@ func TestNativeEqualsCELOnRandomExpressions(t *testing.T) {
 			case value.Bool:
 				bools++
 			}
+			if got.Kind() == value.Error && want.Kind() == value.Error && !sameMessage(got.Err(), want.Err()) {
+				failures++
+				t.Errorf("seed %d: %s\n  native: %v\n  cel-go: %v\n  with %v", seed, source, got, want, w.facts)
+				break
+			}
 			if !alike(got, want) {
 				failures++
 				t.Errorf("seed %d: %s\n  native: %v %v\n  cel-go: %v %v\n  with %v", seed, source, got.Kind(), got, want.Kind(), want, w.facts)
@@ -94,6 +100,59 @@ func TestNativeEqualsCELOnRandomExpressions(t *testing.T) {
 	}
 }
 
+// sameMessage tells whether native code names an error as cel-go does. Only of
+// operands of the wrong type cel-go says at times more.
+func sameMessage(native, celgo error) bool {
+	for _, short := range []string{"no such overload", "invalid qualifier type"} {
+		if strings.HasPrefix(native.Error(), short) {
+			return true
+		}
+	}
+	return native.Error() == celgo.Error()
+}
+
+// TestBoundProgramsAnswerAlike compares programs with those that have their
+// constants built in, natively and by cel-go, on constants of every kind.
+func TestBoundProgramsAnswerAlike(t *testing.T) {
+	e := newTestEnv(t)
+	g := &generator{Rand: rand.New(rand.NewPCG(7, 7)), constants: true}
+	programs := 3000
+	if raceEnabled {
+		programs = 300
+	}
+	bound := 0
+	for n := 0; n < programs; {
+		p, issues := e.Compile(g.expression(1 + g.IntN(4)))
+		if len(issues) > 0 {
+			continue
+		}
+		n++
+		x := g.facts()
+		x.constants = value.Values{"err": value.OfError(errors.New("bad")), "none": {}}
+		for _, name := range varNames {
+			if name != "gone" {
+				x.constants[name] = g.variable(name)
+			}
+		}
+		q := p.Bind(x.constants, "C")
+		if q != p {
+			bound++
+		}
+		for range 10 {
+			f := x.frame(e)
+			want, got := p.Eval(f), q.Eval(f)
+			if !alike(got, want) || got.Kind() == value.Error && !sameMessage(got.Err(), want.Err()) {
+				t.Fatalf("%s\n  unbound: %v %v\n  bound:   %v %v\n  with %v", p.source, want.Kind(), want, got.Kind(), got, x)
+			}
+			next := g.facts()
+			x.principal, x.resource, x.variables = next.principal, next.resource, next.variables
+		}
+	}
+	if bound < programs/4 {
+		t.Errorf("only %d of %d programs had a constant to bind", bound, programs)
+	}
+}
+
 // generator makes expressions and the frames to run them on. Its expressions
 // know of types only so much that most of them compile and some of them do not
 // fail.
@@ -102,6 +161,8 @@ type generator struct {
 	loops   []string
 	structs bool // the expression has a struct where plain cel-go has a map
 	ordered bool // the result may depend on the order of a map
+
+	constants bool // read constants more often
 }
 
 func pick[T any](g *generator, of ...T) T { return of[g.IntN(len(of))] }
@@ -322,6 +383,9 @@ func (g *generator) span(depth int) string {
 
 // selection is a.b, as has() takes it.
 func (g *generator) selection() string {
+	if g.constants && g.IntN(3) == 0 {
+		return "C." + pick(g, varNames...)
+	}
 	switch g.IntN(6) {
 	case 0:
 		return "V." + pick(g, varNames...)
@@ -346,6 +410,9 @@ func (g *generator) whole() string {
 func (g *generator) path() string {
 	if len(g.loops) > 0 && g.IntN(3) == 0 {
 		return pick(g, g.loops...)
+	}
+	if g.constants && g.IntN(3) == 0 {
+		return "C." + pick(g, append(varNames, "err", "none")...)
 	}
 	switch g.IntN(12) {
 	case 0:

@@ -46,7 +46,29 @@ func (a *analysis) checkCondition(p *policy.Policy, c *policy.Condition) bool {
 	if warned {
 		return true
 	}
-	return a.judge(p, nil, c.Pos, "the condition", a.condition(c))
+	mend := ""
+	switch c.Op {
+	case policy.All:
+		mend = "is any meant?"
+	case policy.Any:
+		mend = "is all meant?"
+	}
+	return a.judge(p, nil, c.Pos, "the condition", mend, a.condition(c))
+}
+
+// mendFor gives what is most likely wrong with an expression that has only one
+// outcome.
+func mendFor(x ast.Expr) string {
+	if _, ok := call(x, operators.LogicalAnd); ok {
+		return "is || meant?"
+	}
+	if _, ok := call(x, operators.LogicalOr); ok {
+		return "is && meant?"
+	}
+	if args, ok := call(x, operators.Equals); ok && text(args[0]) == text(args[1]) {
+		return fmt.Sprintf("to ask whether it is there, write has(%s)", text(args[0]))
+	}
+	return ""
 }
 
 // checkLeaf looks at what an expression of a condition amounts to.
@@ -62,7 +84,7 @@ func (a *analysis) checkLeaf(p *policy.Policy, t diag.Text) bool {
 		a.warnIn(p, lines, pos, NotACondition, fmt.Sprintf("the expression gives %s, which never counts as met", k), "compare it with something")
 		return true
 	}
-	if a.judge(p, lines, pos, "the condition", a.outcomes(x)) {
+	if a.judge(p, lines, pos, "the condition", mendFor(tree.root), a.outcomes(x)) {
 		return true
 	}
 	return a.checkParts(p, tree, t, tree.root)
@@ -82,7 +104,7 @@ func (a *analysis) checkParts(p *policy.Policy, tree parsed, t diag.Text, x ast.
 			if isConstant || isVariable || part.Kind() == ast.LiteralKind {
 				continue
 			}
-			if a.judge(p, []int{t.Pos.Line}, tree.at(t, part), "this part of the condition", a.outcomes(a.expand(part))) {
+			if a.judge(p, []int{t.Pos.Line}, tree.at(t, part), "this part of the condition", mendFor(part), a.outcomes(a.expand(part))) {
 				warned = true
 			} else {
 				warned = a.checkParts(p, tree, t, part) || warned
@@ -93,18 +115,21 @@ func (a *analysis) checkParts(p *policy.Policy, tree parsed, t diag.Text, x ast.
 }
 
 // judge warns if only one outcome is possible.
-func (a *analysis) judge(p *policy.Policy, lines []int, pos diag.Position, what string, o outcomes) bool {
+func (a *analysis) judge(p *policy.Policy, lines []int, pos diag.Position, what, mend string, o outcomes) bool {
+	if mend == "" {
+		mend = "mend it, or remove it"
+	}
 	switch {
 	case o == fails:
-		a.warnIn(p, lines, pos, ConditionAlwaysFalse, what+" always fails to evaluate", "write it in another way, or remove the rule")
+		a.warnIn(p, lines, pos, ConditionAlwaysFalse, what+" always fails to evaluate", mend)
 	case o&isTrue == 0:
-		a.warnIn(p, lines, pos, ConditionAlwaysFalse, what+" can never hold", "mend it, or remove what depends on it")
-	case o&(isFalse|isOther) == 0 && o&fails == 0:
-		a.warnIn(p, lines, pos, ConditionAlwaysTrue, what+" always holds", "mend it, or remove it")
-	case o&(isFalse|isOther) == 0:
-		a.warnIn(p, lines, pos, ConditionAlwaysTrue, what+" holds whenever it can be evaluated", "mend it; to ask whether an attribute is there, write has()")
-	default:
+		a.warnIn(p, lines, pos, ConditionAlwaysFalse, what+" can never hold", mend)
+	case o&(isFalse|isOther) != 0:
 		return false
+	case o&fails == 0:
+		a.warnIn(p, lines, pos, ConditionAlwaysTrue, what+" always holds", mend)
+	default:
+		a.warnIn(p, lines, pos, ConditionAlwaysTrue, what+" holds whenever it can be evaluated", mend)
 	}
 	return true
 }

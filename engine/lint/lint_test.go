@@ -5,9 +5,11 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"edict/engine"
@@ -124,5 +126,43 @@ func TestCatalogue(t *testing.T) {
 	})
 	if declared != len(lint.Codes()) {
 		t.Errorf("%d codes are declared, Codes gives %d", declared, len(lint.Codes()))
+	}
+}
+
+// The page about warnings names every code, and shows what its example gives.
+func TestDocumentation(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "policies", "linting.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(content)
+	table, _, _ := strings.Cut(page, "## Silence a warning")
+	for _, code := range lint.Codes() {
+		if !strings.Contains(table, "\n| `"+string(code)+"`") && !strings.Contains(table, ", `"+string(code)+"` |") {
+			t.Errorf("the page does not name %s", code)
+		}
+	}
+	check := func(text string) string {
+		p, list := policyfile.Parse("invoice.yaml", []byte(text))
+		if len(list) > 0 {
+			t.Fatal(list.Render())
+		}
+		return lint.Check([]*policy.Policy{p}, nil, environment(t)).Render()
+	}
+	var examples []string
+	for _, part := range strings.Split(page, "```yaml policy\n")[1:] {
+		text, _, _ := strings.Cut(part, "```")
+		examples = append(examples, text)
+	}
+	if len(examples) != 2 {
+		t.Fatalf("found %d examples", len(examples))
+	}
+	_, after, _ := strings.Cut(page, "```text\n")
+	want, _, _ := strings.Cut(after, "```")
+	if got := check(examples[0]); got != want {
+		t.Errorf("the example gives\n%s\nthe page says\n%s", got, want)
+	}
+	if got := check(examples[1]); got != "" {
+		t.Errorf("the comment does not silence\n%s", got)
 	}
 }

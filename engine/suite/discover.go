@@ -82,7 +82,7 @@ func (f *finder) suite(file string) *Suite {
 	display := path.Join(f.name, file)
 	content, problem := f.read(file)
 	if problem != nil {
-		return &Suite{File: file, Name: unknownName, Stage: "failed to load test suite", Problems: diag.List{*problem}}
+		return &Suite{File: file, Name: UnknownName, Stage: "failed to load test suite", Problems: diag.List{*problem}}
 	}
 	return parse(file, display, content).finish(f.fixturesOf(path.Dir(file)))
 }

@@ -52,7 +52,7 @@ type actionOutputs struct {
 // parse reads the file of a suite. What is wrong with it is in the document.
 func parse(file, display string, content []byte) *draft {
 	d := &draft{
-		suite:    &Suite{File: file, Name: unknownName},
+		suite:    &Suite{File: file, Name: UnknownName},
 		doc:      yamldoc.Parse(display, content),
 		fixtures: newFixtures(),
 	}
@@ -271,7 +271,7 @@ func (d *draft) finish(shared *sharedFixtures) *Suite {
 	s.Problems = d.doc.Diagnostics()
 	switch {
 	case broken:
-		s.Name, s.Description, s.Stage = unknownName, "", "failed to load test suite"
+		s.Name, s.Description, s.Stage = UnknownName, "", "failed to load test suite"
 	case len(shared.problems) > 0:
 		s.Stage = "failed to load test fixtures from " + shared.folder
 	case len(s.Problems) > 0:

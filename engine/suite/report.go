@@ -70,6 +70,7 @@ type Result struct {
 	Omitted    bool   // a filter left it out, so it does not count
 	SkipReason string // of Skipped
 	Err        string // of Errored: why there is nothing to compare
+	Hint       string // of Errored: how to mend it; may be empty
 
 	Expected   engine.Effect
 	ExpectedAt diag.Position // of the expectation; of the test if nothing names the action

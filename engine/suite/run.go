@@ -48,6 +48,7 @@ const (
 	skippedActions    = "No actions matched the test filter"
 	excludedResource  = "Resource matched a policy that was excluded from the bundle"
 	excludedPrincipal = "Principal matched a policy that was excluded from the bundle"
+	clockHint         = `set the clock with options.now of the test or the suite, as in {now: "2026-03-02T10:00:00Z"}`
 	clockWithoutNow   = "a policy used a time-based condition, but `now` was not provided in the test options"
 )
 
@@ -246,6 +247,9 @@ func (r *runner) call(out []Result, t *test, c *cell, set *compiledSet, actions 
 		result := Result{Test: t.name.Value, Principal: c.principalName, Resource: c.resourceName, Action: a.Value}
 		if failure != "" {
 			result.Status, result.Err = Errored, failure
+			if failure == clockWithoutNow {
+				result.Hint = clockHint
+			}
 		} else {
 			result.judge(t, c, &decision, &decision.Results[i])
 		}

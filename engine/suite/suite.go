@@ -12,7 +12,7 @@ import (
 // A Suite is one file of tests, read and checked.
 type Suite struct {
 	File        string // below the folder of tests, with slashes
-	Name        string // Unknown if the file has mistakes
+	Name        string // UnknownName if the file has mistakes
 	Description string
 	Skip        bool
 	SkipReason  string
@@ -29,9 +29,9 @@ type Suite struct {
 	tests []*test
 }
 
-// unknownName is the name of a suite whose file has mistakes, as Cerbos
-// reports it.
-const unknownName = "Unknown"
+// UnknownName is the Name of a suite whose file has mistakes, as Cerbos reports
+// it.
+const UnknownName = "Unknown"
 
 // Tests is the number of tests in the suite; 0 if it has Problems.
 func (s *Suite) Tests() int { return len(s.tests) }

@@ -184,10 +184,32 @@ func (e Entry) Plain() string {
 	return b.String()
 }
 
+// indexHead is the text above the lists of the index.
+const indexHead = `# Diagnostics
+
+Every mistake that Edict reports has a code, in brackets behind the message. Codes are
+stable, so scripts may match them.
+
+    edict compile policies --routes routes        what is wrong, for a person
+    edict compile policies --format json          in the JSON of cerbos compile
+    edict compile policies --format sarif         for code scanning
+    edict compile policies --format github        for GitHub Actions
+    edict compile --explain unknown-import        a page of this folder
+
+The exit status is 0 if all is well, 2 for wrong usage, 3 if something does not compile (with
+--werror, also if there are warnings), and 4 if tests of the policies failed. A warning is
+silenced by a comment that says why: # edict:ignore CODE reason.
+
+The JSON has the names and the nesting of Cerbos: lintErrors, compileErrors, suites, summary.
+Beside them Edict writes routeErrors and, if --warnings is given, warnings, lists like
+compileErrors. Each mistake also has code, severity, hint, docs, related, and place: position is the field that
+holds the mistake, as in Cerbos, and place is where in it the mistake is.
+`
+
 // Index gives the page that lists all codes.
 func (c Catalogue) Index() string {
 	var b strings.Builder
-	b.WriteString("# Diagnostics\n\n" + wrap("Every mistake that Edict reports has a code, in brackets behind the message. Codes are stable, so scripts may match them. `edict compile --explain CODE` shows these pages in a terminal.") + "\n")
+	b.WriteString(indexHead)
 	for _, g := range Groups() {
 		rows := ""
 		for _, e := range c.entries {

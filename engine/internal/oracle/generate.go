@@ -402,8 +402,15 @@ func (g *Generator) rolePolicy(d *draft, role, version, scope string) *policy.Ro
 	if g.Portable {
 		names = g.names("one", "two", "three", "four", "five")
 	}
+	patterns := rulePatterns
+	if g.Portable { // rules of different resources, when they match one kind, are mixed up
+		patterns = []string{"doc", "doc", "a_b", "a.b", "item 1", "other", "a:b"}
+		if g.chance(40) {
+			patterns = []string{pick(g.random, rulePatterns...)}
+		}
+	}
 	for range pick(g.random, 0, 1, 1, 2, 3, 4, 5) {
-		r := policy.RoleRule{Name: names(100), Resource: text(pick(g.random, rulePatterns...)), AllowActions: textList(some(g.random, 1, 4, allowances))}
+		r := policy.RoleRule{Name: names(100), Resource: text(pick(g.random, patterns...)), AllowActions: textList(some(g.random, 1, 4, allowances))}
 		r.Condition = g.condition(gr, 50)
 		r.Output = g.output(gr, 35)
 		p.Rules = append(p.Rules, r)

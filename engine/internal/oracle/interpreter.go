@@ -1,10 +1,8 @@
 package oracle
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -23,8 +21,8 @@ type Options struct {
 	Globals              value.Mapping
 
 	// Order is the seed of the order in which the role policies of inherited
-	// roles are asked, and of one role policy the rules of different resources,
-	// for a system that promises none. Zero means the order as written.
+	// roles are asked, for a system that promises none. Zero means the order in
+	// which parentRoles name them.
 	Order uint64
 }
 
@@ -611,9 +609,8 @@ func (e *entry) matching(s stage, scope, action string, roleSet []string) []row 
 }
 
 // narrowing gives the rows by which role policies deny what they do not list.
-func (e *entry) narrowing(scope, action string, roleSet []string) (all []row) {
+func (e *entry) narrowing(scope, action string, roleSet []string) (rows []row) {
 	for _, role := range roleSet {
-		var rows []row
 		var of *source // the role policy, if there is one
 		listed := false
 		for _, r := range e.rows {
@@ -637,13 +634,8 @@ func (e *entry) narrowing(scope, action string, roleSet []string) (all []row) {
 		if of != nil && !listed {
 			rows = append(rows, row{source: of, effect: policy.Deny, narrowing: true})
 		}
-		if seed := e.opts.Order; seed != 0 {
-			rank := func(r row) uint64 { return rand.New(rand.NewPCG(seed, uint64(crc32.ChecksumIEEE([]byte(r.resource))))).Uint64() }
-			slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(rank(a), rank(b)) })
-		}
-		all = append(all, rows...)
 	}
-	return all
+	return rows
 }
 
 // holds tells whether the conditions of a row hold: its derived role's first.

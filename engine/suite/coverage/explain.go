@@ -5,16 +5,14 @@ import (
 	"edict/engine/policy"
 )
 
-// Explain notes all that an explanation of a decision tells.
+// Explain notes what an explanation of a decision tells of rules. Derived roles
+// count where a rule asked for them: that they are listed tries nothing.
 func (c *Coverage) Explain(e *engine.Explanation) {
 	for i := range e.Actions {
 		a := &e.Actions[i]
 		for j := range a.Steps {
 			c.step(a.Result.Action, &a.Steps[j])
 		}
-	}
-	for i := range e.DerivedRoles {
-		c.condition(e.DerivedRoles[i].Condition)
 	}
 }
 

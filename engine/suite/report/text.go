@@ -136,6 +136,9 @@ func (t *text) counts(s *suite.Summary, broken int) string {
 
 func (t *text) suite(s *suite.SuiteReport) {
 	root := &node{label: t.color(bold, s.Name) + " " + t.color(faint, "("+s.File+")")}
+	if s.Name == suite.UnknownName {
+		root.label = t.color(bold, s.File)
+	}
 	t.roots = append(t.roots, root)
 	switch {
 	case len(s.Problems) > 0:
@@ -190,7 +193,11 @@ func (t *text) result(r *suite.Result) []string {
 	case suite.Skipped:
 		return nil
 	case suite.Errored:
-		return lines(r.Err)
+		out := lines(r.Err)
+		if r.Hint != "" {
+			out = append(out, "hint: "+r.Hint)
+		}
+		return out
 	case suite.Passed:
 		out := []string{"effect " + r.Actual.String()}
 		for _, o := range r.Outputs {

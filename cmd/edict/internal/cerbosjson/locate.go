@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"edict/engine/yamldoc"
 )
 
 // A place is a value in a file: an entry of a mapping or an element of a list.
@@ -28,22 +30,25 @@ func places(content []byte) (all []*place) {
 	if yaml.Unmarshal(content, &doc) != nil || len(doc.Content) == 0 {
 		return nil
 	}
-	var walk func(p *place)
-	walk = func(p *place) {
+	var walk func(p *place, depth int)
+	walk = func(p *place, depth int) {
 		all = append(all, p)
+		if depth == yamldoc.MaxDepth {
+			return // what lies deeper is an error, and would make paths long
+		}
 		switch p.value.Kind {
 		case yaml.MappingNode:
 			for i := 0; i+1 < len(p.value.Content); i += 2 {
 				key := p.value.Content[i]
-				walk(&place{path: p.path + "." + selector(key.Value), key: key, value: p.value.Content[i+1], holder: p})
+				walk(&place{path: p.path + "." + selector(key.Value), key: key, value: p.value.Content[i+1], holder: p}, depth+1)
 			}
 		case yaml.SequenceNode:
 			for i, element := range p.value.Content {
-				walk(&place{path: fmt.Sprintf("%s[%d]", p.path, i), value: element, holder: p})
+				walk(&place{path: fmt.Sprintf("%s[%d]", p.path, i), value: element, holder: p}, depth+1)
 			}
 		}
 	}
-	walk(&place{path: "$", value: doc.Content[0]})
+	walk(&place{path: "$", value: doc.Content[0]}, 0)
 	return all
 }
 
