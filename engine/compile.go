@@ -144,6 +144,7 @@ func (c *Compiler) Compile(policies []*policy.Policy, schemas *schema.Set) (*Pol
 		run.forget()
 		return nil, withoutRepetitions(run.diagnostics.Sorted())
 	}
+	parallel.Do(len(run.bindings), func(i int) { run.bindings[i]() })
 	set := run.set()
 	run.release(c.built, run.built)
 	run.forget()
@@ -168,6 +169,8 @@ type compilation struct {
 	before map[*policy.Policy]*built // of the last run
 	built  map[*policy.Policy]*built // of this one
 	fresh  []*compiledExpression     // that this run has compiled
+
+	bindings []func() // what is left to do once all policies are sound
 
 	diagnostics diag.List
 }

@@ -10,9 +10,11 @@
 //     and nothing but an allowing rule makes a Result allow.
 //  2. A PolicySet never changes after Compile, and is safe for concurrent use.
 //  3. Compile either gives a PolicySet of all policies or says, with file, line
-//     and column, everything that is wrong with them. What the engine does not
-//     decide yet it refuses to load.
+//     and column, everything that is wrong with them.
 //  4. Check parses and compiles nothing, takes no lock, and costs what the
-//     policy of the requested kind costs, however many others are loaded.
-//  5. The engine knows nothing of Envoy, HTTP or files.
+//     policies for the requested kind, principal and roles cost, however many
+//     others are loaded.
+//  5. Explain records a Check; it is no second opinion. The second opinion is
+//     the oracle, which tests hold Check against.
+//  6. The engine knows nothing of Envoy, HTTP or files.
 package engine

@@ -90,14 +90,16 @@ func (r *compilation) module(b *built, p *policy.Policy, n *names) *module {
 	m := &module{id: r.moduleIDs.take(), variables: map[string]int32{}, constants: n.constants}
 	b.modules = append(b.modules, m)
 	uses := map[string][]string{}
+	programs := make([]*expr.Program, len(n.order))
 	for i, name := range n.order {
 		d := n.variables[name]
 		program := r.expression(b, d.policy, n, d.expr)
 		m.variables[name] = int32(i)
-		m.programs = append(m.programs, program)
+		programs[i] = program
 		if program == nil {
 			continue
 		}
+		r.bind(&programs[i], n.constants)
 		for _, s := range program.Selections() {
 			switch s.Variable {
 			case "V", "variables":
@@ -107,6 +109,7 @@ func (r *compilation) module(b *built, p *policy.Policy, n *names) *module {
 			}
 		}
 	}
+	m.programs = programs
 	r.reportCycles(*n, uses)
 	for again := true; again; { // until no variable comes to read runtime by others
 		again = false
@@ -134,6 +137,7 @@ func (r *compilation) condition(b *built, p *policy.Policy, n names, m *module, 
 		node := &conditionNode{op: c.Op}
 		if c.Op == policy.Expr {
 			if node.program = r.expression(b, p, &n, c.Expr); node.program != nil {
+				r.bind(&node.program, n.constants)
 				key.WriteString(strconv.Itoa(int(r.programs[c.Expr.Value].id)))
 				names, runtime := n.reads(node.program)
 				usesNames = usesNames || names
@@ -159,6 +163,16 @@ func (r *compilation) condition(b *built, p *policy.Policy, n names, m *module, 
 	built.early = built.readsRuntime && p.Principal != nil
 	built.key = key.String()
 	return r.intern(b, built)
+}
+
+// bind has a program that reads constants replaced by one that has read them.
+func (r *compilation) bind(program **expr.Program, constants value.Values) {
+	for _, s := range (*program).Selections() {
+		if s.Variable == "C" || s.Variable == "constants" {
+			r.bindings = append(r.bindings, func() { *program = (*program).Bind(constants, "C", "constants") })
+			return
+		}
+	}
 }
 
 // intern gives the condition that means the same as c.

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,6 +80,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 			if err != nil {
 				return statusError{exitFailure, err}
 			}
+			o.tests.strictGiven = c.Flags().Changed("strict-evaluation")
 			o.warningsAsked = o.warnings && c.Flags().Changed("warnings")
 			if c.Flags().Changed("explain") {
 				return explain(c.OutOrStdout(), pages, o.explain)
@@ -113,7 +112,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 	f.BoolVar(&o.ignoreSchemas, "ignore-schemas", false, "do not look at the JSON schemas that policies refer to")
 	f.BoolVar(&o.tests.skip, "skip-tests", false, "do not run the tests of the policies")
 	f.BoolVar(&o.tests.skipBatching, "skip-batching", false, "test each action by a call of its own")
-	f.BoolVar(&o.tests.strict, "strict-evaluation", false, "evaluate strictly, even in tests that say otherwise")
+	f.BoolVar(&o.tests.strict, "strict-evaluation", true, "deny what a condition with an error could decide; if given, also for tests that say otherwise")
 	f.BoolVar(&o.tests.verbose, "verbose", false, "tell more about the tests")
 	f.StringArrayVar(&o.tests.filters, "test-filter", nil, "run some tests only, as in 'suite=albums;action=view,edit'; may be repeated")
 	f.StringVar(&o.tests.output, "test-output", "", "text, json, junit or tap; by default that of --format")
@@ -383,74 +382,53 @@ func (r *compileRun) explanation(code diag.Code) string {
 }
 
 // write writes the answer: what is wrong, and the outcome of the tests, if there
-// were any.
+// were any. Tests in a format of their own are the answer alone; what else there
+// is to say goes to standard error.
 func (r *compileRun) write(tests *suite.Report) error {
-	compiles := r.list.Count(diag.Error) == 0
-	output := cmp.Or(r.tests.output, r.format)
-	beside := tests != nil && output != r.format // the tests alone are the answer
-	w := r.out
-	if beside {
-		w = r.stderr
-	}
-	switch r.format {
-	case "json":
-		if beside && len(r.list)+len(r.broken) == 0 {
-			break
-		}
-		var answer any = cerbosjson.New(r.list, r.sources, r.pages)
-		if compiles && !r.warningsAsked {
-			if _, err := io.WriteString(r.stderr, diag.Style{Severities: true}.Render(r.list)); err != nil {
-				return err
-			}
-		}
-		if compiles {
-			report := tests
-			if beside {
-				report = nil
-			}
-			document, err := r.tested(report)
-			if err != nil {
-				return err
-			}
-			answer = document
-		}
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(answer); err != nil {
+	plain := r.style
+	plain.Color = false // it was standard output that is a terminal
+	if output := r.tests.output; tests != nil && output != "" && output != r.format {
+		if _, err := io.WriteString(r.stderr, plain.Render(slices.Concat(r.list, r.broken))); err != nil {
 			return err
 		}
-	case "sarif":
-		if err := report.SARIF(w, r.everything(tests), version, r.pages); err != nil {
-			return err
-		}
-	case "github":
-		if err := report.GitHub(w, r.everything(tests)); err != nil {
-			return err
-		}
-	default:
-		text := r.style.Render(slices.Concat(r.list, r.broken))
-		if compiles {
-			text += fmt.Sprintf("%s compiled: %s", r.dir, plural(r.policies, "policy", "policies"))
-			if r.routes != "" {
-				text += ", " + plural(len(r.routeMap), "route map", "route maps")
-			}
-			text += "\n"
-		}
-		if _, err := io.WriteString(w, text); err != nil {
-			return err
-		}
-	}
-	switch {
-	case tests == nil:
-		return nil
-	case beside:
 		return r.writeTests(r.out, tests, output)
-	case r.format == "json" || r.format == "sarif" || r.format == "github":
-		return nil // the answer has them
-	case len(tests.Suites) == 0:
+	}
+	compiles := r.list.Count(diag.Error) == 0
+	switch r.format {
+	case "sarif":
+		return report.SARIF(r.out, r.everything(tests), version, r.pages)
+	case "github":
+		return report.GitHub(r.out, r.everything(tests))
+	case "json":
+		if !compiles {
+			return encodeJSON(r.out, cerbosjson.New(r.list, r.sources, r.pages))
+		}
+		if !r.warningsAsked {
+			if _, err := io.WriteString(r.stderr, plain.Render(r.list)); err != nil {
+				return err
+			}
+		}
+		document, err := r.tested(tests)
+		if err != nil {
+			return err
+		}
+		return encodeJSON(r.out, document)
+	}
+	text := r.style.Render(r.list)
+	if compiles {
+		text += fmt.Sprintf("%s compiled: %s", r.dir, plural(r.policies, "policy", "policies"))
+		if r.routes != "" {
+			text += ", " + plural(len(r.routeMap), "route map", "route maps")
+		}
+		text += "\n"
+	}
+	if _, err := io.WriteString(r.out, text); err != nil {
+		return err
+	}
+	if tests == nil || len(tests.Suites) == 0 {
 		return nil
 	}
-	return r.writeTests(r.out, tests, output)
+	return r.writeTests(r.out, tests, r.format)
 }
 
 // everything gives all that is wrong, tests included.

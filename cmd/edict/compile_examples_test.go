@@ -32,7 +32,9 @@ func TestExamplesOfTheCatalogue(t *testing.T) {
 	}
 }
 
-var codeOfLine = regexp.MustCompile(`(?m)^\S.* \[([a-z-]+)\]$`)
+// codeOfLine finds the code of a line that tells a mistake: one that begins with
+// a file, or with anything else that has a colon behind it.
+var codeOfLine = regexp.MustCompile(`(?m)^(?:\s*\S+\.(?:yaml|json):|\S+: ).* \[([a-z-]+)\]$`)
 
 // codesOf gives the codes that `edict compile` gives for files, each once, and
 // all it said. The configuration is in edict.yaml, route maps are below routes.

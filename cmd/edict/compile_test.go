@@ -219,7 +219,7 @@ func TestCompileTests(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &answer); err != nil || status != 4 || answer.Suites[0].File != "thing_test.yaml" || answer.Summary.OverallResult != "RESULT_FAILED" {
 		t.Errorf("%v: got %d:\n%s", err, status, stdout)
 	}
-	status, stdout, stderr := command(nil, "compile", "p", "--test-output", "junit")
+	status, stdout, stderr := command(nil, "compile", "p", "-o", "json", "--test-output", "junit")
 	if err := xml.Unmarshal([]byte(stdout), new(struct{ XMLName xml.Name })); err != nil || status != 4 {
 		t.Errorf("%v: got %d, %q:\n%s", err, status, stderr, stdout)
 	}

@@ -22,6 +22,7 @@ type testOptions struct {
 	skip         bool
 	skipBatching bool
 	strict       bool
+	strictGiven  bool // it is no default
 	verbose      bool
 	filters      []string
 	output       string // empty: as the format
@@ -46,8 +47,11 @@ func (r *compileRun) runTests(fsys fs.FS) (*suite.Report, error) {
 	if r.schemas == nil {
 		options.SchemaEnforcement = engine.SchemaNone
 	}
+	if r.tests.strictGiven {
+		options.LenientEvaluation = !r.tests.strict
+	}
 	o := suite.Options{
-		Engine: options, Strict: r.tests.strict, SkipBatching: r.tests.skipBatching, Filter: r.filter,
+		Engine: options, Strict: r.tests.strictGiven && r.tests.strict, SkipBatching: r.tests.skipBatching, Filter: r.filter,
 		Compile: func(o engine.Options) (*engine.PolicySet, diag.List) {
 			c, err := engine.NewCompiler(o)
 			if err != nil {

@@ -508,29 +508,133 @@ func position(k value.Value) (int64, bool) {
 	return 0, false
 }
 
-// comprehension compiles exists, all and exists_one with one loop variable,
-// which it knows by what the macros expand to.
+// comprehension compiles exists, all and exists_one with one and two loop
+// variables, map and filter, which it knows by what the macros expand to.
 func (c *compiler) comprehension(e ast.Expr) term {
 	l := e.AsComprehension()
-	if l.IterVar2() != "" {
-		return term{}
-	}
-	args, ok := loopStep(l)
-	if !ok {
-		return term{}
-	}
 	over := c.compile(l.IterRange())
 	if over.run == nil {
 		return term{}
 	}
+	first := len(c.loops)
 	c.loops = append(c.loops, l.IterVar())
+	if l.IterVar2() != "" {
+		c.loops = append(c.loops, l.IterVar2())
+	}
 	c.depth = max(c.depth, len(c.loops))
-	predicate := c.compile(args.predicate)
-	c.loops = c.loops[:len(c.loops)-1]
-	if predicate.run == nil {
+	defer func() { c.loops = c.loops[:first] }()
+	g := members{over.run, first, l.IterVar2() != ""}
+	if loop, ok := loopStep(l); ok {
+		if predicate := c.compile(loop.predicate); predicate.run != nil {
+			return term{run: quantify(g, predicate.run, loop.quantifier)}
+		}
 		return term{}
 	}
-	return term{run: quantify(over.run, predicate.run, len(c.loops), args.quantifier)}
+	loop, ok := collectStep(l)
+	if !ok || g.two {
+		return term{}
+	}
+	var predicate term
+	if loop.predicate != nil {
+		if predicate = c.compile(loop.predicate); predicate.run == nil {
+			return term{}
+		}
+	}
+	element := c.compile(loop.element)
+	if element.run == nil {
+		return term{}
+	}
+	return term{run: collect(g, predicate.run, element.run)}
+}
+
+// members goes over the elements of a list or the keys of a map, which it puts
+// into the loop variable at slot. With two variables the first has the index or
+// the key, and the second the element or the value.
+type members struct {
+	over node
+	slot int
+	two  bool
+}
+
+// set puts a member into the loop variables.
+func (g *members) set(f *Frame, key, member value.Value) {
+	if g.two {
+		f.locals[f.base+g.slot+1] = member
+		member = key
+	}
+	f.locals[f.base+g.slot] = member
+}
+
+// each calls round for each member of v until it answers false. If there is a
+// result already, there is nothing to go over.
+func (g *members) each(f *Frame, v value.Value, round func() bool) (result value.Value) {
+	switch v.Kind() {
+	case value.List:
+		s := v.Sequence()
+		for i, n := 0, s.Len(); i < n; i++ {
+			if g.set(f, value.OfInt(int64(i)), present(s.At(i))); !round() {
+				break
+			}
+		}
+		return value.Value{}
+	case value.Map:
+		m, ok := plainMap(v)
+		if !ok {
+			return punt
+		}
+		if _, ok := m.(refMap); ok {
+			return punt // its keys may be numbers
+		}
+		m.Range(func(key string, member value.Value) bool {
+			k := value.OfString(key)
+			if !g.two {
+				member = k
+			}
+			g.set(f, k, present(member))
+			return round()
+		})
+		return value.Value{}
+	}
+	return unsuited(v)
+}
+
+// collect makes a list of what element gives for the members for which predicate
+// holds, or for all of them if it is nil. Of several errors it gives the one
+// that cel-go does: the first of an element, but the last of a predicate.
+func collect(g members, predicate, element node) node {
+	return func(f *Frame) value.Value {
+		out := value.Slice{}
+		var failure value.Value
+		result := g.each(f, g.over(f), func() bool {
+			if predicate != nil {
+				p := predicate(f)
+				if p.Kind() != value.Bool {
+					failure = unsuited(p)
+					return !punts(failure)
+				}
+				if !p.Bool() {
+					return true
+				}
+			}
+			if failure.Kind() == value.Error {
+				return true
+			}
+			x := element(f)
+			if x.Kind() == value.Error {
+				failure = x
+				return !punts(x)
+			}
+			out = append(out, x)
+			return true
+		})
+		switch {
+		case result.Kind() != value.Absent:
+			return result
+		case failure.Kind() == value.Error:
+			return failure
+		}
+		return value.OfSequence(out)
+	}
 }
 
 // A quantifier starts with a value and takes in that of the predicate for one
@@ -545,47 +649,36 @@ type quantifier struct {
 	result func(sum value.Value) value.Value
 }
 
-// quantify runs a quantifier over the elements of a list or the keys of a map.
-func quantify(over, predicate node, slot int, q quantifier) node {
+// quantify runs a quantifier over the members of a collection.
+func quantify(g members, predicate node, q quantifier) node {
 	return func(f *Frame) value.Value {
-		v := over(f)
-		switch v.Kind() {
-		case value.List:
-			return q.overList(f, v.Sequence(), predicate, slot)
-		case value.Map:
-			return q.overKeys(f, v, predicate, slot)
+		v := g.over(f)
+		if v.Kind() == value.List {
+			return q.overList(f, &g, v.Sequence(), predicate)
 		}
-		return unsuited(v)
+		sum, done := q.start, false
+		result := g.each(f, v, func() bool {
+			sum, done = q.step(sum, predicate(f))
+			return !done
+		})
+		switch {
+		case result.Kind() != value.Absent:
+			return result
+		case done:
+			return sum
+		}
+		return q.result(sum)
 	}
 }
 
-func (q quantifier) overList(f *Frame, s value.Sequence, predicate node, slot int) value.Value {
+// overList is each for what is most common, and allocates nothing.
+func (q quantifier) overList(f *Frame, g *members, s value.Sequence, predicate node) value.Value {
 	sum, done := q.start, false
 	for i, n := 0, s.Len(); i < n; i++ {
-		f.locals[f.base+slot] = present(s.At(i))
+		g.set(f, value.OfInt(int64(i)), present(s.At(i)))
 		if sum, done = q.step(sum, predicate(f)); done {
 			return sum
 		}
-	}
-	return q.result(sum)
-}
-
-func (q quantifier) overKeys(f *Frame, v value.Value, predicate node, slot int) value.Value {
-	m, ok := plainMap(v)
-	if !ok {
-		return punt
-	}
-	if _, ok := m.(refMap); ok {
-		return punt // its keys may be numbers
-	}
-	sum, done := q.start, false
-	m.Range(func(key string, _ value.Value) bool {
-		f.locals[f.base+slot] = value.OfString(key)
-		sum, done = q.step(sum, predicate(f))
-		return !done
-	})
-	if done {
-		return sum
 	}
 	return q.result(sum)
 }
@@ -639,44 +732,75 @@ func untilBool(decides bool) func(sum, p value.Value) (value.Value, bool) {
 	}
 }
 
+// A loop is a comprehension that is known: a quantifier with a predicate, or a
+// list of elements, for which a predicate may have to hold.
 type loop struct {
-	quantifier
-	predicate ast.Expr
+	quantifier quantifier
+	predicate  ast.Expr
+	element    ast.Expr
+}
+
+// isCall gives the operands of a call of name with n of them.
+func isCall(e ast.Expr, name string, n int) ([]ast.Expr, bool) {
+	if e.Kind() != ast.CallKind || e.AsCall().IsMemberFunction() || e.AsCall().FunctionName() != name || len(e.AsCall().Args()) != n {
+		return nil, false
+	}
+	return e.AsCall().Args(), true
+}
+
+func isLiteral(e ast.Expr, v any) bool { return e.Kind() == ast.LiteralKind && e.AsLiteral() == v }
+
+func isAccu(l ast.ComprehensionExpr, e ast.Expr) bool {
+	return e.Kind() == ast.IdentKind && e.AsIdent() == l.AccuVar()
 }
 
 // loopStep tells which quantifier a comprehension is, and its predicate.
 func loopStep(l ast.ComprehensionExpr) (loop, bool) {
-	accu := func(e ast.Expr) bool { return e.Kind() == ast.IdentKind && e.AsIdent() == l.AccuVar() }
-	literal := func(e ast.Expr, v any) bool { return e.Kind() == ast.LiteralKind && e.AsLiteral() == v }
-	call := func(e ast.Expr, name string, n int) ([]ast.Expr, bool) {
-		if e.Kind() != ast.CallKind || e.AsCall().IsMemberFunction() || e.AsCall().FunctionName() != name || len(e.AsCall().Args()) != n {
-			return nil, false
-		}
-		return e.AsCall().Args(), true
-	}
 	start, condition, step, result := l.AccuInit(), l.LoopCondition(), l.LoopStep(), l.Result()
 
-	if strict, ok := call(condition, operators.NotStrictlyFalse, 1); ok && accu(result) {
-		if step, ok := call(step, operators.LogicalAnd, 2); ok && literal(start, types.True) && accu(strict[0]) && accu(step[0]) {
-			return loop{every, step[1]}, true
+	if strict, ok := isCall(condition, operators.NotStrictlyFalse, 1); ok && isAccu(l, result) {
+		if step, ok := isCall(step, operators.LogicalAnd, 2); ok && isLiteral(start, types.True) && isAccu(l, strict[0]) && isAccu(l, step[0]) {
+			return loop{quantifier: every, predicate: step[1]}, true
 		}
-		not, ok := call(strict[0], operators.LogicalNot, 1)
-		if step, or := call(step, operators.LogicalOr, 2); ok && or && literal(start, types.False) && accu(not[0]) && accu(step[0]) {
-			return loop{exists, step[1]}, true
+		not, ok := isCall(strict[0], operators.LogicalNot, 1)
+		if step, or := isCall(step, operators.LogicalOr, 2); ok && or && isLiteral(start, types.False) && isAccu(l, not[0]) && isAccu(l, step[0]) {
+			return loop{quantifier: exists, predicate: step[1]}, true
 		}
 		return loop{}, false
 	}
-	choice, ok := call(step, operators.Conditional, 3)
-	if !ok || !literal(start, types.IntZero) || !literal(condition, types.True) || !accu(choice[2]) {
+	choice, ok := isCall(step, operators.Conditional, 3)
+	if !ok || !isLiteral(start, types.IntZero) || !isLiteral(condition, types.True) || !isAccu(l, choice[2]) {
 		return loop{}, false
 	}
-	sum, ok := call(choice[1], operators.Add, 2)
-	if !ok || !accu(sum[0]) || !literal(sum[1], types.IntOne) {
+	sum, ok := isCall(choice[1], operators.Add, 2)
+	if !ok || !isAccu(l, sum[0]) || !isLiteral(sum[1], types.IntOne) {
 		return loop{}, false
 	}
-	is, ok := call(result, operators.Equals, 2)
-	if !ok || !accu(is[0]) || !literal(is[1], types.IntOne) {
+	is, ok := isCall(result, operators.Equals, 2)
+	if !ok || !isAccu(l, is[0]) || !isLiteral(is[1], types.IntOne) {
 		return loop{}, false
 	}
-	return loop{existsOne, choice[0]}, true
+	return loop{quantifier: existsOne, predicate: choice[0]}, true
+}
+
+// collectStep tells what map or filter collects.
+func collectStep(l ast.ComprehensionExpr) (loop, bool) {
+	start := l.AccuInit()
+	if start.Kind() != ast.ListKind || start.AsList().Size() > 0 || !isLiteral(l.LoopCondition(), types.True) || !isAccu(l, l.Result()) {
+		return loop{}, false
+	}
+	var found loop
+	step := l.LoopStep()
+	if choice, ok := isCall(step, operators.Conditional, 3); ok {
+		if !isAccu(l, choice[2]) {
+			return loop{}, false
+		}
+		found.predicate, step = choice[0], choice[1]
+	}
+	sum, ok := isCall(step, operators.Add, 2)
+	if !ok || !isAccu(l, sum[0]) || sum[1].Kind() != ast.ListKind || sum[1].AsList().Size() != 1 || len(sum[1].AsList().OptionalIndices()) > 0 {
+		return loop{}, false
+	}
+	found.element = sum[1].AsList().Elements()[0]
+	return found, true
 }

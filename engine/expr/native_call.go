@@ -551,6 +551,13 @@ var functions2 = map[string]func(a, b value.Value) value.Value{
 	"has_intersection": intersects,
 	"isSubset":         subset,
 	"is_subset":        subset,
+	"intersect": func(a, b value.Value) value.Value {
+		if a.Kind() == value.List && b.Kind() == value.List && b.Sequence().Len() < a.Sequence().Len() {
+			a, b = b, a
+		}
+		return kept(a, b, true)
+	},
+	"except": func(a, b value.Value) value.Value { return kept(a, b, false) },
 }
 
 // ordered makes a comparison that holds if the left operand is less, equal or
@@ -590,19 +597,49 @@ func both(a, b value.Value, in bool, result value.Value) value.Value {
 	}
 	s, other := a.Sequence(), b.Sequence()
 	for i, n := 0, s.Len(); i < n; i++ {
-		x, found := s.At(i), false
-		for j, m := 0, other.Len(); j < m && !found; j++ {
-			same, ok := matches(other.At(j), x)
-			if !ok {
-				return punt
-			}
-			found = same
+		found := occurs(s.At(i), other)
+		if punts(found) {
+			return found
 		}
-		if found == in {
+		if found.Bool() == in {
 			return result
 		}
 	}
 	return value.OfBool(!result.Bool())
+}
+
+// kept gives the elements of list a that are, or are not, in list b.
+func kept(a, b value.Value, in bool) value.Value {
+	if a.Kind() != value.List || b.Kind() != value.List {
+		return noOverload
+	}
+	s, other := a.Sequence(), b.Sequence()
+	out := value.Slice{}
+	for i, n := 0, s.Len(); i < n; i++ {
+		x := s.At(i)
+		found := occurs(x, other)
+		if punts(found) || special(x) || x.Kind() == value.Absent {
+			return punt
+		}
+		if found.Bool() == in {
+			out = append(out, x)
+		}
+	}
+	return value.OfSequence(out)
+}
+
+// occurs tells whether a list has an element equal to x, if native code knows.
+func occurs(x value.Value, in value.Sequence) value.Value {
+	for i, n := 0, in.Len(); i < n; i++ {
+		same, ok := matches(in.At(i), x)
+		switch {
+		case !ok:
+			return punt
+		case same:
+			return isTrue
+		}
+	}
+	return isFalse
 }
 
 // A timePart is a part of a timestamp and, for some, of a duration.

@@ -291,9 +291,15 @@ func (g *generator) any(depth int) string {
 	}
 }
 
-// rare is what is left to cel-go.
+// rare is what few expressions have, and what is left to cel-go.
 func (g *generator) rare(depth int) string {
-	switch g.IntN(9) {
+	switch g.IntN(12) {
+	case 9:
+		return pick(g, "intersect(", "except(") + g.list(depth) + ", " + g.list(depth) + ")"
+	case 10:
+		return g.list(depth) + pick(g, ".exists(k, ", ".all(k, ", ".existsOne(k, ") + g.loop(depth)
+	case 11:
+		return g.list(depth) + ".map(x, x" + pick(g, " == ", " != ", " < ") + g.any(depth) + ", " + g.any(depth) + ")"
 	case 0:
 		return g.selection() + ".orValue(" + g.any(depth) + ")"
 	case 1:

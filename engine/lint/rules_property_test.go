@@ -146,6 +146,11 @@ func (g ruleGenerator) policies() []*policy.Policy {
 			if g.IntN(2) == 0 {
 				r.Condition = expr(g.pick("R.attr.a", "R.attr.b", "R.attr.a && R.attr.b"))
 			}
+			if i > 0 && g.IntN(6) == 0 {
+				pos := r.Pos
+				r = p.Rules[i-1]
+				r.Pos = pos
+			}
 			p.Rules = append(p.Rules, r)
 		}
 		return &policy.Policy{Resource: p}
