@@ -343,6 +343,9 @@ func (r *compileRun) compile() error {
 		_, list = c.Compile(r.sources.Policies, r.schemas)
 	}
 	for _, d := range list {
+		if !d.Pos.IsValid() {
+			d.Pos.File = r.dir // code scanning shows nothing without a place
+		}
 		if !unparsed || !isAboutAbsence(d.Code) {
 			r.list = append(r.list, d)
 		}
@@ -356,8 +359,8 @@ func (r *compileRun) compile() error {
 	}
 	r.list = lint.Check(enabled, r.schemas, env)
 	if r.policies == 0 {
-		r.list = append(r.list, diag.Diagnostic{Severity: diag.Warning, Code: extauthz.CodeNoPolicies,
-			Message: fmt.Sprintf("there are no policies in %s", r.dir), Hint: "is the folder the right one?"})
+		r.list = append(r.list, diag.Diagnostic{Pos: diag.Position{File: r.dir}, Severity: diag.Warning, Code: extauthz.CodeNoPolicies,
+			Message: "there are no policies", Hint: "is the folder the right one?"})
 	}
 	return nil
 }

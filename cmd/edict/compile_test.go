@@ -169,7 +169,7 @@ func TestCompileWarns(t *testing.T) {
 func TestCompileNothing(t *testing.T) {
 	inFolder(t, map[string]string{"p/README.md": "none yet"})
 	status, stdout, _ := command(nil, "compile", "p")
-	if status != exitOK || !strings.Contains(stdout, "warning: there are no policies in p [no-policies]\n") {
+	if status != exitOK || !strings.HasPrefix(stdout, "p: warning: there are no policies [no-policies]\n") {
 		t.Errorf("got %d, %s", status, stdout)
 	}
 }

@@ -16,6 +16,8 @@ func seeds() []string {
 		"b'a' < b'b'", "1u + 2u", "-(-9223372036854775808)", "9223372036854775807 * 2", "1 / 0 == 1 || true", "'a' + string(1.5)", "{'a': 1}['b']", "[[1, 2u, 3.0], ['a']] == [[1.0, 2, 3u], ['a']]",
 		"string(timestamp('2024-01-01T00:00:00Z')).startsWith('2024')", "duration('1h') + now() > now()", "R.attr.`a-b` == 1", "'a'.matches('(a+)+$')", "V.i in [1, 2] || V.u in [7.0]", "[1, 2, 3].exists_one(x, x > 2)",
 		"[0].all(x, [1].exists(y, [2].exists_one(z, x < y && y < z)))", "math.greatest(1, 2)", "'a,b'.split(',')[1]", "json.encode(R.attr.m)", "runtime.effectiveDerivedRoles.isSubset(P.roles)",
+		"R.attr.tags.filter(t, t != null).map(t, t == 'a', [t])", "R.attr.m.exists(k, v, k == v)", "2 in [1 + 1, R.attr.gone]", "hierarchy('a.b').ancestorOf(hierarchy(R.attr.s))", "spiffeID(R.attr.s).path()", "relPath(R.attr.s, '/a')",
+		"'\\u00e9)' == (R.attr.s) // (", "(R.attr.`s`) == r'\\('", "intersect(R.attr.tags, P.attr.tags).size() == 1",
 		"[1].exists(P, P == 1)", ".R.attr.n == 1.0", "[1].all(R, .R.attr.n == R)", "x.y.z", "R.nope", "int('x') == 1", "'x' in []",
 	}
 	for _, shape := range policyShapes {
@@ -76,14 +78,33 @@ func FuzzCompile(f *testing.F) {
 		if p == nil {
 			return
 		}
+		if again, issues := e.Check(source); again == nil || len(issues) > 0 {
+			t.Errorf("%q compiles, but does not check", source)
+		}
 		for _, s := range p.Selections() {
 			if s.Line < 1 || s.Column < 1 || s.Variable == "" {
 				t.Errorf("%q: a selection is %+v", source, s)
 			}
 		}
 		if len(source) < 200 {
-			if v := p.Eval(frame); v.Kind() == value.Absent {
+			v := p.Eval(frame)
+			if v.Kind() == value.Absent {
 				t.Errorf("%q has no result", source)
+			}
+			if out, err := frame.Detach(v); err == nil && special(out) {
+				t.Errorf("%q as an output is %v", source, out)
+			}
+			if p.planned(nil); p.failure != nil {
+				t.Errorf("%q compiles, but cel-go can't plan it: %v", source, p.failure)
+			}
+			steps, result := p.Trace(frame)
+			if !alike(result, v) && !frame.ReadClock() {
+				t.Errorf("%q is %v, but its trace ends with %v", source, v, result)
+			}
+			for _, s := range steps {
+				if s.Line < 1 || s.Column < 1 || s.Text == "" || !strings.Contains(source, s.Text) && utf8.ValidString(source) {
+					t.Errorf("%q: a step is %+v", source, s)
+				}
 			}
 		}
 	})

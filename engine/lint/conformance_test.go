@@ -1,6 +1,7 @@
 package lint_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"edict/engine/conformance"
 	"edict/engine/diag"
 	"edict/engine/lint"
+	"edict/engine/policy"
 	"edict/engine/policyfile"
 )
 
@@ -60,5 +62,57 @@ func TestWarningsAboutConformancePolicies(t *testing.T) {
 		if !slices.Contains(got, line) {
 			t.Errorf("not reported: %s", line)
 		}
+	}
+}
+
+// What is said of an expression agrees with what Cerbos makes of it.
+func TestClaimsAboutExpressions(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(conformance.Dir(t), "cel_own", "cases.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Cases []struct {
+			Name, Expr, Condition, Error string
+			Value                        any
+		}
+	}
+	if err := json.Unmarshal(content, &file); err != nil {
+		t.Fatal(err)
+	}
+	if n := conformance.Count(t, "cel_own"); len(file.Cases) != n {
+		t.Fatalf("%d cases of %d", len(file.Cases), n)
+	}
+	env := environment(t)
+	claims := 0
+	for _, c := range file.Cases {
+		pos := diag.Position{File: c.Name, Line: 1, Column: 1}
+		p := &policy.Policy{Source: []string{c.Expr}, Resource: &policy.ResourcePolicy{Rules: []policy.Rule{{
+			Pos: pos, Effect: policy.Allow, Actions: texts("cond"), Roles: texts("*"), Condition: &policy.Condition{Pos: pos, Expr: diag.Text{Value: c.Expr, Pos: pos}},
+		}}}}
+		for _, d := range lint.Check([]*policy.Policy{p}, nil, env) {
+			allowed := c.Condition == "EFFECT_ALLOW"
+			holds := true
+			switch d.Code {
+			case lint.ConditionAlwaysTrue:
+				holds = allowed || c.Error != "" || strings.HasPrefix(d.Message, "this part")
+			case lint.ConditionAlwaysFalse:
+				holds = !allowed || strings.HasPrefix(d.Message, "this part")
+			case lint.NotACondition:
+				holds = !allowed
+			case lint.NeverEqual:
+				holds = !allowed || strings.Contains(c.Expr, "!=") || strings.Contains(c.Expr, "!(")
+			case lint.WrongOperands, lint.IntegerArithmetic:
+				// What fails may stand beside something that decides.
+				holds = c.Error != "" || strings.ContainsAny(c.Expr, "|&?")
+			}
+			claims++
+			if !holds {
+				t.Errorf("%s gives %v %s, condition %s:\n%s", c.Expr, c.Value, c.Error, c.Condition, d.Render())
+			}
+		}
+	}
+	if claims < len(file.Cases)/4 {
+		t.Errorf("only %d claims were compared", claims)
 	}
 }

@@ -71,7 +71,9 @@ func (a *analysis) outcomes(x ast.Expr) outcomes {
 		case left == 0 || right == 0:
 			return fails
 		case text(args[0]) == text(args[1]):
-			out &^= isFalse
+			if !a.mayBeNaN(args[0]) {
+				out &^= isFalse
+			}
 		case !mayEqual(left, right) || a.outsideEnum(args[0], args[1]) || a.outsideEnum(args[1], args[0]):
 			out &^= isTrue
 		}
@@ -84,7 +86,7 @@ func (a *analysis) outcomes(x ast.Expr) outcomes {
 		switch {
 		case left == 0 || right == 0 || !mayOrder(left, right):
 			return fails
-		case text(args[0]) != text(args[1]):
+		case text(args[0]) != text(args[1]) || a.mayBeNaN(args[0]):
 			return isTrue | isFalse | fails
 		case f == operators.LessEquals || f == operators.GreaterEquals:
 			return isTrue | fails
@@ -98,6 +100,24 @@ func (a *analysis) outcomes(x ast.Expr) outcomes {
 		return isTrue | isFalse | fails
 	}
 	return a.ofKinds(x)
+}
+
+// mayBeNaN tells whether x may be, or hold, the number that is not equal to
+// itself: JSON has none, and computing can make one.
+func (a *analysis) mayBeNaN(x ast.Expr) bool {
+	if a.kinds(x)&(kindDouble|kindList|kindMap|kindOther) == 0 {
+		return false
+	}
+	if x.Kind() == ast.CallKind {
+		switch x.AsCall().FunctionName() {
+		case operators.Index, operators.OptIndex, operators.OptSelect:
+		default:
+			return true
+		}
+	}
+	found := false
+	eachMember(x, func(m ast.Expr) { found = found || a.mayBeNaN(m) })
+	return found
 }
 
 // ofKinds gives the outcomes that the types of x allow.
@@ -281,6 +301,7 @@ type fact struct {
 	low   *bound // what it is above
 	high  *bound // what it is below
 	plain bool   // it is a truth value as it stands, since evaluation fails otherwise
+	nan   bool   // the expression may be a number that is beyond no bound
 }
 
 type bound struct {
@@ -302,10 +323,10 @@ func (a *analysis) fact(x ast.Expr) (fact, bool) {
 		switch f := x.AsCall().FunctionName(); f {
 		case operators.Equals, operators.NotEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
 			if v, ok := a.simple(args[1]); ok {
-				return compared(text(args[0]), f, v), true
+				return a.compared(args[0], f, v), true
 			}
 			if v, ok := a.simple(args[0]); ok {
-				return compared(text(args[1]), mirrored[f], v), true
+				return a.compared(args[1], mirrored[f], v), true
 			}
 		case operators.In:
 			list, ok := a.fold(args[1])
@@ -347,8 +368,8 @@ func isSimple(v value.Value) bool {
 	return false
 }
 
-func compared(of, operator string, v value.Value) fact {
-	f := fact{of: of}
+func (a *analysis) compared(x ast.Expr, operator string, v value.Value) fact {
+	f := fact{of: text(x), nan: a.mayBeNaN(x)}
 	switch operator {
 	case operators.Equals:
 		f.in = []value.Value{v}
@@ -376,6 +397,7 @@ func (f fact) negated() (fact, bool) {
 		return fact{of: f.of, not: f.in}, true
 	case f.not != nil:
 		return fact{of: f.of, in: f.not}, true
+	case f.nan:
 	case f.low != nil:
 		return fact{of: f.of, high: &bound{f.low.value, !f.low.included}}, true
 	case f.high != nil:

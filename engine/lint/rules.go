@@ -207,6 +207,9 @@ func (l *linter) checkShadowed(p *policy.Policy, rules []*rule, index int, paren
 			return
 		}
 	}
+	if len(by) == 0 {
+		return // it has no actions
+	}
 	one, several := "allows", "allow"
 	if r.effect == policy.Deny {
 		one, several = "denies", "deny"

@@ -67,7 +67,8 @@ type Result struct {
 	Test, Principal, Resource, Action string
 
 	Status     Status
-	Omitted    bool   // a filter left it out, so it does not count
+	Filtered   bool   // Options.Filter left it out
+	Omitted    bool   // likewise, and it does not count
 	SkipReason string // of Skipped
 	Err        string // of Errored: why there is nothing to compare
 	Hint       string // of Errored: how to mend it; may be empty

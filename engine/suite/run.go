@@ -153,20 +153,20 @@ func (s *Suite) broken(test diag.Text, list diag.List) *Suite {
 
 // cell appends the results of one principal and one resource.
 func (r *runner) cell(out []Result, suite string, t *test, c *cell, set *compiledSet) []Result {
-	skip := func(actions []diag.Text, reason string, omitted bool) {
+	skip := func(actions []diag.Text, reason string, filtered, omitted bool) {
 		for _, a := range actions {
 			out = append(out, Result{
 				Test: t.name.Value, Principal: c.principalName, Resource: c.resourceName, Action: a.Value,
-				Status: Skipped, SkipReason: reason, Omitted: omitted,
+				Status: Skipped, SkipReason: reason, Filtered: filtered, Omitted: omitted,
 			})
 		}
 	}
 	if !r.Filter.matchesRun(suite, t.name.Value, c.principalName, c.resourceName) {
-		skip(t.actions, skippedByPattern, false)
+		skip(t.actions, skippedByPattern, true, false)
 		return out
 	}
 	if why := r.Filter.omits(suite, t.name.Value, c.principalName, c.resourceName); why != "" {
-		skip(t.actions, why, true)
+		skip(t.actions, why, true, true)
 		return out
 	}
 	var actions, others []diag.Text
@@ -179,9 +179,9 @@ func (r *runner) cell(out []Result, suite string, t *test, c *cell, set *compile
 	}
 	switch why := r.excluded(c, set); {
 	case why != "":
-		skip(actions, why, false)
+		skip(actions, why, false, false)
 	case t.skip:
-		skip(actions, t.skipReason, false)
+		skip(actions, t.skipReason, false, false)
 	case r.SkipBatching:
 		for i := range actions {
 			out = r.call(out, t, c, set, actions[i:i+1])
@@ -189,7 +189,7 @@ func (r *runner) cell(out []Result, suite string, t *test, c *cell, set *compile
 	case len(actions) > 0:
 		out = r.call(out, t, c, set, actions)
 	}
-	skip(others, skippedActions, true)
+	skip(others, skippedActions, true, true)
 	return out
 }
 

@@ -135,6 +135,9 @@ func (t *text) counts(s *suite.Summary, broken int) string {
 }
 
 func (t *text) suite(s *suite.SuiteReport) {
+	if isOmitted(s) && !t.options.Verbose {
+		return
+	}
 	root := &node{label: t.color(bold, s.Name) + " " + t.color(faint, "("+s.File+")")}
 	if s.Name == suite.UnknownName {
 		root.label = t.color(bold, s.File)
@@ -155,7 +158,7 @@ func (t *text) suite(s *suite.SuiteReport) {
 	root.label += " " + t.counts(&s.Summary, 0)
 	for i := range s.Results {
 		r := &s.Results[i]
-		if r.Omitted || !t.options.Verbose && (r.Status == suite.Passed) {
+		if r.Omitted || !t.options.Verbose && (r.Status == suite.Passed || r.Filtered) {
 			continue
 		}
 		n := root.child(r.Test).child(r.Principal).child(r.Resource)
@@ -163,6 +166,11 @@ func (t *text) suite(s *suite.SuiteReport) {
 		leaf.details = t.result(r)
 		n.children = append(n.children, leaf)
 	}
+}
+
+// isOmitted tells whether a filter left all of a suite out.
+func isOmitted(s *suite.SuiteReport) bool {
+	return len(s.Results) > 0 && s.Summary.Tests() == 0
 }
 
 func because(reason string) string {
