@@ -162,9 +162,13 @@ func (b *unitBuilder) useDerivedRole(name diag.Text) {
 		}
 	}
 	if found == nil {
+		near := diag.DidYouMean(name.Value, names)
+		if near == "" && len(b.imported) < len(b.policy.Resource.ImportDerivedRoles) {
+			return // it may be in the set that is missing, which was reported
+		}
 		b.report(b.policy, name.Pos, CodeUnknownDerivedRole,
 			fmt.Sprintf("no imported set defines the derived role %q", name.Value),
-			orElse(diag.DidYouMean(name.Value, names), "define it in a derivedRoles file and name that file's set under importDerivedRoles"))
+			orElse(near, "define it in a derivedRoles file and name that file's set under importDerivedRoles"))
 		return
 	}
 	definition := &found.source.DerivedRoles.Definitions[at]

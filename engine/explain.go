@@ -119,11 +119,11 @@ func (o ConditionOutcome) String() string {
 type ConditionExplanation struct {
 	Op      policy.Operator
 	Outcome ConditionOutcome
+	Err     error // why a leaf, or a condition that can't be evaluated as a whole, failed
 
 	// Of a leaf:
 	Expr      diag.Text
-	Value     value.Value // of the whole expression, as JSON where it has such a form
-	Err       error
+	Value     value.Value           // of the whole expression; an Opaque one holds a text about it
 	Steps     []expr.Step           // of its parts, in the order of the text
 	Variables []VariableExplanation // that it reads, and those that they read, each once
 
@@ -340,18 +340,19 @@ func (t *trace) unlisted(a *allowList) {
 
 // condition evaluates a condition once more, keeping what its parts come to.
 func (t *trace) condition(st *state, c *condition, written *policy.Condition) *ConditionExplanation {
+	if c.early { // it is not evaluated at all
+		e := notReached(written)
+		e.Outcome, e.Err = ConditionFailed, errEarly
+		return e
+	}
 	back := st.enter(c.module)
 	defer st.enter(back)
-	return t.node(st, c.root, written, c.early)
+	return t.node(st, c.root, written)
 }
 
-func (t *trace) node(st *state, n *conditionNode, written *policy.Condition, early bool) *ConditionExplanation {
+func (t *trace) node(st *state, n *conditionNode, written *policy.Condition) *ConditionExplanation {
 	e := &ConditionExplanation{Op: n.op, Expr: written.Expr}
 	if n.op == policy.Expr {
-		if early {
-			e.Outcome, e.Err = ConditionFailed, errEarly
-			return e
-		}
 		ok, err := n.program.Truth(st.frame)
 		switch {
 		case err != nil:
@@ -372,7 +373,7 @@ func (t *trace) node(st *state, n *conditionNode, written *policy.Condition, ear
 			e.Of = append(e.Of, notReached(written.Of[i]))
 			continue
 		}
-		m := t.node(st, member, written.Of[i], early)
+		m := t.node(st, member, written.Of[i])
 		e.Of = append(e.Of, m)
 		switch {
 		case m.Outcome == ConditionFailed && !st.set.options.LenientEvaluation:

@@ -103,8 +103,8 @@ func inconsistent(a *engine.ActionExplanation) string {
 func inconsistentRule(r *engine.RuleExplanation) string {
 	switch r.Outcome {
 	case engine.RuleApplied, engine.RuleConditionNotMet:
-		if r.Condition == nil {
-			break // always; or it reads what a principal policy can't
+		if r.Condition == nil || r.Condition.Outcome == engine.ConditionFailed && strings.Contains(r.Condition.Err.Error(), "can't read the list") {
+			break // always, or whatever the rule's effect asks for
 		}
 		holds := r.Condition.Outcome == engine.ConditionTrue
 		if holds == r.Negated == (r.Outcome == engine.RuleApplied) {
@@ -115,6 +115,7 @@ func inconsistentRule(r *engine.RuleExplanation) string {
 			return "its derived role is said to be inactive"
 		}
 	case engine.RuleFailed:
+		// Under strict evaluation, or the rule would not have failed.
 		if r.Err == nil || !r.Decided {
 			return "it failed without an error, or without deciding"
 		}
@@ -133,7 +134,7 @@ func inconsistentRule(r *engine.RuleExplanation) string {
 
 // inconsistentCondition works out the condition again from its leaves.
 func inconsistentCondition(c *engine.ConditionExplanation) string {
-	if c == nil || c.Outcome == engine.ConditionNotReached {
+	if c == nil || c.Outcome == engine.ConditionNotReached || c.Op != policy.Expr && c.Err != nil {
 		return ""
 	}
 	if c.Op == policy.Expr {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
@@ -112,6 +113,9 @@ func (e *Env) check(source string) (*cel.Ast, []Issue) {
 	if len(source) > MaxSource {
 		return nil, []Issue{{Line: 1, Column: 1,
 			Message: fmt.Sprintf("the expression has %d bytes; at most %d are allowed", len(source), MaxSource)}}
+	}
+	if !utf8.ValidString(source) {
+		return nil, []Issue{{Line: 1, Column: 1, Message: "the expression is not UTF-8"}}
 	}
 	parsed, issues := e.cel.Parse(source)
 	checked := parsed

@@ -149,8 +149,9 @@ func (t *tracer) place(x ast.Expr) (s span, generated bool) {
 	if !ok {
 		return span{}, false
 	}
-	s = span{int(r.Start), int(r.Stop)}
-	return s, s.start == s.end
+	n := len(t.text.runes)
+	s = span{min(int(r.Start), n), min(int(r.Stop), n)}
+	return s, r.Start == r.Stop
 }
 
 // operand gives a of a.b and a[b].

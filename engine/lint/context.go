@@ -135,17 +135,15 @@ func (l *linter) schemasFor(p *policy.Policy) map[string]*schema.Schema {
 
 // schemaRefs gives the schemas that the policy at the root of the scopes names.
 func (l *linter) schemaRefs(r *policy.ResourcePolicy) (principal, resource string) {
-	key := policy.ResourceKey(r.Resource.Value, r.Version.Value, "")
-	for _, p := range l.policies {
-		if p.Resource == nil || p.Resource.Key() != key || p.Resource.Schemas == nil {
-			continue
-		}
-		if s := p.Resource.Schemas.Principal; s != nil {
-			principal = s.Ref.Value
-		}
-		if s := p.Resource.Schemas.Resource; s != nil {
-			resource = s.Ref.Value
-		}
+	top := l.roots[policy.ResourceKey(r.Resource.Value, r.Version.Value, "")]
+	if top == nil || top.Schemas == nil {
+		return "", ""
+	}
+	if s := top.Schemas.Principal; s != nil {
+		principal = s.Ref.Value
+	}
+	if s := top.Schemas.Resource; s != nil {
+		resource = s.Ref.Value
 	}
 	return principal, resource
 }

@@ -46,6 +46,7 @@ type linter struct {
 	variableSets map[string]*policy.Policy
 	constantSets map[string]*policy.Policy
 	importers    map[*policy.Policy][]*policy.Policy // of a set
+	roots        map[string]*policy.ResourcePolicy   // without scope, by key
 
 	findings []finding
 	told     map[place]bool
@@ -69,10 +70,13 @@ func (l *linter) gather(policies []*policy.Policy) {
 	l.variableSets = map[string]*policy.Policy{}
 	l.constantSets = map[string]*policy.Policy{}
 	l.importers = map[*policy.Policy][]*policy.Policy{}
+	l.roots = map[string]*policy.ResourcePolicy{}
 	for _, p := range policies {
 		switch {
 		case p.Disabled:
 			continue
+		case p.Resource != nil && p.Resource.Scope.Value == "":
+			l.roots[p.Resource.Key()] = p.Resource
 		case p.DerivedRoles != nil:
 			l.roleSets[p.DerivedRoles.Name.Value] = p
 		case p.ExportVariables != nil:
@@ -217,6 +221,9 @@ func codeNames() []string {
 func ignoresIn(p *policy.Policy) []ignore {
 	var out []ignore
 	for i, line := range p.Source {
+		if !strings.Contains(line, "edict:ignore") {
+			continue
+		}
 		m := ignoreComment.FindStringSubmatchIndex(line)
 		if m == nil {
 			continue

@@ -303,7 +303,7 @@ func (l *linter) checkDerivedAsRoles(parents map[string]bool) {
 		if p.Resource == nil {
 			continue
 		}
-		definitions := l.parentRoles(p)
+		definitions := l.definitions(p)
 		named := map[string]bool{}
 		for i := range p.Resource.Rules {
 			for _, t := range p.Resource.Rules[i].DerivedRoles {

@@ -66,7 +66,7 @@ func (l *linter) checkRules(p *policy.Policy) {
 	}
 	rules := rulesOf(p)
 	consents := needsConsent(p)
-	parents := l.parentRoles(p)
+	parents := l.definitions(p)
 	for i, r := range rules {
 		if l.checkDuplicate(p, rules[:i], r) {
 			continue
@@ -77,7 +77,7 @@ func (l *linter) checkRules(p *policy.Policy) {
 			}
 			l.checkShadowed(p, rules, i, parents, consents)
 		}
-		l.checkWide(p, r, consents)
+		l.checkWide(p, r, consents, parents)
 	}
 	if consents {
 		l.checkConsent(p, rules)
@@ -89,9 +89,8 @@ func needsConsent(p *policy.Policy) bool {
 		p.Principal != nil && p.Principal.Permissions == policy.RequireParentalConsent
 }
 
-// parentRoles gives, for each derived role that a policy can name, the parent
-// roles; nil for one without a condition is not told apart.
-func (l *linter) parentRoles(p *policy.Policy) map[string]*policy.RoleDefinition {
+// definitions gives the derived roles that a policy can name.
+func (l *linter) definitions(p *policy.Policy) map[string]*policy.RoleDefinition {
 	out := map[string]*policy.RoleDefinition{}
 	if p.Resource == nil {
 		return out
@@ -247,7 +246,7 @@ func (l *linter) duplicate(p *policy.Policy, pos, first diag.Position) {
 }
 
 // checkWide looks for rules that allow all actions.
-func (l *linter) checkWide(p *policy.Policy, r *rule, consents bool) {
+func (l *linter) checkWide(p *policy.Policy, r *rule, consents bool, parents map[string]*policy.RoleDefinition) {
 	if consents || r.effect != policy.Allow || r.condition != nil || !slices.ContainsFunc(r.actions, func(t diag.Text) bool { return t.Value == "*" || t.Value == "**" }) {
 		return
 	}
@@ -258,7 +257,6 @@ func (l *linter) checkWide(p *policy.Policy, r *rule, consents bool) {
 		}
 		return
 	}
-	parents := l.parentRoles(p)
 	for _, name := range r.derived {
 		if d := parents[name]; d == nil || d.Condition != nil {
 			continue

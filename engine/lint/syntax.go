@@ -19,6 +19,7 @@ import (
 // they look like, so that a place in the tree is one in the text.
 type syntax struct {
 	env      *expr.Env
+	names    []string // that the environment declares, sorted
 	parser   *parser.Parser
 	factory  ast.ExprFactory
 	parsed   map[string]parsed
@@ -35,7 +36,7 @@ func newSyntax(env *expr.Env) *syntax {
 	if err != nil {
 		panic(err) // the options are constants
 	}
-	return &syntax{env: env, parser: p, factory: ast.NewExprFactory(), parsed: map[string]parsed{}, compiled: map[string]*expr.Program{}}
+	return &syntax{env: env, names: env.Names(), parser: p, factory: ast.NewExprFactory(), parsed: map[string]parsed{}, compiled: map[string]*expr.Program{}}
 }
 
 // parse gives the tree of an expression that compiles. Long names are replaced

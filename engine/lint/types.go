@@ -299,7 +299,7 @@ func (a *analysis) isClosed(x ast.Expr, bound []string) bool {
 	switch x.Kind() {
 	case ast.IdentKind:
 		name := strings.TrimPrefix(x.AsIdent(), ".")
-		return slices.Contains(bound, name) || !slices.Contains(a.names(), name)
+		return slices.Contains(bound, name) || !slices.Contains(a.syntax.names, name)
 	case ast.CallKind:
 		switch x.AsCall().FunctionName() {
 		case "now", "timeSince", "range":
@@ -311,8 +311,6 @@ func (a *analysis) isClosed(x ast.Expr, bound []string) bool {
 	eachMember(x, func(m ast.Expr) { closed = closed && a.isClosed(m, bound) })
 	return closed
 }
-
-func (a *analysis) names() []string { return a.syntax.env.Names() }
 
 // elements gives the kinds of what is in a list, or of the keys of a map.
 func (a *analysis) elements(x ast.Expr) kinds {

@@ -86,13 +86,7 @@ func (r *reference) agrees(req *engine.Request, got *answer) (want *answer, ok b
 	if want.String() == got.String() {
 		return want, true
 	}
-	narrowed := 0
-	for _, p := range r.set.Policies {
-		if p.Role != nil {
-			narrowed++
-		}
-	}
-	if narrowed == 0 || want.derivedRoles != got.derivedRoles {
+	if want.derivedRoles != got.derivedRoles {
 		return want, false
 	}
 	open := map[string]int{}

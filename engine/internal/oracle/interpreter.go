@@ -1,8 +1,10 @@
 package oracle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -21,8 +23,8 @@ type Options struct {
 	Globals              value.Mapping
 
 	// Order is the seed of the order in which the role policies of inherited
-	// roles are asked, for a system that promises none. Zero means the order in
-	// which parentRoles name them.
+	// roles are asked, and the blocks of one principal policy, for a system that
+	// promises none. Zero means the order in which policies name them.
 	Order uint64
 }
 
@@ -601,6 +603,12 @@ func (e *entry) matching(s stage, scope, action string, roleSet []string) []row 
 		if !r.ofRolePolicy() && matchesPattern(r.action, action) {
 			rows = append(rows, r)
 		}
+	}
+	if seed := e.opts.Order; seed != 0 && s == principalStage {
+		rank := func(r row) uint64 {
+			return rand.New(rand.NewPCG(seed, uint64(crc32.ChecksumIEEE([]byte(r.resource))))).Uint64()
+		}
+		slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(rank(a), rank(b)) })
 	}
 	if relevant && s == resourceStage {
 		rows = append(e.narrowing(scope, action, roleSet), rows...)

@@ -106,6 +106,11 @@ func (f *reducer) visit(v reflect.Value, depth int) {
 	}
 	switch v.Kind() {
 	case reflect.Slice:
+		if n := v.Len(); n > 1 {
+			f.add(depth, v.SetZero)
+			f.add(depth, func() { v.Set(v.Slice(0, n/2)) })
+			f.add(depth, func() { v.Set(v.Slice(n/2, n)) })
+		}
 		for i := range v.Len() {
 			f.add(depth, func() {
 				v.Set(reflect.AppendSlice(v.Slice(0, i), v.Slice(i+1, v.Len())))

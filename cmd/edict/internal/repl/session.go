@@ -72,7 +72,7 @@ type read struct {
 // session is of use all the same, without policies. The error says that there
 // can be no session.
 func New(o Options) (*Session, diag.List, error) {
-	s := &Session{Options: o, style: diag.Style{Severities: true, Color: o.Color}, request: new(engine.Request)}
+	s := &Session{Options: o, style: diag.Style{Severities: true, Color: o.Color}, request: new(engine.Request), line: 1}
 	var err error
 	if s.compiler, err = engine.NewCompiler(o.Engine); err != nil {
 		return nil, nil, err
@@ -290,11 +290,6 @@ func (s *Session) issues(in input, issues []expr.Issue) error {
 func (s *Session) tell(in input, err error) {
 	var list diag.List
 	if errors.As(err, &list) {
-		for i := range list {
-			if list[i].Pos.File == "" && s.File == "" && list[i].Pos.Line > 0 && !strings.Contains(in.text, "\n") {
-				list[i].Pos.Line = 1
-			}
-		}
 		fmt.Fprint(s.Err, s.style.Render(list))
 		return
 	}
