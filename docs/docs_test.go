@@ -157,11 +157,11 @@ func importsOf(t *testing.T, dir string) []string {
 
 func TestTheEngineKnowsNothingOfEnvoy(t *testing.T) {
 	fetchers := []string{"engine/auxdata", "engine/internal/differential"} // of keys, and of a second opinion
-	forbidden := map[string]string{ // import path prefix: why it stays out
-		"github.com/envoyproxy": "the engine decides about principals and resources, not about requests",
-		"google.golang.org/":    "nothing in a decision needs gRPC or protobuf",
-		"net/http":              "the engine serves whoever asks",
-		"github.com/rs/zerolog": "whoever asks logs",
+	forbidden := map[string]string{                                        // import path prefix: why it stays out
+		"github.com/envoyproxy":  "the engine decides about principals and resources, not about requests",
+		"google.golang.org/grpc": "nothing in a decision needs gRPC",
+		"net/http":               "the engine serves whoever asks",
+		"github.com/rs/zerolog":  "whoever asks logs",
 	}
 	walk(t, func(name string, _ fs.DirEntry) {
 		if !strings.HasPrefix(name, "engine/") || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"github.com/google/cel-go/cel"
-
 	"edict/engine/expr"
 	"edict/engine/value"
 )
@@ -60,7 +58,7 @@ func NewEnvironment() (*expr.Env, error) {
 			}},
 			{Name: "AuxData", Fields: map[string]*expr.Type{
 				"jwt":  expr.Attrs,
-				"jwts": cel.MapType(cel.StringType, expr.Object("NamedJWT")),
+				"jwts": expr.MapOf(expr.Object("NamedJWT")),
 			}},
 			{Name: "NamedJWT", Fields: map[string]*expr.Type{"claims": expr.Attrs}},
 			{Name: "Runtime", Fields: map[string]*expr.Type{

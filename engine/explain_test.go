@@ -41,7 +41,7 @@ func forEachCase(t *testing.T, sets, requests int, visit func(name string, ps *e
 // decided.
 func TestExplainEqualsCheck(t *testing.T) {
 	outcomes := map[engine.Reason]int{}
-	forEachCase(t, 120, 20, func(name string, ps *engine.PolicySet, _ *oracle.Interpreter, req *engine.Request) {
+	forEachCase(t, 50, 12, func(name string, ps *engine.PolicySet, _ *oracle.Interpreter, req *engine.Request) {
 		var d engine.Decision
 		withMeta := *req
 		withMeta.IncludeMeta = true

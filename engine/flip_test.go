@@ -19,9 +19,9 @@ func unsafeString(memory []byte) string { return unsafe.String(&memory[0], len(m
 // one change unless there are two.
 func TestFlipsFlip(t *testing.T) {
 	found := map[string]int{}
-	forEachCase(t, 60, 6, func(name string, ps *engine.PolicySet, reference *oracle.Interpreter, req *engine.Request) {
+	forEachCase(t, 40, 4, func(name string, ps *engine.PolicySet, reference *oracle.Interpreter, req *engine.Request) {
 		for i, action := range req.Actions {
-			search := ps.Flips(req, action, engine.FlipLimits{Flips: 3, Checks: 2000})
+			search := ps.Flips(req, action, engine.FlipLimits{Flips: 3, Checks: 300})
 			was := reference.Check(req).Results[i].Effect
 			if search.Before.Effect != was {
 				t.Fatalf("%s: %s is %v before, not %v", name, action, search.Before.Effect, was)

@@ -245,7 +245,7 @@ func relative(base, target string) (string, error) {
 	if base == target {
 		return ".", nil
 	}
-	unknown := fmt.Errorf("Rel: can't make %s relative to %s", target, base)
+	unknown := fmt.Errorf("can't make %s relative to %s", target, base)
 	if base == "." {
 		base = ""
 	}

@@ -280,10 +280,31 @@ func (c *compiler) in(e ast.Expr, args []ast.Expr) term {
 	if x.run == nil {
 		return term{}
 	}
+	if over.known && !over.constant {
+		if texts, ok := textsIn(over.value); ok {
+			return unary(x, func(v value.Value) value.Value { return value.OfBool(v.Kind() == value.String && texts.has(v).Bool()) })
+		}
+	}
 	if over.elements != nil {
 		return term{run: among(x.run, over.elements)}
 	}
 	return binary(x.run, over.run, contained)
+}
+
+// textsIn gives a list of nothing but text as a set. Unlike that of a list of
+// constants it answers as the list would.
+func textsIn(list value.Value) (*set, bool) {
+	s := list.Sequence()
+	if s == nil || s.Len() == 0 {
+		return nil, false
+	}
+	elements := make(value.Slice, s.Len())
+	for i := range elements {
+		if elements[i] = s.At(i); elements[i].Kind() != value.String {
+			return nil, false
+		}
+	}
+	return newSet(elements)
 }
 
 // among is a in [b, c ...] without making the list. As there, every element is
@@ -348,9 +369,12 @@ func scalarOf(v value.Value) (scalar, bool) {
 // newSet gives the elements as a set, or false if they are not all text, bools
 // and numbers.
 func newSet(elements value.Slice) (*set, bool) {
-	s := &set{scalars: map[scalar]struct{}{}}
+	s := &set{}
 	add := func(v value.Value) {
 		if k, ok := scalarOf(v); ok {
+			if s.scalars == nil {
+				s.scalars = map[scalar]struct{}{}
+			}
 			s.scalars[k] = struct{}{}
 		}
 	}

@@ -118,7 +118,7 @@ func (t *tracer) visit(x ast.Expr, macro int, inLoop, prefix bool) span {
 		}
 		inner = inner.and(t.visit(m, macro, loop, m == operand(x) && isPath(m)))
 	})
-	whole := inner
+	var whole span
 	switch {
 	case generated && hidden:
 		return inner

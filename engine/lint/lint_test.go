@@ -147,7 +147,9 @@ func TestDocumentation(t *testing.T) {
 		if len(list) > 0 {
 			t.Fatal(list.Render())
 		}
-		return lint.Check([]*policy.Policy{p}, nil, environment(t)).Render()
+		// As `edict compile` shows it.
+		style := diag.Style{Severities: true, Explain: func(c diag.Code) string { return "edict compile --explain " + string(c) }}
+		return style.Render(lint.Check([]*policy.Policy{p}, nil, environment(t)))
 	}
 	var examples []string
 	for _, part := range strings.Split(page, "```yaml policy\n")[1:] {

@@ -73,13 +73,13 @@ func (l *linter) checkNames() {
 			if used[i.set] == nil {
 				used[i.set] = map[string]bool{}
 			}
-			any := false
+			useful := false
 			for _, name := range definedIn(i.set) {
 				if l.uses(p, u, i.set, name.Value) {
-					any, used[i.set][name.Value] = true, true
+					useful, used[i.set][name.Value] = true, true
 				}
 			}
-			if !any {
+			if !useful {
 				told[i.set]++
 				l.warn(p, i.name.Pos, UnusedImport, fmt.Sprintf("nothing in this policy uses what %q defines", i.name.Value), "remove the import",
 					diag.Related{Pos: i.set.Pos, Message: "the set"})

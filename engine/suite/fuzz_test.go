@@ -57,3 +57,32 @@ func FuzzSuite(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a filter says, it is a filter or an error, and a result that it
+// lets through is one of those without a filter.
+func FuzzFilter(f *testing.F) {
+	for _, s := range []string{"", "test=a", "principal=alice,bob;action=view*", `test={a\,b},[c-d]`, "suite=;", "=", ";;", "test=\\", "action=**,?"} {
+		f.Add(s)
+	}
+	suites := []*suite.Suite{suite.Parse("a_test.yaml", []byte(everything))}
+	c := compile(f)
+	all := suite.Run(suites, suite.Options{Compile: c}).Summary
+	f.Fuzz(func(t *testing.T, expression string) {
+		if len(expression) > 200 {
+			t.Skip("long patterns only cost time")
+		}
+		o := suite.Options{Compile: c, Workers: 1}
+		if o.Filter.Add(expression) != nil {
+			return
+		}
+		r := suite.Run(suites, o)
+		for status, n := range r.Summary.Counts {
+			if n > all.Counts[status] {
+				t.Errorf("%q: %d results are %v, without the filter %d", expression, n, suite.Status(status), all.Counts[status])
+			}
+		}
+		if len(r.Suites[0].Results) != all.Tests() {
+			t.Errorf("%q: %d results are shown", expression, len(r.Suites[0].Results))
+		}
+	})
+}

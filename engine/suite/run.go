@@ -232,16 +232,13 @@ func (r *runner) call(out []Result, t *test, c *cell, set *compiledSet, actions 
 		request.AuxData = *t.aux
 	}
 	var decision engine.Decision
-	failure := check(set.set, request, &decision)
+	failure := r.check(set.set, request, &decision)
 	switch {
 	case failure != "":
 	case decision.UsedNow && t.options.now.IsZero():
 		failure = clockWithoutNow
 	case len(decision.Results) != len(actions):
 		failure = fmt.Sprintf("the engine gave %d results for %d actions", len(decision.Results), len(actions))
-	}
-	if failure == "" && r.Trace != nil {
-		r.Trace(set.set, request)
 	}
 	for i, a := range actions {
 		result := Result{Test: t.name.Value, Principal: c.principalName, Resource: c.resourceName, Action: a.Value}
@@ -258,14 +255,17 @@ func (r *runner) call(out []Result, t *test, c *cell, set *compiledSet, actions 
 	return out
 }
 
-// check is Check of the engine, and says so if it panics.
-func check(set *engine.PolicySet, request *engine.Request, d *engine.Decision) (failure string) {
+// check is Check of the engine, and says so if it panics, or what traces it.
+func (r *runner) check(set *engine.PolicySet, request *engine.Request, d *engine.Decision) (failure string) {
 	defer func() {
 		if p := recover(); p != nil {
 			failure = fmt.Sprintf("the engine panicked: %v", p)
 		}
 	}()
 	set.Check(request, d)
+	if r.Trace != nil {
+		r.Trace(set, request)
+	}
 	return ""
 }
 

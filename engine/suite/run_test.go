@@ -611,15 +611,23 @@ func TestPoliciesThatDoNotCompile(t *testing.T) {
 	}
 }
 
-// An engine that panics is an error, whatever is expected.
+// A check that panics is an error, whatever is expected, and no other is.
 func TestPanic(t *testing.T) {
-	got := results(t, suite.Options{Compile: func(engine.Options) (*engine.PolicySet, diag.List) { return new(engine.PolicySet), nil }}, map[string]string{"a_test.yaml": fixtureHead + `
+	got := results(t, suite.Options{Trace: func(_ *engine.PolicySet, r *engine.Request) {
+		if r.Principal.ID == "bob" {
+			panic("on fire")
+		}
+	}}, map[string]string{"a_test.yaml": fixtureHead + `
 tests:
   - name: t
-    input: {principals: [ann], resources: [doc], actions: [view]}
-    expected: [{principal: ann, resource: doc, actions: {view: EFFECT_DENY}}]
+    input: {principals: [bob, ann], resources: [doc], actions: [view, edit]}
+    expected: [{principal: ann, resource: doc, actions: {view: EFFECT_ALLOW}}]
 `})
-	if len(got) != 1 || !strings.HasPrefix(got[0], "t/ann/doc/view errored: the engine panicked") {
+	want := []string{
+		"t/bob/doc/view errored: the engine panicked: on fire", "t/bob/doc/edit errored: the engine panicked: on fire",
+		"t/ann/doc/view passed", "t/ann/doc/edit passed",
+	}
+	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
 }

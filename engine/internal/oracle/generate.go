@@ -121,8 +121,16 @@ type Set struct {
 	Options  Options
 }
 
-func (g *Generator) word() any       { return pick(g.random, words...) }
-func (g *Generator) someNumber() any { return pick(g.random, numbers...) }
+func (g *Generator) word() any { return pick(g.random, words...) }
+
+func (g *Generator) someNumber() any {
+	for {
+		// Cerbos reads a number with an exponent as text.
+		if x := pick(g.random, numbers...); x < 1e21 || !g.Portable {
+			return x
+		}
+	}
+}
 
 func (g *Generator) wordList() any {
 	list := []any{}

@@ -41,7 +41,7 @@ func directives() []directive {
 		{[]string{"principal"}, "[JSON]", "show or set the principal, as in {id: ann, roles: [user]}", (*Session).principal},
 		{[]string{"resource"}, "[JSON]", "show or set the resource, as in {kind: album, id: a1}", (*Session).resource},
 		{[]string{"request"}, "[JSON or file]", "show or set the request: principal, resource, actions, auxData", (*Session).setRequest},
-		{[]string{"set"}, "P.attr.x = expression", "set a part of the request", (*Session).set_},
+		{[]string{"set"}, "P.attr.x = expression", "set a part of the request", (*Session).assign},
 		{[]string{"unset"}, "P.attr.x", "remove a part of the request", (*Session).unset},
 		{[]string{"now"}, "[timestamp or clock]", "show or set the instant that now() gives", (*Session).now},
 
@@ -158,7 +158,7 @@ func (s *Session) typeOf(in input) error {
 	if in.arg == "" {
 		return s.at(in, "here an expression was expected", "")
 	}
-	e, issues := s.set.Evaluate(s.request, s.policyKey(), in.arg, s.locals...)
+	e, issues := s.compute(s.policyKey(), in.arg)
 	if len(issues) > 0 {
 		return s.issues(in, issues)
 	}
@@ -253,7 +253,7 @@ func (s *Session) readData(in input, part string) (*engine.Request, error) {
 	return r, nil
 }
 
-func (s *Session) set_(in input) error {
+func (s *Session) assign(in input) error {
 	name, right, err := s.assignment(in, `:set P.attr.level = 3.0`)
 	if err != nil {
 		return err
@@ -395,9 +395,7 @@ func (s *Session) load(in input, file string) error {
 		return list
 	}
 	fmt.Fprintf(s.Out, "loaded %s\n", p.Key())
-	if slices.Contains(s.set.Policies(), p.Key()) {
-		s.chosen = p.Key()
-	}
+	s.chosen = p.Key()
 	return nil
 }
 
@@ -439,7 +437,7 @@ func (s *Session) faint(text string) string {
 }
 
 func (s *Session) policy(in input) error {
-	keys := s.set.Policies()
+	keys := s.keys()
 	switch {
 	case in.arg == "":
 	case in.arg == "-":
@@ -451,10 +449,7 @@ func (s *Session) policy(in input) error {
 		if like := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !strings.Contains(k, in.arg) }); len(like) == 1 {
 			hint = fmt.Sprintf("did you mean %q?", like[0])
 		}
-		if slices.ContainsFunc(s.policies, func(p *policy.Policy) bool { return p.Key() == in.arg }) {
-			hint = "it is a set that others import; choose one of those"
-		}
-		return s.at(in, fmt.Sprintf("there is no policy %q that decides", in.arg), cmp.Or(hint, diag.DidYouMean(in.arg, keys), ":policies lists them"))
+		return s.at(in, fmt.Sprintf("there is no policy %q", in.arg), cmp.Or(hint, diag.DidYouMean(in.arg, keys), ":policies lists them"))
 	}
 	return s.showNames(in)
 }
@@ -467,7 +462,7 @@ func (s *Session) showNames(input) error {
 		return nil
 	}
 	fmt.Fprintln(s.Out, key)
-	names := s.set.NamesOf(key)
+	names := s.names(key)
 	for _, n := range names.Constants {
 		s.show("C." + n)
 	}
@@ -479,7 +474,7 @@ func (s *Session) showNames(input) error {
 
 // show writes the value of a name, or why there is none.
 func (s *Session) show(name string) {
-	e, issues := s.set.Evaluate(s.request, s.policyKey(), name)
+	e, issues := s.compute(s.policyKey(), name)
 	switch {
 	case len(issues) > 0:
 		fmt.Fprintf(s.Out, "  %s: %s\n", name, issues[0].Message)
@@ -525,7 +520,7 @@ func (s *Session) executions() []execution {
 		switch {
 		case p.Resource != nil:
 			for i, r := range p.Resource.Rules {
-				add(r.Pos, r.Condition, nameOr(r.Name, "rule", i), fmt.Sprintf("%s %s for %s", effect(r.Effect), list(r.Actions), list(slices.Concat(r.Roles, r.DerivedRoles))))
+				add(r.Pos, r.Condition, nameOr(r.Name, "rule", i), fmt.Sprintf("%s %s for %s", effect(r.Effect), joinTexts(r.Actions), joinTexts(slices.Concat(r.Roles, r.DerivedRoles))))
 			}
 		case p.Principal != nil:
 			for _, r := range p.Principal.Rules {
@@ -535,11 +530,11 @@ func (s *Session) executions() []execution {
 			}
 		case p.Role != nil:
 			for i, r := range p.Role.Rules {
-				add(r.Pos, r.Condition, nameOr(r.Name, "rule", i), fmt.Sprintf("allows %s on %s", list(r.AllowActions), r.Resource.Value))
+				add(r.Pos, r.Condition, nameOr(r.Name, "rule", i), fmt.Sprintf("allows %s on %s", joinTexts(r.AllowActions), r.Resource.Value))
 			}
 		case p.DerivedRoles != nil:
 			for _, d := range p.DerivedRoles.Definitions {
-				add(d.Pos, d.Condition, d.Name.Value, "for "+list(d.ParentRoles))
+				add(d.Pos, d.Condition, d.Name.Value, "for "+joinTexts(d.ParentRoles))
 			}
 		}
 	}
@@ -557,7 +552,7 @@ func effect(e policy.Effect) string {
 	return strings.ToLower(strings.TrimPrefix(e.String(), "EFFECT_"))
 }
 
-func list(texts []diag.Text) string {
+func joinTexts(texts []diag.Text) string {
 	out := make([]string, len(texts))
 	for i, t := range texts {
 		out[i] = t.Value
@@ -634,7 +629,7 @@ func truthOf(b bool) truth {
 
 func (s *Session) leaf(e execution, c *policy.Condition, margin string) truth {
 	text := strings.Join(strings.Fields(c.Expr.Value), " ")
-	result, issues := s.set.Evaluate(s.request, e.policy, c.Expr.Value)
+	result, issues := s.compute(e.policy, c.Expr.Value)
 	switch {
 	case len(issues) > 0:
 		fmt.Fprintf(s.Out, "%s%s: error: %s\n", margin, text, issues[0].Message)

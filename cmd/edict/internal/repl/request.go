@@ -27,6 +27,24 @@ func readRequest(file string, content []byte) (*engine.Request, diag.List) {
 	return r, doc.Diagnostics()
 }
 
+// readData reads a request, or the one part of it that is named, from JSON or
+// YAML in braces.
+func readData(text, part string) (*engine.Request, diag.List) {
+	r := new(engine.Request)
+	doc := yamldoc.Parse("", []byte(text))
+	root, ok := doc.Root()
+	switch {
+	case !ok:
+	case part == "principal":
+		r.Principal = principal(root)
+	case part == "resource":
+		r.Resource = resource(root)
+	default:
+		return readRequest("", []byte(text))
+	}
+	return r, doc.Diagnostics()
+}
+
 func readInto(r *engine.Request, o yamldoc.Object) {
 	if n, ok := o.Field("principal"); ok {
 		r.Principal = principal(n)

@@ -51,7 +51,7 @@ type Session struct {
 	policies []*policy.Policy
 	schemas  *schema.Set
 	set      *engine.PolicySet
-	broken   bool // the last reading gave no set
+	imports  *engine.PolicySet // see view; nil: not made yet
 
 	request *engine.Request
 	chosen  string // key of :policy; empty: that of the request
@@ -110,7 +110,6 @@ func (s *Session) reload(force bool) (changed bool, list diag.List) {
 		return false, nil
 	}
 	s.folder = now
-	s.broken = true
 	if len(now.list) > 0 {
 		return true, now.list
 	}
@@ -118,8 +117,9 @@ func (s *Session) reload(force bool) (changed bool, list diag.List) {
 	if set == nil || len(list) > 0 {
 		return true, list
 	}
-	s.set, s.policies, s.rules, s.broken = set, now.policies, nil, false
-	if s.chosen != "" && !slices.Contains(set.Policies(), s.chosen) {
+	s.set, s.policies, s.rules = set, now.policies, nil
+	s.imports = nil
+	if s.chosen != "" && !slices.Contains(s.keys(), s.chosen) {
 		s.chosen = ""
 	}
 	return true, nil
@@ -305,17 +305,12 @@ func (s *Session) tell(in input, err error) {
 	fmt.Fprint(s.Err, s.style.Render(diag.List{d}))
 }
 
-// policyKey gives the key of the policy whose names expressions see.
-func (s *Session) policyKey() string {
-	return cmp.Or(s.chosen, s.set.PolicyFor(s.request))
-}
-
 // eval evaluates the expression that is the argument. The error has its place.
 func (s *Session) eval(in input) (*engine.Evaluation, error) {
 	if in.arg == "" {
 		return nil, s.at(in, "here an expression was expected", "")
 	}
-	e, issues := s.set.Evaluate(s.request, s.policyKey(), in.arg, s.locals...)
+	e, issues := s.compute(s.policyKey(), in.arg)
 	if len(issues) > 0 {
 		return nil, s.issues(in, issues)
 	}

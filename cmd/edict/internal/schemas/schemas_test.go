@@ -24,7 +24,9 @@ import (
 	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/schemas"
 	"edict/engine/conformance"
+	"edict/engine/diag"
 	"edict/engine/policyfile"
+	"edict/engine/suite"
 	"edict/extauthz/routemap"
 )
 
@@ -519,6 +521,8 @@ func TestRefused(t *testing.T) {
 		case "routes":
 			_, list := routemap.Parse("x.yaml", content)
 			complaints = len(list)
+		case "test":
+			complaints = len(suite.Parse("x_test.yaml", content).Problems)
 		case "config":
 			file := filepath.Join(t.TempDir(), "x.yaml")
 			if err := os.WriteFile(file, content, 0o666); err != nil {
@@ -594,6 +598,43 @@ func TestConformanceFilesFollow(t *testing.T) {
 	if followed < 80 {
 		t.Errorf("only %d policies were compared", followed)
 	}
+}
+
+// So do the suites of tests that Edict's reader has nothing against.
+func TestConformanceSuitesFollow(t *testing.T) {
+	archives, err := filepath.Glob(filepath.Join(conformance.Dir(t), "verify*", "cases", "*.input"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := compile(t, "test")
+	followed := 0
+	for _, archive := range archives {
+		for _, f := range conformance.Archive(t, archive) {
+			if !strings.HasSuffix(f.Name, "_test.yaml") {
+				continue
+			}
+			v, err := tryDecode(f.Content)
+			if s := suite.Parse(f.Name, f.Content); err != nil || slices.ContainsFunc(s.Problems, isAboutForm) || usesSnakeCase(v) {
+				continue
+			}
+			followed++
+			if err := schema.Validate(v); err != nil {
+				t.Errorf("%s %s: %#v", filepath.Base(archive), f.Name, err)
+			}
+		}
+	}
+	if followed < 12 {
+		t.Errorf("only %d suites were compared", followed)
+	}
+}
+
+// isAboutForm tells a mistake that a schema may see from those that it cannot.
+func isAboutForm(d diag.Diagnostic) bool {
+	switch d.Code {
+	case suite.UnknownFixture, suite.OutsideInput, suite.Contradiction, suite.DuplicateTest:
+		return false
+	}
+	return true
 }
 
 // usesSnakeCase tells whether a policy has a field such as derived_roles.
