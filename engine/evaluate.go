@@ -95,7 +95,7 @@ func (ps *PolicySet) Evaluate(req *Request, key, source string, locals ...Local)
 		issues = ps.unknownNames(program, key)
 	}
 	if len(issues) > 0 {
-		return nil, text.issues(issues)
+		return nil, text.issues(issues, locals)
 	}
 	st := ps.stateFor(req, key)
 	if len(text.locals) > 0 {
@@ -200,8 +200,7 @@ func (ps *PolicySet) bind(source string, locals []Local) (boundText, []expr.Issu
 		return t, nil
 	}
 	_, issues := ps.env.Check(source)
-	undeclared := func(i expr.Issue) bool { return strings.HasPrefix(i.Message, "undeclared reference") }
-	if !slices.ContainsFunc(issues, undeclared) { // the names stand for something else
+	if !slices.ContainsFunc(issues, func(i expr.Issue) bool { return strings.HasPrefix(i.Message, undeclared) }) { // the names stand for something else
 		return t, issues
 	}
 	t.locals = value.Values{}
@@ -218,16 +217,27 @@ func (ps *PolicySet) bind(source string, locals []Local) (boundText, []expr.Issu
 	return t, nil
 }
 
-// issues places issues about the text in the expression itself.
-func (t *boundText) issues(issues []expr.Issue) []expr.Issue {
-	if len(t.locals) == 0 {
-		return issues
+// issues places issues about the text in the expression itself. Locals are
+// among what an unknown name may be meant for.
+func (t *boundText) issues(issues []expr.Issue, locals []Local) []expr.Issue {
+	var names []string
+	for _, l := range locals {
+		names = append(names, l.Name)
 	}
 	for i := range issues {
-		issues[i].Line = max(1, min(issues[i].Line-1, t.lines))
+		if len(t.locals) > 0 {
+			issues[i].Line = max(1, min(issues[i].Line-1, t.lines))
+		}
+		if rest, ok := strings.CutPrefix(issues[i].Message, undeclared); ok {
+			name, _, _ := strings.Cut(strings.TrimPrefix(rest, " to '"), "'")
+			issues[i].Hint = cmp.Or(diag.DidYouMean(name, names), issues[i].Hint)
+		}
 	}
 	return issues
 }
+
+// undeclared begins the message of CEL about a name that there is not.
+const undeclared = "undeclared reference"
 
 // steps gives the steps of the expression itself.
 func (t *boundText) steps(steps []expr.Step) []expr.Step {

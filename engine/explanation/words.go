@@ -174,7 +174,7 @@ func note(s *engine.StepExplanation, i int) string {
 		return "its condition does not hold"
 	}
 	switch {
-	case isRolePolicy(r.Rule) && r.Effect == engine.NoEffect:
+	case isRolePolicy(r.Rule) && r.Effect == policy.NoEffect:
 		return "lists the action"
 	case isRolePolicy(r.Rule) && r.Condition == nil:
 		return "does not list the action, and decided"
@@ -182,7 +182,7 @@ func note(s *engine.StepExplanation, i int) string {
 		return "its condition does not hold, which denies here, and decided"
 	case r.Decided:
 		return "applies, and decided"
-	case r.Effect == engine.NoEffect:
+	case r.Effect == policy.NoEffect:
 		return "applies, and has no effect"
 	case s.Consent && r.Effect == engine.Allow:
 		return "applies; a parent scope must allow, too"

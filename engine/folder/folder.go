@@ -54,7 +54,7 @@ func IsData(file string) bool {
 	ext := path.Ext(file)
 	switch strings.ToLower(ext) {
 	case ".yaml", ".yml", ".json":
-		return !strings.HasSuffix(strings.TrimSuffix(file, ext), "_test")
+		return !strings.HasSuffix(strings.ToLower(strings.TrimSuffix(file, ext)), "_test")
 	}
 	return false
 }

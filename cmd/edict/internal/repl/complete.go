@@ -468,4 +468,3 @@ func commonPrefix(candidates []candidate) string {
 	}
 	return strings.ToValidUTF8(prefix, "")
 }
-

@@ -227,11 +227,7 @@ func (s *Session) printData(v value.Value) error {
 	if v.Kind() == value.Absent {
 		v = value.OfMapping(value.Values{})
 	}
-	text := compact(v)
-	if len(text) > lineWidth {
-		text = indented(v, "")
-	}
-	fmt.Fprintln(s.Out, text)
+	fmt.Fprintln(s.Out, format(v))
 	return nil
 }
 

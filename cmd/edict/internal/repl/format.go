@@ -21,15 +21,17 @@ const lineWidth = 80
 
 // format gives a value for people to read: what is data as JSON, anything else
 // as CEL writes it. Data that is too wide for a line takes several.
-func format(v value.Value) string {
+func format(v value.Value) string { return formatAt("", v) }
+
+// formatAt is format for a value that follows a text on its line.
+func formatAt(before string, v value.Value) string {
 	if v.Kind() == value.Double {
 		return double(v.Double()) // alone, it must not look like an int
 	}
-	one := compact(v)
-	if utf8.RuneCountInString(one) <= lineWidth && !strings.Contains(one, "\n") {
+	if one := compact(v); utf8.RuneCountInString(before+one) <= lineWidth {
 		return one
 	}
-	return indented(v, "")
+	return indented(v, before[:len(before)-len(strings.TrimLeft(before, " "))], lineWidth-utf8.RuneCountInString(before))
 }
 
 // compact gives a value on one line.
@@ -72,14 +74,15 @@ func compact(v value.Value) string {
 	return v.String() // null, true, false
 }
 
-// indented gives a value on as many lines as it needs.
-func indented(v value.Value, margin string) string {
+// indented gives a value on as many lines as it needs, which have a margin but
+// for the first. The room is what there is for it if it is to be one line.
+func indented(v value.Value, margin string, room int) string {
 	open, end := "[", "]"
 	if v.Kind() == value.Map {
 		open, end = "{", "}"
 	}
 	one := compact(v)
-	if v.Kind() != value.List && v.Kind() != value.Map || len(margin)+utf8.RuneCountInString(one) <= lineWidth {
+	if v.Kind() != value.List && v.Kind() != value.Map || utf8.RuneCountInString(one) <= room {
 		return one
 	}
 	if _, ok := otherKeys(v); ok {
@@ -88,7 +91,7 @@ func indented(v value.Value, margin string) string {
 	inner := margin + "  "
 	var lines []string
 	for _, m := range items(v) {
-		lines = append(lines, inner+m.key+indented(m.value, inner))
+		lines = append(lines, inner+m.key+indented(m.value, inner, lineWidth-utf8.RuneCountInString(inner+m.key)))
 	}
 	return open + "\n" + strings.Join(lines, ",\n") + "\n" + margin + end
 }
@@ -154,17 +157,24 @@ func otherKeys(v value.Value) (string, bool) {
 	return "", false
 }
 
-// opaque gives a value that only CEL knows, such as a hierarchy or a type.
+// opaque gives a value that only CEL knows, such as a hierarchy or a type: as
+// the call that would make it, if it is made of text.
 func opaque(v any) string {
-	switch t := v.(type) {
-	case *types.Type:
-		return t.TypeName()
-	case fmt.Stringer:
-		return t.String()
-	case ref.Val:
-		return types.Format(t)
+	r, ok := v.(ref.Val)
+	if !ok {
+		return fmt.Sprint(v)
 	}
-	return fmt.Sprint(v)
+	if t, isType := v.(*types.Type); isType {
+		return t.TypeName()
+	}
+	name := r.Type().TypeName()
+	switch inner := r.Value().(type) {
+	case []string:
+		return fmt.Sprintf("%s(%s)", name, quote(strings.Join(inner, ".")))
+	case fmt.Stringer:
+		return fmt.Sprintf("%s(%s)", strings.ToLower(name[strings.LastIndexByte(name, '.')+1:][:1])+name[strings.LastIndexByte(name, '.')+2:], quote(inner.String()))
+	}
+	return name
 }
 
 // typeOf gives the CEL type of a value.

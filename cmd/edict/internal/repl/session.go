@@ -125,7 +125,9 @@ func (s *Session) reload(force bool) (changed bool, list diag.List) {
 	return true, nil
 }
 
-func samePolicy(a, b *policy.Policy) bool { return a == b || slices.Equal(a.Source, b.Source) && a.Pos == b.Pos }
+func samePolicy(a, b *policy.Policy) bool {
+	return a == b || slices.Equal(a.Source, b.Source) && a.Pos == b.Pos
+}
 
 func (s *Session) readFolder(fsys fs.FS) (now read) {
 	in, list := s.cache.ReadFolder(fsys, filepath.ToSlash(filepath.Clean(s.Policies)))
@@ -383,7 +385,7 @@ func (s *Session) keep(name string, e *engine.Evaluation) {
 
 // print writes a value with, on a terminal, its type.
 func (s *Session) print(before string, v value.Value, static string) {
-	text := before + format(v)
+	text := before + formatAt(before, v)
 	if s.Color {
 		if static == "" || static == "dyn" {
 			static = typeOf(v)

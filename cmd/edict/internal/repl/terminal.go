@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -82,12 +84,48 @@ func (s *Session) Interactive(ctx context.Context, in, out *os.File, historyFile
 		}
 		if whole := strings.Join(text, "\n"); blank || !unfinished(whole) {
 			text = nil
-			if !keys.during(func() { s.Run(whole) }) {
-				return errors.New("the evaluation was cut off")
-			}
+			s.attempt(keys, whole)
 		}
 	}
 	return nil
+}
+
+// attempt answers an input on a copy of the session, so that an answer that
+// the user does not wait for can be left to itself.
+func (s *Session) attempt(keys *keyboard, text string) {
+	trial, terminal := *s, s.Out
+	trial.locals = slices.Clone(s.locals)
+	g := &gate{w: terminal}
+	trial.Out, trial.Err = g, g
+	if keys.during(func() { trial.Run(text) }) {
+		*s = trial
+	} else {
+		g.close()
+		fmt.Fprintln(terminal, "interrupted")
+	}
+	s.Out, s.Err = terminal, terminal
+}
+
+// A gate writes until it is closed.
+type gate struct {
+	mu     sync.Mutex
+	w      io.Writer
+	closed bool
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return len(p), nil
+	}
+	return g.w.Write(p)
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
 }
 
 func (s *Session) refreshQuietly() {
@@ -216,8 +254,7 @@ func (k *keyboard) interrupted() bool {
 const patience = 200 * time.Millisecond
 
 // during does work while keys are watched. It is false if the user, by Ctrl-C,
-// or the end of the context did not let the work end: an evaluation can't be
-// stopped, so the session has to.
+// or the end of the context did not let the work end: it goes on by itself.
 func (k *keyboard) during(work func()) bool {
 	done := make(chan struct{})
 	go func() {

@@ -1,0 +1,48 @@
+package extauthz
+
+import (
+	"context"
+
+	"edict/engine"
+)
+
+// An Explained check is what a Revision made of one CheckRequest, for people
+// who ask why.
+type Explained struct {
+	Outcome    Outcome
+	Detail     string // as in Record
+	Err        error  // as in Record
+	Method     string
+	Host       string // without the port, in lower case; empty if it could not be read
+	Path       string // as received, query excluded
+	Route      string // name of the route map and route, "" if none matched
+	Provenance Provenance
+
+	// Request is the question that the engine was asked, with the instant at
+	// which it was; nil if the check ended before that.
+	Request *engine.Request
+}
+
+// Explain answers an encoded CheckRequest as a Server with the Revision would,
+// and tells how it was read. What it gives is its own: unlike a Record it stays
+// good, as long as the bytes of the request are not changed.
+func (r *Revision) Explain(ctx context.Context, request []byte) *Explained {
+	x := new(exchange)
+	outcome := x.decide(ctx, r, request)
+	_, outcome = x.answer(nil, outcome)
+	e := &Explained{
+		Outcome: outcome, Detail: x.detail, Err: x.err,
+		Method: x.in.Method(), Host: x.host, Path: x.target.RawPath(),
+		Provenance: x.provenance(),
+	}
+	if x.route != nil {
+		e.Route = x.route.name
+	}
+	if len(x.decision.Results) > 0 {
+		e.Request = &x.req
+	}
+	return e
+}
+
+// PolicySet gives the policies that decide.
+func (r *Revision) PolicySet() *engine.PolicySet { return r.policies }
