@@ -54,6 +54,7 @@ func (r *compilation) buildResource(p *policy.Policy, into *built) {
 		derived:     map[string]bool{},
 		roleBits:    map[string]int{},
 		modules:     map[*roleSet]*[2]*module{},
+		index:       patternIndexer{same: r.same},
 	}
 	into.unit = b.unit
 	b.imports()
@@ -63,7 +64,7 @@ func (r *compilation) buildResource(p *policy.Policy, into *built) {
 	}
 	b.indexRoles()
 	b.unit.actions = b.index.index()
-	b.unit.anyRow = make(bits, b.unit.roles.words)
+	b.unit.anyRow = b.newBits()
 	for i := range b.unit.rows {
 		b.unit.anyRow.add(b.unit.rows[i].roles)
 	}
@@ -85,6 +86,7 @@ type unitBuilder struct {
 	roleBits map[string]int  // role patterns in use
 	modules  map[*roleSet]*[2]*module
 	index    patternIndexer // of actions
+	slab     []uint64       // memory of sets of roles
 }
 
 // imports resolves importDerivedRoles. What is missing was reported.
@@ -112,7 +114,7 @@ func (b *unitBuilder) internRoles() {
 	b.unit.roles.words = words
 	for i := range b.unit.derived {
 		d := &b.unit.derived[i]
-		d.parents = b.bitsOf(words, d.literal)
+		d.parents = b.bitsOf(d.literal)
 		d.anyRole = slices.Contains(d.literal, "*")
 	}
 }
@@ -125,12 +127,23 @@ func (b *unitBuilder) internPatterns(patterns []diag.Text) {
 	}
 }
 
-func (b *unitBuilder) bitsOf(words int, patterns []string) bits {
-	set := make(bits, words)
+func (b *unitBuilder) bitsOf(patterns []string) bits {
+	set := b.newBits()
 	for _, p := range patterns {
 		set.set(b.roleBits[p])
 	}
 	return set
+}
+
+// newBits makes an empty set. The sets of a unit lie side by side in memory.
+func (b *unitBuilder) newBits() bits {
+	words := b.unit.roles.words
+	if len(b.slab)+words > cap(b.slab) {
+		b.slab = make([]uint64, 0, 16*words)
+	}
+	n := len(b.slab)
+	b.slab = b.slab[:n+words]
+	return b.slab[n : n+words : n+words]
 }
 
 // useDerivedRole finds the definition of a derived role that a rule names and
@@ -235,7 +248,7 @@ func (b *unitBuilder) rule(index int, r *policy.Rule) {
 	add := func(patterns []string, derived *derivedRole) {
 		proto.derived, proto.output = derived, nil
 		if out == nil {
-			proto.roles = b.bitsOf(b.unit.roles.words, patterns)
+			proto.roles = b.bitsOf(patterns)
 			b.addRow(proto, actions)
 			return
 		}
@@ -246,7 +259,7 @@ func (b *unitBuilder) rule(index int, r *policy.Rule) {
 		}
 		proto.output = &o
 		for _, p := range patterns {
-			proto.roles = b.bitsOf(b.unit.roles.words, []string{p})
+			proto.roles = b.bitsOf([]string{p})
 			b.addRow(proto, actions)
 		}
 	}
@@ -288,7 +301,7 @@ func collapse(patterns []string) []string {
 func (b *unitBuilder) indexRoles() {
 	x := &b.unit.roles
 	x.literal = map[string]bits{}
-	x.other = make(bits, x.words)
+	x.other = b.newBits()
 	for _, pattern := range slices.Sorted(maps.Keys(b.roleBits)) {
 		switch {
 		case pattern == "*":
@@ -303,10 +316,10 @@ func (b *unitBuilder) indexRoles() {
 		if glob.IsPattern(pattern) {
 			continue
 		}
-		set := make(bits, x.words)
+		set := b.newBits()
 		x.match(pattern, set)
 		set.set(bit)
-		x.literal[pattern] = set
+		x.literal[b.same(pattern)] = set
 	}
 }
 
@@ -345,7 +358,7 @@ func (r *compilation) buildPrincipal(p *policy.Policy, b *built) {
 	m := r.module(b, p, &n)
 	o := &override{key: pp.Key(), source: p, module: m}
 	b.override = o
-	var resources, actions patternIndexer
+	resources, actions := patternIndexer{same: r.same}, patternIndexer{same: r.same}
 	for i := range pp.Rules {
 		block := &pp.Rules[i]
 		r.checkPatterns(p, []diag.Text{block.Resource})
@@ -386,7 +399,7 @@ func (r *compilation) buildRole(p *policy.Policy, b *built) {
 	m := r.module(b, p, &n)
 	a := &allowList{key: rp.Key(), source: p, module: m}
 	b.list = a
-	var resources, actions patternIndexer
+	resources, actions := patternIndexer{same: r.same}, patternIndexer{same: r.same}
 	for i := range rp.Rules {
 		allow := &rp.Rules[i]
 		r.checkPatterns(p, []diag.Text{allow.Resource})

@@ -197,7 +197,7 @@ func (st *state) findResource() {
 			st.steps = append(st.steps, step{})
 		}
 		next := &st.steps[n]
-		next.scope, next.unit, next.layer = s, units[s.name], nil
+		next.scope, next.unit, next.layer = s, units.at(s.name), nil
 		next.roles, next.list, next.failed, next.listed = nil, next.list[:0], next.failed[:0], false
 		if len(st.set.roles) > 0 {
 			next.layer = st.set.roles[unitKey{st.resource.version, s.name}]

@@ -66,6 +66,23 @@ type Compiler struct {
 	conditions map[string]*condition          // in use by built, by meaning
 
 	programIDs, conditionIDs, moduleIDs ids
+
+	// One string for all that are equal, among the names of actions and roles:
+	// those that requests ask for are then likely at hand for the processor.
+	strings map[string]string
+}
+
+// maxStrings bounds what is kept of the names in policies that are gone.
+const maxStrings = 1 << 16
+
+// same gives the one string that stands for all that are equal to s.
+func (c *Compiler) same(s string) string {
+	if one, ok := c.strings[s]; ok {
+		return one
+	}
+	s = strings.Clone(s)
+	c.strings[s] = s
+	return s
 }
 
 type compiledExpression struct {
@@ -128,6 +145,9 @@ func (c *Compiler) Compile(policies []*policy.Policy, schemas *schema.Set) (*Pol
 	defer c.mu.Unlock()
 	if schemas == nil && c.options.SchemaEnforcement != SchemaNone {
 		schemas = schema.New(nil)
+	}
+	if c.strings == nil || len(c.strings) > maxStrings {
+		c.strings = map[string]string{} // what policies are gone for did no harm so far
 	}
 	run := &compilation{
 		Compiler: c,
@@ -318,7 +338,7 @@ func (r *compilation) set() *PolicySet {
 	ps := &PolicySet{
 		env:             r.env,
 		options:         r.options,
-		resources:       map[kindKey]map[string]*unit{},
+		resources:       make(map[kindKey]scopedUnits, len(r.order)),
 		principals:      map[string]map[unitKey]*override{},
 		roles:           map[unitKey]*roleLayer{},
 		resourceScopes:  map[string]*scope{},
@@ -334,10 +354,16 @@ func (r *compilation) set() *PolicySet {
 		case p.Resource != nil:
 			rp := p.Resource
 			k := kindKey{policy.Sanitize(rp.Resource.Value), rp.Version.Value}
-			if ps.resources[k] == nil {
-				ps.resources[k] = make(map[string]*unit, 1)
+			units := ps.resources[k]
+			if rp.Scope.Value == "" {
+				units.root = b.unit
+			} else {
+				if units.scoped == nil {
+					units.scoped = map[string]*unit{}
+				}
+				units.scoped[rp.Scope.Value] = b.unit
 			}
-			ps.resources[k][rp.Scope.Value] = b.unit
+			ps.resources[k] = units
 			r.useScope(ps.resourceScopes, rp.Scope.Value)
 		case p.Principal != nil:
 			pp := p.Principal
@@ -371,7 +397,7 @@ func (r *compilation) set() *PolicySet {
 		ps.policies++
 	}
 	for _, layer := range ps.roles {
-		var kinds patternIndexer
+		kinds := patternIndexer{same: r.same}
 		for _, a := range layer.lists {
 			for i := range a.source.Role.Rules {
 				kinds.add(0, wildcard(a.source.Role.Rules[i].Resource.Value))

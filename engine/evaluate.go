@@ -24,7 +24,8 @@ type Evaluation struct {
 }
 
 // A Local is a value that an expression handed to Evaluate can read by its
-// name, which must be an identifier that is not one of the policies' own.
+// name, which must be an identifier. In the expression itself it hides what
+// policies call by the same name, such as V, but not in variables of policies.
 type Local struct {
 	Name  string
 	Value value.Value // an Evaluation.Result, or any other
@@ -92,7 +93,7 @@ func (ps *PolicySet) Evaluate(req *Request, key, source string, locals ...Local)
 	}
 	program, issues := ps.env.Compile(text.source)
 	if len(issues) == 0 {
-		issues = ps.unknownNames(program, key)
+		issues = ps.unknownNames(program, key, text.locals)
 	}
 	if len(issues) > 0 {
 		return nil, text.issues(issues, locals)
@@ -136,10 +137,13 @@ func (ps *PolicySet) stateFor(req *Request, key string) *state {
 }
 
 // unknownNames reports the uses of variables and constants that the policy
-// with a key does not have.
-func (ps *PolicySet) unknownNames(program *expr.Program, key string) (issues []expr.Issue) {
+// with a key does not have, those aside that locals hide.
+func (ps *PolicySet) unknownNames(program *expr.Program, key string, locals value.Values) (issues []expr.Issue) {
 	names := ps.NamesOf(key)
 	for _, s := range program.Selections() {
+		if _, hidden := locals.Lookup(localPrefix + s.Variable); hidden {
+			continue
+		}
 		if s.Field == "" && slices.Contains(openVariables, s.Variable) {
 			issues = append(issues, expr.Issue{Line: s.Line, Column: s.Column,
 				Message: fmt.Sprintf("%s can only be read by name", s.Variable),
@@ -200,7 +204,9 @@ func (ps *PolicySet) bind(source string, locals []Local) (boundText, []expr.Issu
 		return t, nil
 	}
 	_, issues := ps.env.Check(source)
-	if !slices.ContainsFunc(issues, func(i expr.Issue) bool { return strings.HasPrefix(i.Message, undeclared) }) { // the names stand for something else
+	unknown := slices.ContainsFunc(issues, func(i expr.Issue) bool { return strings.HasPrefix(i.Message, undeclared) })
+	hiding := len(issues) == 0 && slices.ContainsFunc(locals, func(l Local) bool { return slices.Contains(ps.env.Names(), l.Name) })
+	if !unknown && !hiding { // the names stand for something else
 		return t, issues
 	}
 	t.locals = value.Values{}
@@ -280,10 +286,8 @@ func (ps *PolicySet) moduleOf(key string) *module {
 // eachModule visits the policies of the set with what they read their names
 // from.
 func (ps *PolicySet) eachModule(visit func(key string, m *module)) {
-	for _, scopes := range ps.resources {
-		for _, u := range scopes {
-			visit(u.key, u.module)
-		}
+	for _, units := range ps.resources {
+		units.each(func(u *unit) { visit(u.key, u.module) })
 	}
 	for _, units := range ps.principals {
 		for _, o := range units {
@@ -301,10 +305,8 @@ func (ps *PolicySet) eachModule(visit func(key string, m *module)) {
 // ones and without sets that only others import, in the order of their keys.
 func (ps *PolicySet) Sources() []*policy.Policy {
 	byKey := map[string]*policy.Policy{}
-	for _, scopes := range ps.resources {
-		for _, u := range scopes {
-			byKey[u.key] = u.source
-		}
+	for _, units := range ps.resources {
+		units.each(func(u *unit) { byKey[u.key] = u.source })
 	}
 	for _, units := range ps.principals {
 		for _, o := range units {

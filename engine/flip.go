@@ -323,11 +323,11 @@ func (g *gatherer) elsewhere() (out []candidate) {
 			versions = append(versions, k.version)
 			continue
 		}
-		for name := range units {
-			if name != st.resource.exact {
+		units.each(func(u *unit) {
+			if name := u.source.Resource.Scope.Value; name != st.resource.exact {
 				scopes = append(scopes, name)
 			}
-		}
+		})
 	}
 	slices.Sort(scopes)
 	slices.Sort(versions)

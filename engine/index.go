@@ -90,6 +90,7 @@ func (x *patternIndex) match(text string, rows []int32) []int32 {
 
 // A patternIndexer builds a patternIndex.
 type patternIndexer struct {
+	same     func(string) string // gives one string for all equal ones
 	texts    []indexedText
 	patterns []patternRow
 }
@@ -104,7 +105,7 @@ type indexedText struct {
 func (x *patternIndexer) add(row int32, patterns ...patternOrText) {
 	for _, p := range patterns {
 		if p.isText {
-			x.texts = append(x.texts, indexedText{p.text, row})
+			x.texts = append(x.texts, indexedText{x.same(p.text), row})
 		}
 		if p.isPattern {
 			x.patterns = append(x.patterns, patternRow{p.glob, row})
@@ -124,6 +125,17 @@ func (x *patternIndexer) index() patternIndex {
 			slices.Sort(rows)
 			index.literal[text] = rows
 		}
+	}
+	// The lists lie side by side in memory, as one of them is wanted at a time.
+	n := 0
+	for _, rows := range index.literal {
+		n += len(rows)
+	}
+	all := make([]int32, 0, n)
+	for text, rows := range index.literal {
+		begin := len(all)
+		all = append(all, rows...)
+		index.literal[text] = all[begin:len(all):len(all)]
 	}
 	return index
 }

@@ -16,7 +16,7 @@ type PolicySet struct {
 	env     *expr.Env
 	options Options
 
-	resources  map[kindKey]map[string]*unit     // by scope
+	resources  map[kindKey]scopedUnits
 	principals map[string]map[unitKey]*override // by id
 	roles      map[unitKey]*roleLayer
 
@@ -38,10 +38,8 @@ type PolicySet struct {
 // file within a policy.
 func (ps *PolicySet) Rules() []*Rule {
 	var out []*Rule
-	for _, scopes := range ps.resources {
-		for _, u := range scopes {
-			out = append(out, u.rules...)
-		}
+	for _, units := range ps.resources {
+		units.each(func(u *unit) { out = append(out, u.rules...) })
 	}
 	for _, units := range ps.principals {
 		for _, o := range units {
@@ -74,6 +72,29 @@ func (ps *PolicySet) Kinds() []string {
 // kindKey finds the resource policies that a request is decided by. The kind
 // is sanitised.
 type kindKey struct{ kind, version string }
+
+// scopedUnits are the policies for one kind and version. Most have no scope;
+// the one that has none is at hand.
+type scopedUnits struct {
+	root   *unit
+	scoped map[string]*unit
+}
+
+func (s *scopedUnits) at(scope string) *unit {
+	if scope == "" {
+		return s.root
+	}
+	return s.scoped[scope]
+}
+
+func (s *scopedUnits) each(visit func(*unit)) {
+	if s.root != nil {
+		visit(s.root)
+	}
+	for _, u := range s.scoped {
+		visit(u)
+	}
+}
 
 // unitKey finds what one version of a policy says in one scope.
 type unitKey struct{ version, scope string }

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,13 +23,16 @@ import (
 // propertyPairs is how many pairs of a policy set and a request the property
 // test compares: EDICT_PROPERTY_PAIRS if it is set.
 func propertyPairs(t *testing.T) int {
-	if n := environmentNumber(t, "EDICT_PROPERTY_PAIRS"); n > 0 {
+	switch n := environmentNumber(t, "EDICT_PROPERTY_PAIRS"); {
+	case n > 0:
 		return int(n)
-	}
-	if testing.Short() || oracle.Race {
+	case oracle.Race:
 		return 3_000
+	case testing.Short():
+		return 10_000
+	default:
+		return 200_000
 	}
-	return 40_000
 }
 
 func environmentNumber(t *testing.T, name string) uint64 {
@@ -43,55 +49,87 @@ func environmentNumber(t *testing.T, name string) uint64 {
 }
 
 // On random policies and requests, the engine answers what a slow and obvious
-// interpreter of the same policies answers.
+// interpreter of the same policies answers. A failure prints policies and
+// request, made as small as they get.
 func TestCheckEqualsReference(t *testing.T) {
-	const requestsPerSet, reported = 40, 5
+	const requestsPerSet, reported = 200, 3
 	seed := uint64(20_240_501)
 	if n := environmentNumber(t, "EDICT_PROPERTY_SEED"); n > 0 {
 		seed = n
 	}
-	pairs := propertyPairs(t)
-	t.Logf("seed %d, %d pairs; EDICT_PROPERTY_SEED and EDICT_PROPERTY_PAIRS change them", seed, pairs)
+	sets := (propertyPairs(t) + requestsPerSet - 1) / requestsPerSet
+	t.Logf("seed %d, %d pairs; EDICT_PROPERTY_SEED and EDICT_PROPERTY_PAIRS change them", seed, sets*requestsPerSet)
 
-	failures := 0
-	var d engine.Decision // one for all, as a server does
-	outcomes := map[engine.Reason]int{}
-	for n := uint64(0); int(n)*requestsPerSet < pairs; n++ {
-		generator := oracle.NewGenerator(seed, n)
-		set := generator.Set()
-		compiled, diagnostics := compile(set)
-		if compiled == nil {
-			t.Errorf("seed %d, set %d does not compile:\n%s", seed, n, diagnostics)
-			if failures++; failures == reported {
-				t.FailNow()
-			}
-			continue
-		}
-		reference := oracle.New(set.Policies, set.Options)
-		for i := range requestsPerSet {
-			req := generator.Request(set)
-			compiled.Check(req, &d)
-			if difference(reference.Check(req).Results, d.Results) == "" {
-				for i := range d.Results {
-					outcomes[d.Results[i].Reason]++
+	var (
+		workers  sync.WaitGroup
+		next     atomic.Uint64
+		failures atomic.Int64
+		mu       sync.Mutex
+		outcomes = map[engine.Reason]int{}
+		met      = map[oracle.Feature]int{}
+	)
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			var d engine.Decision // one for all, as a server does
+			for failures.Load() < reported {
+				n := next.Add(1) - 1
+				if n >= uint64(sets) {
+					return
 				}
-				continue
+				generator := oracle.NewGenerator(seed, n)
+				set := generator.Set()
+				compiled, diagnostics := compile(set)
+				if compiled == nil {
+					t.Errorf("seed %d, set %d does not compile:\n%s\n%s", seed, n, diagnostics, set.YAML())
+					failures.Add(1)
+					continue
+				}
+				reference := oracle.New(set.Policies, set.Options)
+				reasons := map[engine.Reason]int{}
+				for i := range requestsPerSet {
+					req := generator.Request(set)
+					compiled.Check(req, &d)
+					for i := range d.Results {
+						reasons[d.Results[i].Reason]++
+					}
+					if difference(reference.Check(req), &d) == "" {
+						continue
+					}
+					if failures.Add(1) > reported {
+						return
+					}
+					small := oracle.Shrink(oracle.Case{Set: set, Request: req}, 4000, differs)
+					t.Errorf("seed %d, set %d, request %d; made smaller:\n%s# %+v\n%s\n%s", seed, n, i,
+						small.Set.YAML(), small.Set.Options, oracle.RequestJSON(small.Request), answers(small))
+					break
+				}
+				mu.Lock()
+				for reason, times := range reasons {
+					outcomes[reason] += times
+				}
+				for feature, times := range reference.Met() {
+					met[feature] += times
+				}
+				mu.Unlock()
 			}
-			small := oracle.Shrink(oracle.Case{Set: set, Request: req}, 4000, differs)
-			t.Errorf("seed %d, set %d, request %d; made smaller:\n%s%s\n%s\n%s", seed, n, i,
-				small.Set.YAML(), optionsText(small.Set.Options), oracle.RequestJSON(small.Request), answers(small))
-			if failures++; failures == reported {
-				t.Fatalf("stopped after %d differences", failures)
-			}
-			break
-		}
+		})
 	}
+	workers.Wait()
+
 	t.Logf("actions by outcome: %v", outcomes)
 	for _, r := range []engine.Reason{engine.ReasonAllowed, engine.ReasonDenied, engine.ReasonNoRule, engine.ReasonNoPolicy, engine.ReasonError} {
 		if outcomes[r] == 0 {
 			t.Errorf("no action ended as %v: the test does not see enough", r)
 		}
 	}
+	var seen []string
+	for _, f := range oracle.Features() {
+		seen = append(seen, fmt.Sprintf("%v: %d", f, met[f]))
+		if met[f] == 0 && sets >= 50 {
+			t.Errorf("never met: %v", f)
+		}
+	}
+	t.Logf("met, as often as the reference saw it: %s", strings.Join(seen, ", "))
 }
 
 // A policy's variables stay its own even where the expression that reads them,
@@ -172,6 +210,8 @@ func TestPatternsEqualReference(t *testing.T) {
 func compile(set *oracle.Set) (*engine.PolicySet, string) {
 	compiled, diagnostics := engine.Compile(set.Policies, engine.Options{
 		DefaultPolicyVersion: set.Options.DefaultPolicyVersion,
+		DefaultScope:         set.Options.DefaultScope,
+		LenientScopeSearch:   set.Options.LenientScopeSearch,
 		LenientEvaluation:    set.Options.LenientEvaluation,
 		Globals:              set.Options.Globals,
 	})
@@ -179,21 +219,48 @@ func compile(set *oracle.Set) (*engine.PolicySet, string) {
 }
 
 // difference says how the engine's answer differs from the reference's; it is
-// empty if it does not.
-func difference(want []oracle.Result, got []engine.Result) string {
-	if len(want) != len(got) {
-		return fmt.Sprintf("%d results, want %d", len(got), len(want))
+// empty if it does not. Of outputs, the order is free.
+func difference(want *oracle.Answer, got *engine.Decision) string {
+	var w, g []string
+	for i := range want.Results {
+		w = append(w, describe(&want.Results[i]))
 	}
-	var b strings.Builder
-	for i := range want {
-		if w, g := describe(&want[i]), describeEngine(&got[i]); w != g {
-			fmt.Fprintf(&b, "engine:    %s\nreference: %s\n", g, w)
-			if got[i].Err != nil {
-				fmt.Fprintf(&b, "engine's error: %v\n", got[i].Err)
-			}
+	for i := range got.Results {
+		g = append(g, describeEngine(&got.Results[i]))
+	}
+	results := len(w)
+	for _, o := range want.Outputs {
+		w = append(w, describeOutput(o.Src, o.Action, o.Val, o.Failed))
+	}
+	for i := range got.Outputs {
+		o := &got.Outputs[i]
+		var val any
+		if o.Err == "" {
+			val = o.Val.Native()
+		}
+		g = append(g, describeOutput(o.Src, o.Action, val, o.Err != ""))
+	}
+	slices.Sort(w[results:])
+	slices.Sort(g[min(results, len(g)):])
+	w = append(w, fmt.Sprintf("derived roles: %q", want.EffectiveDerivedRoles))
+	g = append(g, fmt.Sprintf("derived roles: %q", got.EffectiveDerivedRoles))
+	if slices.Equal(w, g) {
+		return ""
+	}
+	text := fmt.Sprintf("engine:\n%s\nreference:\n%s\n", strings.Join(g, "\n"), strings.Join(w, "\n"))
+	for i := range got.Results {
+		if err := got.Results[i].Err; err != nil {
+			text += fmt.Sprintf("engine's error: %v\n", err)
 		}
 	}
-	return b.String()
+	return text
+}
+
+func describeOutput(src, action string, val any, failed bool) string {
+	if failed {
+		return fmt.Sprintf("output of %s for %s: an error", src, action)
+	}
+	return fmt.Sprintf("output of %s for %s: %#v", src, action, val)
 }
 
 func describe(r *oracle.Result) string {
@@ -227,35 +294,14 @@ func describeEngine(r *engine.Result) string {
 }
 
 // differs tells whether a case compiles and is answered in two ways.
-func differs(c oracle.Case) bool {
-	compiled, _ := compile(c.Set)
-	if compiled == nil {
-		return false
-	}
-	var d engine.Decision
-	compiled.Check(c.Request, &d)
-	return difference(oracle.New(c.Set.Policies, c.Set.Options).Check(c.Request).Results, d.Results) != ""
-}
+func differs(c oracle.Case) bool { return answers(c) != "" }
 
 func answers(c oracle.Case) string {
-	compiled, diagnostics := compile(c.Set)
+	compiled, _ := compile(c.Set)
 	if compiled == nil {
-		return diagnostics
+		return ""
 	}
 	var d engine.Decision
 	compiled.Check(c.Request, &d)
-	return difference(oracle.New(c.Set.Policies, c.Set.Options).Check(c.Request).Results, d.Results)
-}
-
-func optionsText(o oracle.Options) string {
-	var globals []string
-	if o.Globals != nil {
-		for _, name := range []string{"env", "n", "f", "teams", "rec"} {
-			if v, ok := o.Globals.Lookup(name); ok {
-				globals = append(globals, fmt.Sprintf("%s: %v", name, v))
-			}
-		}
-	}
-	slices.Sort(globals)
-	return fmt.Sprintf("# default version %q, lenient %v, globals %v", o.DefaultPolicyVersion, o.LenientEvaluation, globals)
+	return difference(oracle.New(c.Set.Policies, c.Set.Options).Check(c.Request), &d)
 }

@@ -29,7 +29,7 @@ func (d *Document) summary(set *engine.PolicySet, a *engine.ActionExplanation) s
 	case engine.ReasonError:
 		return fmt.Sprintf("%s%s, because %s could not be evaluated: %s.", denied, forRole(a), ruleText(r.Rule), errorText(r.Err))
 	case engine.ReasonNoRule:
-		return fmt.Sprintf("%s: no rule of %s allows it to a principal with the %s.", denied, policiesAsked(a), rolesText(d.Principal.Roles))
+		return fmt.Sprintf("%s: no rule of %s allows it to a principal with the %s%s.", denied, policiesAsked(a), rolesText(d.Principal.Roles), nearest(a))
 	case engine.ReasonNoPolicy:
 		return denied + ": " + d.noPolicy(set)
 	case engine.ReasonSchema:
@@ -77,6 +77,28 @@ func (d *Document) noPolicy(set *engine.PolicySet) string {
 		return text + "; " + hint
 	}
 	return text + "."
+}
+
+// nearest tells why a rule that would have allowed did not: the first that is
+// for one of the roles, if possible one whose derived role is active.
+func nearest(a *engine.ActionExplanation) string {
+	var inactive *engine.RuleExplanation
+	for i := range a.Steps {
+		for j := range a.Steps[i].Rules {
+			r := &a.Steps[i].Rules[j]
+			switch {
+			case r.Effect != engine.Allow:
+			case r.Outcome == engine.RuleConditionNotMet:
+				return fmt.Sprintf("; the condition of %s does not hold", ruleText(r.Rule))
+			case r.Outcome == engine.RuleDerivedInactive && inactive == nil:
+				inactive = r
+			}
+		}
+	}
+	if inactive == nil {
+		return ""
+	}
+	return fmt.Sprintf("; the derived role %s of %s is not active", inactive.DerivedRole, ruleText(inactive.Rule))
 }
 
 // decisive gives the step and the rule that decided the action; nil if none did.

@@ -34,6 +34,7 @@ func (e *entry) conditionHolds(c *policy.Condition, names map[string]any) (bool,
 		v, err := e.cel.eval(c.Expr.Value, names)
 		if err != nil {
 			if e.opts.LenientEvaluation && !errors.Is(err, errPrincipalStage) {
+				e.meet(FailedAndFalse)
 				return false, nil
 			}
 			return false, err
@@ -111,7 +112,13 @@ func (e *entry) names(of *source, seen *roleList, building bool) map[string]any 
 	for _, c := range of.constants {
 		constants[c.Name.Value] = c.Value.Native()
 	}
-	variables := &variables{of: of.variables, cel: e.cel, failedIsNull: building && e.opts.LenientEvaluation}
+	if of.imported.constants > 0 {
+		e.meet(ConstantImported)
+	}
+	if building && len(seen.names) > 0 {
+		e.meet(RolesReadWhileListing)
+	}
+	variables := &variables{entry: e, of: of, failedIsNull: building && e.opts.LenientEvaluation}
 	variables.names = map[string]any{
 		"request": e.request, "P": e.principal, "R": e.resource, "runtime": runtime,
 		"V": variables, "variables": variables,
@@ -124,8 +131,8 @@ func (e *entry) names(of *source, seen *roleList, building bool) map[string]any 
 // variables is what V names. A variable is evaluated when it is read, every
 // time. One that fails is not there.
 type variables struct {
-	of           []policy.Variable
-	cel          *celEnv
+	entry        *entry
+	of           *source
 	names        map[string]any
 	failedIsNull bool
 }
@@ -133,15 +140,23 @@ type variables struct {
 var variablesType = types.NewObjectType("oracle.variables", traits.IndexerType|traits.FieldTesterType)
 
 func (v *variables) eval(field ref.Val) (ref.Val, error) {
-	i := slices.IndexFunc(v.of, func(d policy.Variable) bool { return types.String(d.Name.Value) == field })
+	i := slices.IndexFunc(v.of.variables, func(d policy.Variable) bool { return types.String(d.Name.Value) == field })
 	if i < 0 {
 		panic(fmt.Sprintf("oracle: no variable %v", field))
 	}
-	x, err := v.cel.eval(v.of[i].Expr.Value, v.names)
-	if err != nil && v.failedIsNull {
+	if i >= len(v.of.variables)-v.of.imported.variables {
+		v.entry.meet(VariableImported)
+	}
+	x, err := v.entry.cel.eval(v.of.variables[i].Expr.Value, v.names)
+	if err == nil {
+		return x, nil
+	}
+	if v.failedIsNull {
+		v.entry.meet(VariableNull)
 		return types.NullValue, nil
 	}
-	return x, err
+	v.entry.meet(VariableMissing)
+	return nil, err
 }
 
 func (v *variables) Get(field ref.Val) ref.Val {

@@ -618,6 +618,8 @@ func (g *Generator) Request(s *Set) *engine.Request {
 		Resource:  g.resource(s),
 		Actions:   distinct(some(g.random, 1, 5, g.plainOnly(actions))),
 		Now:       time.Date(2024, 5, 1+g.IntN(2), 10, 0, 0, g.IntN(2)*123456789, time.UTC),
+
+		IncludeMeta: true,
 	}
 	if g.chance(50) {
 		req.AuxData.JWT = value.Attributes{

@@ -23,8 +23,9 @@ type Options struct {
 	Globals              value.Mapping
 
 	// Order is the seed of the order in which the role policies of inherited
-	// roles are asked, and the blocks of one principal policy, for a system that
-	// promises none. Zero means the order in which policies name them.
+	// roles are asked, the blocks of one principal policy and the derived roles
+	// of one rule, for a system that promises none. Zero means the order in
+	// which policies name them.
 	Order uint64
 }
 
@@ -61,7 +62,13 @@ type Interpreter struct {
 	parents map[string]map[string][]string // by scope and role, of role policies
 	consent map[string]bool                // scopes that require parental consent
 	globals map[string]any
+	met     map[Feature]int
 }
+
+// Met tells how often each feature took part in the answers so far.
+func (it *Interpreter) Met() map[Feature]int { return it.met }
+
+func (it *Interpreter) meet(f Feature) { it.met[f]++ }
 
 // A stage is one of the two kinds of policies that decide, one after the other.
 type stage uint8
@@ -90,13 +97,15 @@ type row struct {
 	allowed []string // of a role policy: patterns of the actions that it lists
 
 	rule      any // the rule itself, to tell it from all others
+	position  int // where the row stands but for the order of derived roles
 	name      string
 	effect    policy.Effect
 	condition *policy.Condition
 	output    policy.Output
 	derived   *derivedRole // nil: none
 
-	narrowing bool // made while deciding, from a role policy's rule
+	transformed bool // for a scope that requires consent
+	narrowing   bool // made while deciding, from a role policy's rule
 }
 
 // ofRolePolicy tells whether the row stands for a rule of a role policy.
@@ -108,6 +117,7 @@ type source struct {
 	key       string
 	variables []policy.Variable
 	constants []policy.Constant
+	imported  struct{ variables, constants int } // how many of them, at the end
 }
 
 // A derivedRole is one definition, with its set.
@@ -143,7 +153,7 @@ func (w *Workshop) New(policies []*policy.Policy, opts Options) *Interpreter {
 	}
 	it := &Interpreter{
 		opts: opts, cel: w.cel, globals: plain(opts.Globals),
-		parents: map[string]map[string][]string{}, consent: map[string]bool{},
+		parents: map[string]map[string][]string{}, consent: map[string]bool{}, met: map[Feature]int{},
 	}
 	lib := &library{
 		derivedRoles: map[string]*policy.DerivedRoles{},
@@ -206,6 +216,9 @@ func checkAncestors(policies []*policy.Policy) {
 // source puts together what the conditions of a policy see.
 func (lib *library) source(key string, v policy.Variables, c policy.Constants) *source {
 	s := &source{key: key, variables: slices.Clone(v.Local), constants: slices.Clone(c.Local)}
+	defer func() {
+		s.imported.variables, s.imported.constants = len(s.variables)-len(v.Local), len(s.constants)-len(c.Local)
+	}()
 	for _, name := range v.Import {
 		s.variables = append(s.variables, lib.variables[name.Value].Definitions...)
 	}
@@ -240,7 +253,7 @@ func (it *Interpreter) addResourcePolicy(p *policy.ResourcePolicy, lib *library)
 		for _, action := range rule.Actions {
 			r.action, r.derived = action.Value, nil
 			for _, role := range collapsed(texts(rule.Roles)) {
-				r.role = role
+				r.role, r.position = role, 2*i
 				it.rows = append(it.rows, r)
 			}
 			for _, d := range rule.DerivedRoles {
@@ -249,7 +262,7 @@ func (it *Interpreter) addResourcePolicy(p *policy.ResourcePolicy, lib *library)
 				}
 				r.derived = roles[d.Value]
 				for _, parent := range collapsed(texts(r.derived.def.ParentRoles)) {
-					r.role = parent
+					r.role, r.position = parent, 2*i+1
 					it.rows = append(it.rows, r)
 				}
 			}
@@ -324,7 +337,7 @@ func (r *row) setEffect(effect policy.Effect, c *policy.Condition, o *policy.Out
 		r.output = *o
 	}
 	if p == policy.RequireParentalConsent && effect == policy.Allow && c != nil {
-		r.effect, r.condition = policy.Deny, not(c)
+		r.effect, r.condition, r.transformed = policy.Deny, not(c), true
 	}
 }
 
@@ -432,6 +445,9 @@ func orDefault(s, byDefault string) string {
 // scope gives the scope that a request means: the default for none, and
 // without the dot that leads it.
 func (it *Interpreter) scope(s string) string {
+	if s == "" && it.opts.DefaultScope != "" {
+		it.meet(ScopeByDefault)
+	}
 	return strings.TrimPrefix(orDefault(s, it.opts.DefaultScope), ".")
 }
 
@@ -442,8 +458,11 @@ func (it *Interpreter) scopeChain(s stage, scope string) (chain []string) {
 	has := func(scope string) bool {
 		return slices.ContainsFunc(it.rows, func(r row) bool { return r.stage == s && r.scope == scope })
 	}
-	if !has(scope) && !it.opts.LenientScopeSearch {
-		return nil
+	if !has(scope) {
+		if !it.opts.LenientScopeSearch {
+			return nil
+		}
+		it.meet(ScopeSearched)
 	}
 	for {
 		if has(scope) {
@@ -486,6 +505,7 @@ func (e *entry) roleSet(role string) []string {
 	var follow func(role string)
 	follow = func(role string) {
 		for _, parent := range e.parents[e.resourceScope][role] {
+			e.meet(RoleInherited)
 			if !slices.Contains(inherited, parent) {
 				inherited = append(inherited, parent)
 				follow(parent)
@@ -493,6 +513,9 @@ func (e *entry) roleSet(role string) []string {
 		}
 	}
 	follow(role)
+	if slices.Contains(inherited, role) {
+		e.meet(RoleInheritsItself)
+	}
 	if seed := e.opts.Order; seed != 0 {
 		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(inherited), func(i, j int) {
 			inherited[i], inherited[j] = inherited[j], inherited[i]
@@ -506,13 +529,42 @@ func (e *entry) decide(action string) Result {
 	if e.keys[principalStage] != engine.NoMatch || e.keys[resourceStage] != engine.NoMatch {
 		for _, s := range []stage{principalStage, resourceStage} {
 			result = e.decideStage(s, action)
+			e.meetResult(s, result)
 			if result.Effect != policy.NoEffect {
 				return result
 			}
 		}
 	}
+	if result.Policy == engine.NoMatch {
+		e.meet(NoPolicy)
+	} else {
+		e.meet(Undecided)
+	}
 	result.Effect = policy.Deny
 	return result
+}
+
+// meetResult notes what a stage came to.
+func (e *entry) meetResult(s stage, r Result) {
+	switch {
+	case r.Effect == policy.NoEffect:
+	case r.Errored:
+		e.meet(Failed)
+	case r.Effect == policy.Allow && s == principalStage:
+		e.meet(AllowedByPrincipal)
+	case r.Effect == policy.Allow:
+		e.meet(AllowedByResource)
+	case s == principalStage:
+		e.meet(DeniedByPrincipal)
+	default:
+		e.meet(DeniedByResource)
+	}
+	if r.Effect != policy.NoEffect && r.Scope != e.chains[s][0] {
+		e.meet(DecidedAbove)
+	}
+	if s == resourceStage && r.Policy != engine.NoMatch && !slices.ContainsFunc(e.rows, func(row row) bool { return row.source.key == r.Policy }) {
+		e.meet(ScopeOfNoPolicy)
+	}
 }
 
 func (e *entry) decideStage(s stage, action string) Result {
@@ -523,6 +575,9 @@ func (e *entry) decideStage(s stage, action string) Result {
 		}
 		r := e.decideForRole(s, action, role)
 		if r.Errored || r.Effect == policy.Allow {
+			if result.Denied {
+				e.meet(LaterRoleAllows)
+			}
 			return r
 		}
 		if result.Effect == policy.NoEffect {
@@ -552,16 +607,33 @@ func (e *entry) decideForRole(s stage, action, role string) Result {
 			switch {
 			case silent:
 			case held:
-				e.emit(r, action, r.output.RuleActivated.Value, seen)
+				e.emit(r, action, r.output.RuleActivated.Value, seen, OutputActivated)
 			default:
-				e.emit(r, action, r.output.ConditionNotMet.Value, seen)
+				e.emit(r, action, r.output.ConditionNotMet.Value, seen, OutputNotMet)
 			}
 			if !held {
+				if s == principalStage {
+					e.meet(PrincipalUndecided)
+				}
 				continue
+			}
+			if r.derived != nil {
+				e.meet(DerivedRoleHeld)
+				if !slices.Contains(seen.names, r.derived.def.Name.Value) && seen.err == nil {
+					e.meet(DerivedRoleByPattern)
+				}
 			}
 			result := Result{Action: action, Effect: r.effect, Policy: e.keys[s], Scope: scope, Rule: r.name}
 			if r.effect == policy.Deny {
 				result.Denied = true
+				switch {
+				case r.narrowing && r.rule == nil:
+					e.meet(DeniedAsUnlisted)
+				case r.narrowing:
+					e.meet(DeniedByRoleCondition)
+				case r.transformed:
+					e.meet(DeniedByConsent)
+				}
 				if r.narrowing {
 					result.Policy = r.source.key
 				}
@@ -571,8 +643,11 @@ func (e *entry) decideForRole(s stage, action, role string) Result {
 				allow = result
 			}
 		}
-		if allow.Effect == policy.Allow && !e.consent[scope] {
-			return allow
+		if allow.Effect == policy.Allow {
+			if !e.consent[scope] {
+				return allow
+			}
+			e.meet(ConsentPassedOn)
 		}
 	}
 	return undecided
@@ -604,11 +679,8 @@ func (e *entry) matching(s stage, scope, action string, roleSet []string) []row 
 			rows = append(rows, r)
 		}
 	}
-	if seed := e.opts.Order; seed != 0 && s == principalStage {
-		rank := func(r row) uint64 {
-			return rand.New(rand.NewPCG(seed, uint64(crc32.ChecksumIEEE([]byte(r.resource))))).Uint64()
-		}
-		slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(rank(a), rank(b)) })
+	if e.opts.Order != 0 {
+		e.shuffle(s, rows)
 	}
 	if relevant && s == resourceStage {
 		rows = append(e.narrowing(scope, action, roleSet), rows...)
@@ -616,8 +688,27 @@ func (e *entry) matching(s stage, scope, action string, roleSet []string) []row 
 	return rows
 }
 
+// shuffle changes the order of rows to another that a system may have: of the
+// blocks of principal policies, and of the derived roles of one rule.
+func (e *entry) shuffle(s stage, rows []row) {
+	rank := func(name string) uint64 {
+		return rand.New(rand.NewPCG(e.opts.Order, uint64(crc32.ChecksumIEEE([]byte(name))))).Uint64()
+	}
+	slices.SortStableFunc(rows, func(a, b row) int {
+		switch {
+		case s == principalStage:
+			return cmp.Compare(rank(a.resource), rank(b.resource))
+		case a.rule == b.rule && a.derived != nil && b.derived != nil:
+			return cmp.Compare(rank(a.derived.def.Name.Value), rank(b.derived.def.Name.Value))
+		default:
+			return cmp.Compare(a.position, b.position)
+		}
+	})
+}
+
 // narrowing gives the rows by which role policies deny what they do not list.
 func (e *entry) narrowing(scope, action string, roleSet []string) (rows []row) {
+	policies := 0
 	for _, role := range roleSet {
 		var of *source // the role policy, if there is one
 		listed := false
@@ -642,6 +733,12 @@ func (e *entry) narrowing(scope, action string, roleSet []string) (rows []row) {
 		if of != nil && !listed {
 			rows = append(rows, row{source: of, effect: policy.Deny, narrowing: true})
 		}
+		if of != nil {
+			policies++
+		}
+	}
+	if policies > 1 {
+		e.meet(RolePoliciesCombined)
 	}
 	return rows
 }
@@ -652,16 +749,25 @@ func (e *entry) holds(r row, seen *roleList) (held, silent bool, err error) {
 	if r.derived != nil {
 		held, err := e.conditionHolds(r.derived.def.Condition, e.names(r.derived.source, seen, false))
 		if err != nil {
+			e.meet(FailedInDerivedRole)
 			return false, false, err
 		}
 		if !held {
 			v := visit{r.rule, r.derived.def}
 			silent = !e.visited[v]
 			e.visited[v] = true
+			if silent {
+				e.meet(DerivedRoleSilent)
+			} else {
+				e.meet(DerivedRoleSpoke)
+			}
 			return false, silent, nil
 		}
 	}
 	held, err = e.conditionHolds(r.condition, e.names(r.source, seen, false))
+	if errors.Is(err, errPrincipalStage) {
+		e.meet(RolesReadByPrincipal)
+	}
 	if errors.Is(err, errPrincipalStage) && e.opts.LenientEvaluation {
 		return r.effect == policy.Deny, false, nil
 	}
@@ -669,16 +775,19 @@ func (e *entry) holds(r row, seen *roleList) (held, silent bool, err error) {
 }
 
 // emit adds the output that an expression gives, if there is one.
-func (e *entry) emit(r row, action, expr string, seen *roleList) {
+func (e *entry) emit(r row, action, expr string, seen *roleList, f Feature) {
 	if expr == "" {
 		return
 	}
+	e.meet(f)
 	o := Output{Src: r.source.key + "#" + r.name, Action: action}
 	v, err := e.cel.eval(expr, e.names(r.source, seen, false))
 	if err == nil {
 		o.Val, err = asJSON(v)
 	}
-	o.Failed = err != nil
+	if o.Failed = err != nil; o.Failed {
+		e.meet(OutputFailed)
+	}
 	e.outputs = append(e.outputs, o)
 }
 
@@ -708,12 +817,16 @@ func (e *entry) derivedRolesOf(scope string, before *roleList) *roleList {
 		held, err := e.conditionHolds(r.derived.def.Condition, e.names(r.derived.source, before, true))
 		if err != nil {
 			d.err = fmt.Errorf("derived role %s: %w", name, err)
+			e.meet(FailedInRoleList)
 		}
 		if held {
 			d.names = append(d.names, name)
 		}
 	}
 	slices.Sort(d.names)
+	if len(d.names) > 0 {
+		e.meet(DerivedRoleListed)
+	}
 	e.derived[scope] = d
 	return d
 }

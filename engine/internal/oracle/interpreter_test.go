@@ -511,7 +511,8 @@ func TestOracleSharesNoCode(t *testing.T) {
 	data := map[string][]string{ // of packages that also decide, what may be named
 		"engine": {"Request", "Principal", "Resource", "NoMatch"},
 		"policy": {"Policy", "ResourcePolicy", "DerivedRoles", "RoleDefinition", "Rule", "Condition", "Variables", "Variable",
-			"Constants", "Constant", "Effect", "NoEffect", "Allow", "Deny", "Operator", "Expr", "All", "Any", "None", "APIVersion"},
+			"Constants", "Constant", "ExportVariables", "ExportConstants", "PrincipalPolicy", "PrincipalRule", "ActionRule", "RolePolicy", "RoleRule",
+			"ScopePermissions", "PermissionsUnspecified", "OverrideParent", "RequireParentalConsent", "Output", "Metadata", "Effect", "NoEffect", "Allow", "Deny", "Operator", "Expr", "All", "Any", "None", "APIVersion"},
 	}
 	files, err := filepath.Glob("*.go")
 	if err != nil {

@@ -50,9 +50,9 @@ type reduction struct {
 // reductions gives every step that makes c smaller, the big ones first.
 func (f *reducer) reductions(c Case) []reduction {
 	f.steps = nil
-	f.visit(reflect.ValueOf(&c.Request.Actions).Elem(), 0)
-	f.visit(reflect.ValueOf(c.Set).Elem(), 0)
-	f.visit(reflect.ValueOf(c.Request).Elem(), 6)
+	f.visit(reflect.ValueOf(&c.Request.Actions).Elem(), 0, false)
+	f.visit(reflect.ValueOf(c.Set).Elem(), 0, false)
+	f.visit(reflect.ValueOf(c.Request).Elem(), 6, false)
 	slices.SortStableFunc(f.steps, func(a, b reduction) int { return a.depth - b.depth })
 	return f.steps
 }
@@ -72,7 +72,8 @@ func (f *reducer) set(depth int, place reflect.Value, x any) {
 	f.add(depth, func() { place.Set(reflect.ValueOf(x)) })
 }
 
-func (f *reducer) visit(v reflect.Value, depth int) {
+// visit collects the steps within a place. A member of a list is never nil.
+func (f *reducer) visit(v reflect.Value, depth int, member bool) {
 	if !v.CanSet() {
 		return
 	}
@@ -117,23 +118,23 @@ func (f *reducer) visit(v reflect.Value, depth int) {
 			})
 		}
 		for i := range v.Len() {
-			f.visit(v.Index(i), depth+1)
+			f.visit(v.Index(i), depth+1, true)
 		}
 	case reflect.Pointer:
 		if v.IsNil() {
 			return
 		}
-		if _, isPolicy := v.Interface().(*policy.Policy); !isPolicy {
+		if !member {
 			f.add(depth, v.SetZero)
 		}
-		f.visit(v.Elem(), depth+1)
+		f.visit(v.Elem(), depth+1, false)
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if v.Type().Field(i).Name != "Source" { // the text of a policy follows from the rest
-				f.visit(v.Field(i), depth+1)
+				f.visit(v.Field(i), depth+1, false)
 			}
 		}
-	case reflect.String, reflect.Bool, reflect.Uint8:
+	case reflect.String, reflect.Bool:
 		if !v.IsZero() {
 			f.add(depth, v.SetZero)
 		}

@@ -32,7 +32,7 @@ func directives() []directive {
 		{[]string{"help", "h"}, "[directive or function]", "show this, or tell about one of them", (*Session).help},
 		{[]string{"quit", "exit", "q"}, "", "end the session", func(s *Session, _ input) error { s.quit = true; return nil }},
 
-		{[]string{"let"}, "name = expression", "keep a value under a name; P, R and request are set by JSON", (*Session).let},
+		{[]string{"let"}, "name = expression", "keep a value under a name; P, R and request are set by JSON, V, C and G are hidden", (*Session).let},
 		{[]string{"vars"}, "", "show what is kept; _ is the last result", (*Session).vars},
 		{[]string{"reset"}, "", "forget the request, what is kept and the chosen policy", (*Session).reset},
 		{[]string{"type"}, "expression", "tell the type, without evaluating", (*Session).typeOf},
@@ -122,20 +122,30 @@ func (s *Session) let(in input) error {
 	case "request":
 		return s.setRequest(right)
 	}
-	names := s.env.Names()
+	both := []string{name}
+	for _, alias := range [][]string{{"V", "variables"}, {"C", "constants"}, {"G", "globals"}} {
+		if slices.Contains(alias, name) {
+			both = alias // which hides what the policy has
+		}
+	}
 	switch {
 	case name == "_":
 		return s.at(in, "_ is the last result, and can't be set", "")
 	case !identifier.MatchString(name) || slices.Contains([]string{"true", "false", "null", "in", "cel"}, name):
 		return s.at(in, fmt.Sprintf("%q can't be a name", name), "use letters, digits and _, not beginning with a digit; :set sets parts of the request")
-	case slices.Contains(names, name):
+	case len(both) == 1 && slices.Contains(s.env.Names(), name):
 		return s.at(in, fmt.Sprintf("%s belongs to the policies, and can't be set", name), "choose another name")
 	}
 	e, err := s.eval(right)
 	if err != nil {
 		return err
 	}
-	s.keep(name, e)
+	if len(both) > 1 && e.Result.Kind() != value.Map {
+		return s.at(right, fmt.Sprintf("%s holds names, but this is a value of type %s", name, typeOf(e.Result)), `write it as in {"level": 3}`)
+	}
+	for _, name := range both {
+		s.keep(name, e)
+	}
 	s.print(name+" = ", e.Result, e.Type)
 	return nil
 }

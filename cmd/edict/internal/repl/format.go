@@ -167,12 +167,21 @@ func opaque(v any) string {
 	if t, isType := v.(*types.Type); isType {
 		return t.TypeName()
 	}
-	name := r.Type().TypeName()
+	name := shortType(r.Type().TypeName())
 	switch inner := r.Value().(type) {
 	case []string:
-		return fmt.Sprintf("%s(%s)", name, quote(strings.Join(inner, ".")))
+		return name + "(" + quote(strings.Join(inner, ".")) + ")"
 	case fmt.Stringer:
-		return fmt.Sprintf("%s(%s)", strings.ToLower(name[strings.LastIndexByte(name, '.')+1:][:1])+name[strings.LastIndexByte(name, '.')+2:], quote(inner.String()))
+		return name + "(" + quote(inner.String()) + ")"
+	}
+	return name
+}
+
+// shortType gives the name of the function that makes values of a type.
+func shortType(name string) string {
+	name = name[strings.LastIndexByte(name, '.')+1:]
+	if name == strings.ToUpper(name) { // IP, CIDR
+		return strings.ToLower(name)
 	}
 	return name
 }

@@ -22,7 +22,15 @@ func (f function) signature() string {
 // fits tells whether a value of a type may have the function as a member.
 func (f function) fits(typ string) bool {
 	base, _, _ := strings.Cut(typ, "(")
-	return f.receiver == base || base == "dyn" && f.receiver != "" || f.receiver == "optional" && base == "optional_type"
+	switch base = shortType(base); base {
+	case "dyn":
+		return f.receiver != ""
+	case "optional_type":
+		base = "optional"
+	case "Timestamp", "Duration":
+		base = strings.ToLower(base)
+	}
+	return f.receiver == base
 }
 
 // functions gives what expressions can call, by topic.
@@ -84,9 +92,9 @@ func functions() []function {
 		{"duration", "getSeconds", "", "int"},
 
 		// Networks.
-		{"string", "inIPAddrRange", "string", "bool"}, {"", "ip", "string", "net.IP"}, {"", "cidr", "string", "net.CIDR"},
-		{"", "isIP", "string", "bool"}, {"", "isCIDR", "string", "bool"}, {"net.CIDR", "containsIP", "net.IP", "bool"},
-		{"net.CIDR", "containsCIDR", "net.CIDR", "bool"}, {"net.IP", "family", "", "int"}, {"net.IP", "isLoopback", "", "bool"},
+		{"string", "inIPAddrRange", "string", "bool"}, {"", "ip", "string", "ip"}, {"", "cidr", "string", "cidr"},
+		{"", "isIP", "string", "bool"}, {"", "isCIDR", "string", "bool"}, {"cidr", "containsIP", "ip", "bool"},
+		{"cidr", "containsCIDR", "cidr", "bool"}, {"ip", "family", "", "int"}, {"ip", "isLoopback", "", "bool"},
 
 		// Hierarchies.
 		{"", "hierarchy", "string", "hierarchy"}, {"", "hierarchy", "string, string", "hierarchy"}, {"", "hierarchy", "list", "hierarchy"},

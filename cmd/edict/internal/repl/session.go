@@ -357,7 +357,9 @@ func (s *Session) failure(in input, e *engine.Evaluation) error {
 
 // evaluate answers an expression.
 func (s *Session) evaluate(in input) error {
-	if names := strings.TrimSpace(in.arg); names == "V" || names == "variables" || names == "C" || names == "constants" {
+	if kept := slices.ContainsFunc(s.locals, func(l engine.Local) bool { return l.Name == in.arg }); kept {
+		// It hides what the policy calls so.
+	} else if names := in.arg; names == "V" || names == "variables" || names == "C" || names == "constants" {
 		return s.showNames(in)
 	} else if names == "G" || names == "globals" {
 		return s.globals(in)
