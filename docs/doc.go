@@ -7,4 +7,7 @@
 //     configuration loads.
 //  2. Every package is in docs/architecture.md, and has a comment.
 //  3. Links between pages lead somewhere.
+//  4. The pages below docs/policies are run: policies decide as the tables
+//     beneath them say, expressions give what stands beside them, and every
+//     function has an example.
 package docs

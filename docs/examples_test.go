@@ -3,6 +3,8 @@ package docs
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -10,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/ext"
 	"gopkg.in/yaml.v3"
 
 	"edict/engine"
+	"edict/engine/expr"
 	"edict/engine/policy"
 	"edict/engine/policyfile"
 	"edict/engine/schema"
@@ -27,14 +32,16 @@ import (
 //     "json schema x.json" the file _schemas/x.json. They compile.
 //   - A block marked "yaml config" is the configuration for the rest of the
 //     section; its keys of engine and schema count.
-//   - A table with a column "action" asks what stands above it in the section:
-//     every row is a request and what is to come of it. The columns are those
-//     of readCell and expectations.
+//   - A table with the columns "action" and "answer" asks what stands above it
+//     in the section: every row is a request and what is to come of it. The
+//     columns are those of readCell and expectations. "strict" and "lenient"
+//     stand for the answers of both ways of evaluation.
 //   - A block marked "yaml request" is the request in which the expressions
 //     after it on the page are evaluated.
-//   - `expression` → `value` in the cell of a table is evaluated, and must give
-//     what the expression on its right gives. "error" and "does not compile"
-//     can stand in place of the value, with a part of the message behind.
+//   - `expression` → `value` in the column "examples" of a table is evaluated,
+//     and must give what the expression on its right gives. "error" and "does
+//     not compile" can stand in place of the value, with a part of the message
+//     behind.
 //   - A table with the columns "pattern", "matches" and "does not match" is
 //     about patterns of actions.
 func TestPolicyPages(t *testing.T) {
@@ -47,7 +54,7 @@ func TestPolicyPages(t *testing.T) {
 			runPage(t, name, &ran)
 		})
 	}
-	if ran.policies < 40 || ran.requests < 120 || ran.expressions < 250 || ran.patterns < 40 {
+	if ran.policies < 70 || ran.requests < 150 || ran.expressions < 380 || ran.patterns < 50 {
 		t.Errorf("the pages hold too little, or it is not found: %+v", ran)
 	}
 }
@@ -126,7 +133,6 @@ func runPage(t *testing.T, name string, ran *counts) {
 			b := shown[i+1]
 			lang, kind, _ := strings.Cut(b.info, " ")
 			switch {
-			case kind == "" || lang == "yaml" && (kind == "test" || kind == "routes"): // run elsewhere, or not at all
 			case b.info == "yaml policy":
 				p, list := policyfile.Parse(fmt.Sprintf("%s:%d", name, b.line), []byte(b.text))
 				if len(list) > 0 {
@@ -143,7 +149,7 @@ func runPage(t *testing.T, name string, ran *counts) {
 				current.change()
 			case b.info == "yaml request":
 				ambient = request(b.text)
-			default:
+			case lang == "yaml" && kind != "":
 				t.Errorf("%s: nothing runs a block marked %q", where, b.info)
 			}
 		case strings.HasPrefix(lines[i], "## "):
@@ -171,21 +177,29 @@ func runTable(t *testing.T, page string, line int, rows []string, s *section, am
 			continue
 		}
 		switch {
-		case slices.Contains(head, "action"):
+		case slices.Contains(head, "action") && slices.ContainsFunc(head, isAnswer):
 			ask(t, where, head, row, s, ran)
 		case slices.Equal(head[:min(3, len(head))], []string{"pattern", "matches", "does not match"}):
 			matchPattern(t, where, row, ran)
-		default:
-			for _, cell := range row {
-				for _, m := range example.FindAllStringSubmatch(cell, -1) {
-					evaluate(t, where, s, ambient, m[1], m[2], ran)
+		case slices.Contains(head, "examples"):
+			cell := row[slices.Index(head, "examples")]
+			for _, cell := range strings.Split(cell, " <br> ") {
+				m := example.FindStringSubmatch(cell)
+				if m == nil {
+					t.Errorf("%s: %s is no example", where, cell)
+					continue
 				}
+				evaluate(t, where, s, ambient, m[1], m[2], ran)
 			}
 		}
 	}
 }
 
-var example = regexp.MustCompile("`([^`]+)` → ((?:error|does not compile)(?:: `[^`]+`)?|`[^`]+`)")
+func isAnswer(column string) bool {
+	return column == "answer" || column == "strict" || column == "lenient"
+}
+
+var example = regexp.MustCompile("^`([^`]+)` → ((?:error|does not compile)(?:: `[^`]+`)?|`[^`]+`)$")
 
 // cells gives the cells of a row of a table.
 func cells(row string) []string {
@@ -198,12 +212,12 @@ func cells(row string) []string {
 	return out
 }
 
-// plain is a cell without its marks. A dash is an empty cell.
+// plain is a cell without the marks of code. A dash is an empty cell.
 func plain(cell string) string {
 	if cell == "–" {
 		return ""
 	}
-	return strings.NewReplacer("`", "", "**", "").Replace(cell)
+	return strings.ReplaceAll(cell, "`", "")
 }
 
 // decoded reads YAML as an attribute value is read: all numbers are doubles.
@@ -382,13 +396,11 @@ func ask(t *testing.T, where string, head, row []string, s *section, ran *counts
 	t.Helper()
 	req := request("{principal: {id: ann, roles: [user]}, resource: {id: x}}")
 	req.Resource.Kind = s.kind()
-	answers := 0
 	for i, column := range head {
 		_, expected := expectations[column]
 		switch {
 		case expected || column == "because":
-		case column == "answer" || column == "strict" || column == "lenient":
-			answers++
+		case isAnswer(column):
 		case plain(row[i]) == "" && column != "roles":
 		default:
 			if err := readCell(req, column, plain(row[i])); err != nil {
@@ -396,17 +408,16 @@ func ask(t *testing.T, where string, head, row []string, s *section, ran *counts
 			}
 		}
 	}
-	if len(req.Actions) == 0 || answers == 0 {
-		t.Errorf("%s: no action, or no column with the answer", where)
+	if len(req.Actions) == 0 {
+		t.Errorf("%s: no action", where)
 	}
 	for i, column := range head {
 		lenient := s.options.LenientEvaluation
-		switch column {
-		case "answer":
-		case "strict", "lenient":
-			lenient = column == "lenient"
-		default:
+		if !isAnswer(column) {
 			continue
+		}
+		if column != "answer" {
+			lenient = column == "lenient"
 		}
 		ran.requests++
 		var d engine.Decision
@@ -522,4 +533,86 @@ resourcePolicy: {resource: thing, version: default, rules: [{actions: [%s], effe
 			}
 		}
 	}
+}
+
+// Every function and every name that an expression can use stands in an
+// example.
+func TestEveryFunctionHasAnExample(t *testing.T) {
+	page := read(t, "docs/policies/functions.md")
+	var examples []string
+	for _, line := range strings.Split(page, "\n") {
+		if row := cells(line); strings.HasPrefix(line, "|") {
+			for _, cell := range strings.Split(row[len(row)-1], " <br> ") {
+				if m := example.FindStringSubmatch(cell); m != nil {
+					examples = append(examples, m[1])
+				}
+			}
+		}
+	}
+	env, err := engine.NewEnvironment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What CEL brings, as long as Edict has it; and all that the sources of
+	// Edict's own functions name, as long as it is a function.
+	library, err := cel.NewEnv(cel.OptionalTypes(), ext.Bindings(), ext.Encoders(), ext.Lists(), ext.Math(),
+		ext.Network(), ext.Regex(), ext.Sets(), ext.Strings(), ext.TwoVarComprehensions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for name := range library.Functions() {
+		names[name] = true
+	}
+	for _, m := range library.Macros() {
+		name := m.Function()
+		if name == "bind" || name == "greatest" || name == "least" {
+			name = map[string]string{"bind": "cel.bind", "greatest": "math.greatest", "least": "math.least"}[name]
+		}
+		names[name] = true
+	}
+	sources, err := filepath.Glob(filepath.Join(root, "engine/expr/functions*.go"))
+	if err != nil || len(sources) < 5 {
+		t.Fatal(sources, err)
+	}
+	for _, name := range sources {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`"([a-zA-Z_]+)"`).FindAllStringSubmatch(string(text), -1) {
+			names[m[1]] = true
+		}
+	}
+	found := 0
+	identifier := regexp.MustCompile(`^[a-zA-Z][\w.]*$`)
+	for name := range names {
+		if name == "in" || !identifier.MatchString(name) || !calls(env, name) { // in is an operator
+			continue
+		}
+		found++
+		call := regexp.MustCompile(`(^|[^\w.]|\.)` + regexp.QuoteMeta(name) + `\(`)
+		if !slices.ContainsFunc(examples, call.MatchString) {
+			t.Errorf("docs/policies/functions.md has no example of %s", name)
+		}
+	}
+	for _, name := range env.Names() {
+		if !slices.ContainsFunc(examples, regexp.MustCompile(`\b`+name+`\b`).MatchString) {
+			t.Errorf("docs/policies/functions.md has no example of %s", name)
+		}
+	}
+	if found < 130 {
+		t.Errorf("only %d functions were found", found)
+	}
+}
+
+// calls tells whether an environment has a function or a member of a name.
+func calls(env *expr.Env, name string) bool {
+	for _, source := range []string{name + "()", name + "(P.attr.x)", "P.attr.x." + name + "()"} {
+		_, issues := env.Check(source)
+		if !slices.ContainsFunc(issues, func(i expr.Issue) bool { return strings.Contains(i.Message, "undeclared reference") }) {
+			return true
+		}
+	}
+	return false
 }

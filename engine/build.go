@@ -244,35 +244,55 @@ func (b *unitBuilder) rule(index int, r *policy.Rule) {
 		proto.needConsent(r.Condition)
 	}
 	out := b.output(b.built, b.policy, b.names, b.unit.module, rule, r.Output)
-	actions := wildcards(r.Actions)
-	add := func(patterns []string, derived *derivedRole) {
-		proto.derived, proto.output = derived, nil
-		if out == nil {
-			proto.roles = b.bitsOf(patterns)
-			b.addRow(proto, actions)
-			return
+	ways := b.ways(r)
+	if out == nil {
+		for _, w := range ways {
+			proto.derived, proto.roles = w.derived, b.bitsOf(w.patterns)
+			b.addRow(proto, wildcards(r.Actions))
 		}
+		return
+	}
+	// A rule with an output speaks once for each of its actions with each of
+	// its roles, in that order.
+	outputs := make([]*output, len(ways))
+	for i, w := range ways {
 		o := *out
-		o.visited = -1
-		if derived != nil && derived.condition != nil {
+		if w.derived != nil && w.derived.condition != nil {
 			o.visited = b.conditionID(b.built)
 		}
-		proto.output = &o
-		for _, p := range patterns {
-			proto.roles = b.bitsOf([]string{p})
-			b.addRow(proto, actions)
+		outputs[i] = &o
+	}
+	for _, action := range r.Actions {
+		for i, w := range ways {
+			proto.derived, proto.output = w.derived, outputs[i]
+			for _, p := range w.patterns {
+				proto.roles = b.bitsOf([]string{p})
+				b.addRow(proto, []patternOrText{wildcard(action.Value)})
+			}
 		}
 	}
+}
+
+// A way is one way for a rule to be for somebody: by its roles, or by a derived
+// role and its parents.
+type way struct {
+	patterns []string
+	derived  *derivedRole // nil: by roles
+}
+
+func (b *unitBuilder) ways(r *policy.Rule) []way {
+	var out []way
 	if len(r.Roles) > 0 {
-		add(collapse(textValues(r.Roles)), nil)
+		out = append(out, way{patterns: collapse(textValues(r.Roles))})
 	}
 	for _, name := range r.DerivedRoles {
 		for i := range b.unit.derived {
 			if d := &b.unit.derived[i]; d.name == name.Value {
-				add(collapse(d.literal), d)
+				out = append(out, way{collapse(d.literal), d})
 			}
 		}
 	}
+	return out
 }
 
 func (b *unitBuilder) addRow(r row, actions []patternOrText) {

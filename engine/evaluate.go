@@ -189,9 +189,19 @@ type boundText struct {
 
 const localPrefix = "let "
 
-// castable are the types whose conversion, by the function of that name, gives
-// a value as it is. It tells the type of a local to CEL.
-var castable = []string{"bool", "int", "uint", "double", "string", "bytes", "timestamp", "duration"}
+// cast gives the function that converts values of a type to that type, which
+// leaves them as they are and tells CEL the type. It is empty for most types.
+func cast(typ string) string {
+	switch typ {
+	case "bool", "int", "uint", "double", "string", "bytes":
+		return typ
+	case "google.protobuf.Timestamp":
+		return "timestamp"
+	case "google.protobuf.Duration":
+		return "duration"
+	}
+	return ""
+}
 
 // bind binds the locals that an expression mentions. The issues are those of
 // the syntax: of an expression that has such, nothing may be made.
@@ -213,8 +223,8 @@ func (ps *PolicySet) bind(source string, locals []Local) (boundText, []expr.Issu
 	var before strings.Builder
 	for _, l := range locals {
 		read := "globals.`" + localPrefix + l.Name + "`"
-		if slices.Contains(castable, l.Type) {
-			read = l.Type + "(" + read + ")"
+		if convert := cast(l.Type); convert != "" {
+			read = convert + "(" + read + ")"
 		}
 		fmt.Fprintf(&before, "cel.bind(%s, %s, ", l.Name, read)
 		t.locals[localPrefix+l.Name] = l.Value

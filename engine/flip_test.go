@@ -29,6 +29,9 @@ func TestFlipsFlip(t *testing.T) {
 			if len(search.Flips) == 0 {
 				found["none"]++
 			}
+			if again := ps.Flips(req, action, engine.FlipLimits{Flips: 3, Checks: 300}); fmt.Sprint(flipsText(again)) != fmt.Sprint(flipsText(search)) && !req.Now.IsZero() {
+				t.Fatalf("%s: %s: one search gives %v, another %v", name, action, flipsText(search), flipsText(again))
+			}
 			for _, f := range search.Flips {
 				found[f.Changes[0].Kind.String()]++
 				changed := f.Apply(req)
@@ -45,6 +48,13 @@ func TestFlipsFlip(t *testing.T) {
 			t.Errorf("no flip is to %v: the test does not see enough", kind)
 		}
 	}
+}
+
+func flipsText(s *engine.FlipSearch) (out []string) {
+	for _, f := range s.Flips {
+		out = append(out, changesText(f.Changes))
+	}
+	return out
 }
 
 func changesText(changes []engine.Change) string {

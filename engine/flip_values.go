@@ -32,6 +32,7 @@ type gatherer struct {
 	roles     map[string]bool
 	roleOrder []string
 	depth     int // of variables that are read by variables
+	evaluated int // parts of conditions
 }
 
 type visitedText struct {
@@ -67,6 +68,10 @@ const (
 	maxOffers  = 48 // for one target
 	maxMembers = 12 // of a list
 	maxNesting = 20 // of variables
+
+	// maxEvaluated is how many parts of conditions are compiled and run on their
+	// own, to see what attributes are compared with.
+	maxEvaluated = 1000
 )
 
 // A context is what an expression stands in.
@@ -192,10 +197,15 @@ func (g *gatherer) members(values []value.Value) (out []value.Value) {
 			}
 		}
 		if m := v.Mapping(); m != nil {
+			var keys []string
 			m.Range(func(key string, _ value.Value) bool {
-				out = append(out, value.OfString(key))
-				return len(out) < maxMembers
+				keys = append(keys, key)
+				return true
 			})
+			slices.Sort(keys) // not every map has an order
+			for _, key := range keys[:min(len(keys), maxMembers)] {
+				out = append(out, value.OfString(key))
+			}
 		}
 	}
 	return out
@@ -382,6 +392,9 @@ func (g *gatherer) values(x ast.Expr, c *context) []value.Value {
 	if !bindsNothing(x, c) {
 		return nil
 	}
+	if g.evaluated++; g.evaluated > maxEvaluated {
+		return nil
+	}
 	source, err := parser.Unparse(x, c.info)
 	if err != nil {
 		return nil
@@ -518,7 +531,11 @@ func (g *gatherer) relate(u use, v value.Value, container bool) {
 
 // offerAround offers a scalar and its neighbours.
 func (g *gatherer) offerAround(t *target, v value.Value) {
-	g.offer(t, asJSON(v), false)
+	prefix, err := netip.ParsePrefix(v.Str())
+	isPrefix := err == nil && v.Kind() == value.String
+	if !isPrefix {
+		g.offer(t, asJSON(v), false)
+	}
 	switch v.Kind() {
 	case value.Int, value.Uint, value.Double:
 		n := asJSON(v).Double()
@@ -535,22 +552,28 @@ func (g *gatherer) offerAround(t *target, v value.Value) {
 			g.offer(t, value.OfString((v.Duration() + d).String()), false)
 		}
 	case value.String:
-		if p, err := netip.ParsePrefix(v.Str()); err == nil {
-			inside := p.Masked().Addr()
-			if next := inside.Next(); next.IsValid() && p.Contains(next) {
-				inside = next
-			}
-			g.offer(t, value.OfString(inside.String()), false)
-			for _, outside := range []string{"203.0.113.1", "2001:db8::1"} { // for documentation: RFC 5737, RFC 3849
-				if !p.Contains(netip.MustParseAddr(outside)) {
-					g.offer(t, value.OfString(outside), true)
-				}
-			}
+		if isPrefix {
+			g.offerAddresses(t, prefix)
+			g.offer(t, v, true)
 		}
 		if at, err := time.Parse(time.RFC3339Nano, v.Str()); err == nil {
 			for _, d := range []time.Duration{-time.Second, time.Second} {
 				g.offer(t, value.OfString(at.Add(d).Format(time.RFC3339Nano)), false)
 			}
+		}
+	}
+}
+
+// offerAddresses offers an address within a network and one without.
+func (g *gatherer) offerAddresses(t *target, network netip.Prefix) {
+	inside := network.Masked().Addr()
+	if next := inside.Next(); next.IsValid() && network.Contains(next) {
+		inside = next
+	}
+	g.offer(t, value.OfString(inside.String()), false)
+	for _, outside := range []string{"203.0.113.1", "2001:db8::1"} { // for documentation: RFC 5737, RFC 3849
+		if !network.Contains(netip.MustParseAddr(outside)) {
+			g.offer(t, value.OfString(outside), true)
 		}
 	}
 }

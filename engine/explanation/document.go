@@ -2,6 +2,7 @@ package explanation
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -216,8 +217,9 @@ type Change struct {
 	Kind string   `json:"kind"` // set attribute, remove attribute, add role, remove role, set scope, set version
 	Of   string   `json:"of"`   // resource or principal
 	Path []string `json:"path,omitempty"`
-	Old  any      `json:"old,omitempty"`
-	New  any      `json:"new,omitempty"`
+
+	Old json.RawMessage `json:"old,omitempty"` // absent: it is not there
+	New json.RawMessage `json:"new,omitempty"` // likewise
 }
 
 // New makes the Document of a request that a PolicySet has explained. The
@@ -360,14 +362,7 @@ func flips(s *engine.FlipSearch) *Flips {
 		var words []string
 		for j := range found.Changes {
 			c := &found.Changes[j]
-			change := Change{Kind: c.Kind.String(), Of: c.Of.String(), Path: c.Path}
-			if c.Old.Kind() != value.Absent {
-				change.Old = plain(c.Old)
-			}
-			if c.New.Kind() != value.Absent {
-				change.New = plain(c.New)
-			}
-			flip.Changes = append(flip.Changes, change)
+			flip.Changes = append(flip.Changes, Change{Kind: c.Kind.String(), Of: c.Of.String(), Path: c.Path, Old: raw(c.Old), New: raw(c.New)})
 			words = append(words, changeText(c))
 		}
 		flip.Summary = strings.Join(words, ", and ")
@@ -375,6 +370,18 @@ func flips(s *engine.FlipSearch) *Flips {
 		f.Found = append(f.Found, flip)
 	}
 	return f
+}
+
+// raw gives a value as JSON, nothing if there is none.
+func raw(v value.Value) json.RawMessage {
+	if v.Kind() == value.Absent {
+		return nil
+	}
+	b, err := json.Marshal(plain(v))
+	if err != nil { // which plain values never give
+		return nil
+	}
+	return b
 }
 
 func attributes(m value.Mapping) map[string]any {

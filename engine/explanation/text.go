@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"edict/engine"
 )
@@ -194,7 +195,11 @@ func (t *text) action(a *Action) {
 		for i := range a.Steps {
 			t.step(&a.Steps[i])
 		}
-		if len(a.Steps) == 0 {
+		switch {
+		case len(a.Steps) > 0:
+		case a.Reason == engine.ReasonSchema.String():
+			t.line("No rule was asked, since the schemas come first.")
+		default:
 			t.line("No policy was asked.")
 		}
 		if a.Flips != nil {
@@ -286,24 +291,37 @@ func (t *text) condition(prefix string, c *Condition) {
 		})
 		return
 	}
-	t.line("%s", strings.Join(chain(prefix+oneLine(c.Expr), c.With, outcome(c)), " → "))
+	t.chain(prefix+oneLine(c.Expr), c.With, outcome(c))
 	t.within(func() {
 		for _, v := range c.Variables {
 			end := short(v.Value)
 			if v.Error != "" {
 				end = "failed: " + v.Error
 			}
-			t.line("%s", strings.Join(chain(v.Name+" = "+oneLine(v.Expr), v.With, end), " → "))
+			t.chain(v.Name+" = "+oneLine(v.Expr), v.With, end)
 		}
 	})
 }
 
-func chain(first string, with []string, last string) []string {
-	out := append([]string{first}, with...)
-	if len(with) > 0 && with[len(with)-1] == last {
-		return out
+// maxLine is how many characters a chain may have on one line.
+const maxLine = 100
+
+// chain shows an expression, the forms that it took, and what it came to.
+func (t *text) chain(first string, with []string, last string) {
+	chain := append([]string{first}, with...)
+	if chain[len(chain)-1] != last {
+		chain = append(chain, last)
 	}
-	return append(out, last)
+	if one := strings.Join(chain, " → "); utf8.RuneCountInString(one) <= maxLine {
+		t.line("%s", one)
+		return
+	}
+	t.line("%s", first)
+	t.within(func() {
+		for _, next := range chain[1:] {
+			t.line("→ %s", next)
+		}
+	})
 }
 
 // outcome gives what an expression came to. One that gave no truth value shows
@@ -331,6 +349,9 @@ func (t *text) flips(f *Flips) {
 		tried += ", and there are more"
 	}
 	switch {
+	case len(f.Found) == 0 && f.Tried == 0:
+		t.line("The policies name nothing that could be changed to %s it.", do)
+		return
 	case len(f.Found) == 0:
 		t.line("No change was found that would %s it (%s).", do, tried)
 		return

@@ -65,9 +65,6 @@ func (d *Document) deniedBy(a *engine.ActionExplanation) string {
 }
 
 func (d *Document) noPolicy(set *engine.PolicySet) string {
-	if len(d.Principal.Roles) == 0 {
-		return "the principal has no roles."
-	}
 	kinds := set.Kinds()
 	if _, found := slices.BinarySearch(kinds, policy.Sanitize(d.Resource.Kind)); found {
 		return fmt.Sprintf("no policy for the resource kind %q is in the version and the scope that were asked for.", d.Resource.Kind)
@@ -121,7 +118,7 @@ func forRole(a *engine.ActionExplanation) string {
 		return ""
 	}
 	text := " to the role " + s.Role
-	if r.DerivedRole != "" {
+	if r.DerivedRole != "" && r.Outcome == engine.RuleApplied {
 		text += " as " + r.DerivedRole
 	}
 	return text
@@ -211,7 +208,10 @@ func note(s *engine.StepExplanation, i int) string {
 	}
 	for j := range s.Rules {
 		if o := &s.Rules[j]; o.Decided && j != i {
-			if o.Effect == engine.Deny {
+			switch {
+			case o.Outcome == engine.RuleFailed:
+				return "applies, but " + named(o.Rule) + " could not be evaluated"
+			case o.Effect == engine.Deny:
 				return "applies, but is outweighed by " + named(o.Rule)
 			}
 			return "applies, too; " + named(o.Rule) + " came first"
@@ -288,7 +288,8 @@ func short(v any) string {
 	}
 	text = strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(text)
 	if runes := []rune(text); len(runes) > maxValue {
-		text = string(runes[:maxValue-1]) + "…"
+		closing := map[rune]string{'[': "]", '{': "}", '"': `"`}[runes[0]]
+		text = string(runes[:maxValue-1-len(closing)]) + "…" + closing
 	}
 	return text
 }
@@ -299,9 +300,9 @@ type span struct {
 	step       *expr.Step
 }
 
-// with writes an expression with what it reads put in: once with the values of
-// what no part stands below, and once with those of its largest parts, unless
-// that tells nothing more.
+// with writes an expression with values put in: once for all that it reads, and
+// once, where that tells more, for its largest parts. What failed, and what a
+// loop gives another value each time, stays as it is written.
 func with(source string, steps []expr.Step) []string {
 	runes := []rune(source)
 	lineStart := []int{0}
@@ -324,19 +325,27 @@ func with(source string, steps []expr.Step) []string {
 	}
 	inside := func(a, b span) bool { return a != b && a.start >= b.start && a.end <= b.end }
 	var atoms, largest []span
+	more := false
 	for _, s := range spans {
-		if !slices.ContainsFunc(spans, func(o span) bool { return inside(o, s) }) && s.step.Value.Kind() != value.Error {
+		atom := !slices.ContainsFunc(spans, func(o span) bool { return inside(o, s) })
+		outermost := !slices.ContainsFunc(spans, func(o span) bool { return inside(s, o) })
+		if s.step.Value.Kind() == value.Error {
+			continue
+		}
+		if atom {
 			atoms = append(atoms, s)
 		}
-		if !slices.ContainsFunc(spans, func(o span) bool { return inside(s, o) }) && !s.step.InLoop {
+		if outermost {
 			largest = append(largest, s)
+			more = more || !atom
 		}
 	}
 	var out []string
-	for _, l := range [][]span{atoms, largest} {
-		if text := replace(runes, l); len(l) > 0 && !slices.Contains(out, text) {
-			out = append(out, text)
-		}
+	if len(atoms) > 0 {
+		out = append(out, replace(runes, atoms))
+	}
+	if more {
+		out = append(out, replace(runes, largest))
 	}
 	return out
 }
@@ -358,11 +367,7 @@ func replace(runes []rune, spans []span) string {
 			continue
 		}
 		b.WriteString(string(runes[at:s.start]))
-		if err := s.step.Value.Err(); err != nil {
-			b.WriteString("(error)")
-		} else {
-			b.WriteString(short(plain(s.step.Value)))
-		}
+		b.WriteString(short(plain(s.step.Value)))
 		at = s.end
 	}
 	b.WriteString(string(runes[at:]))

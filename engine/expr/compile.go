@@ -158,12 +158,12 @@ func (p *Program) planned(checked *cel.Ast) {
 			}
 			checked = fold(p.env.cel, again)
 		}
-		if p.celgo, p.failure = p.env.cel.Program(checked, cel.EvalOptions(cel.OptOptimize)); p.failure == nil {
+		if p.celgo, p.failure = p.env.program(checked, cel.EvalOptions(cel.OptOptimize)); p.failure == nil {
 			return
 		}
 		// A constant that can't be converted, such as int("x"), fails when it
 		// is folded. That is an error of evaluation, and may never be reached.
-		p.celgo, p.failure = p.env.cel.Program(checked)
+		p.celgo, p.failure = p.env.program(checked)
 	})
 }
 
@@ -176,8 +176,12 @@ func (p *Program) Selections() []Selection { return p.selections }
 // ResultType is the static type of the result.
 func (p *Program) ResultType() *Type { return p.resultType }
 
-// Eval runs the program. A failure is a Value of kind Error.
+// Eval runs the program. A failure is a Value of kind Error; one of them is
+// ErrTooManySteps.
 func (p *Program) Eval(f *Frame) value.Value {
+	if f.Spent() {
+		return tooManySteps
+	}
 	if p.native != nil {
 		if v := p.evalNative(f); !punts(v) {
 			return v
@@ -208,11 +212,17 @@ func (p *Program) evalNative(f *Frame) (v value.Value) {
 
 // evalCEL runs the program by cel-go.
 func (p *Program) evalCEL(f *Frame) value.Value {
+	if f.Spent() {
+		return tooManySteps
+	}
 	if p.planned(nil); p.failure != nil {
 		return value.OfError(p.failure)
 	}
 	out, _, err := p.celgo.Eval(f)
-	if err != nil {
+	switch {
+	case f.Spent():
+		return tooManySteps
+	case err != nil:
 		return value.OfError(err)
 	}
 	return fromRef(out)

@@ -18,6 +18,7 @@ type Frame struct {
 	env   *Env
 	now   time.Time
 	clock bool // now was read
+	steps int  // that are left; negative: used up
 	slots []value.Value
 
 	// The loop variables of the running programs: those of the innermost are
@@ -33,16 +34,17 @@ type Frame struct {
 func (e *Env) NewFrame() *Frame {
 	return &Frame{
 		env:   e,
+		steps: MaxSteps,
 		slots: make([]value.Value, e.size),
 		refs:  make([]ref.Val, e.size),
 	}
 }
 
-// Reset empties every slot and sets the instant of now().
+// Reset empties every slot, sets the instant of now(), and allows for MaxSteps.
 func (f *Frame) Reset(now time.Time) {
 	clear(f.slots)
 	clear(f.refs)
-	f.now, f.clock = now, false
+	f.now, f.clock, f.steps = now, false, MaxSteps
 }
 
 // Set puts v into a slot.
@@ -66,6 +68,9 @@ func (f *Frame) ResolveName(name string) (any, bool) {
 	if name == nowVariable {
 		f.clock = true
 		return types.Timestamp{Time: f.now}, true
+	}
+	if name == frameVariable {
+		return f, true
 	}
 	slot, ok := f.env.slots[name]
 	if !ok || f.slots[slot].Kind() == value.Absent {

@@ -264,7 +264,7 @@ func alike(a, b value.Value) bool {
 	case value.String, value.Bytes:
 		return a.Str() == b.Str()
 	}
-	same, ok := equal(a, b)
+	same, ok := equal(nil, a, b)
 	return same && ok
 }
 

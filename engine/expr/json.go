@@ -30,16 +30,22 @@ const maxSafeInteger = 1<<53 - 1
 // not text, empty optionals, types, and values such as hierarchies and SPIFFE
 // IDs.
 func (f *Frame) Detach(v value.Value) (value.Value, error) {
-	return detacher{f.env.structs}.of(v)
+	return detacher{f, f.env.structs}.of(v)
 }
 
-type detacher struct{ structs structTypes }
+type detacher struct {
+	frame   *Frame
+	structs structTypes
+}
 
 func noForm(format string, args ...any) error {
 	return fmt.Errorf("%s has no form in JSON", fmt.Sprintf(format, args...))
 }
 
 func (d detacher) of(v value.Value) (value.Value, error) {
+	if !d.frame.Spend(stepsPerCopy) {
+		return value.Value{}, ErrTooManySteps
+	}
 	switch v.Kind() {
 	case value.Null, value.Bool:
 		return v, nil

@@ -572,6 +572,9 @@ func (g *members) each(f *Frame, v value.Value, round func() bool) (result value
 	case value.List:
 		s := v.Sequence()
 		for i, n := 0, s.Len(); i < n; i++ {
+			if !f.Spend(1) {
+				return punt
+			}
 			if g.set(f, value.OfInt(int64(i)), present(s.At(i))); !round() {
 				break
 			}
@@ -586,6 +589,10 @@ func (g *members) each(f *Frame, v value.Value, round func() bool) (result value
 			return punt // its keys may be numbers
 		}
 		m.Range(func(key string, member value.Value) bool {
+			if !f.Spend(1) {
+				result = punt
+				return false
+			}
 			k := value.OfString(key)
 			if !g.two {
 				member = k
@@ -593,7 +600,7 @@ func (g *members) each(f *Frame, v value.Value, round func() bool) (result value
 			g.set(f, k, present(member))
 			return round()
 		})
-		return value.Value{}
+		return result
 	}
 	return unsuited(v)
 }
@@ -675,6 +682,9 @@ func quantify(g members, predicate node, q quantifier) node {
 func (q quantifier) overList(f *Frame, g *members, s value.Sequence, predicate node) value.Value {
 	sum, done := q.start, false
 	for i, n := 0, s.Len(); i < n; i++ {
+		if !f.Spend(1) {
+			return punt
+		}
 		g.set(f, value.OfInt(int64(i)), present(s.At(i)))
 		if sum, done = q.step(sum, predicate(f)); done {
 			return sum

@@ -91,8 +91,12 @@ func unary(a term, f func(value.Value) value.Value) term {
 	}}
 }
 
+// A function2 is a function of two operands that are no errors, on a frame whose
+// steps it takes. Where they are used up it gives punt.
+type function2 func(f *Frame, a, b value.Value) value.Value
+
 // binary applies f to what a and b give, unless one is an error.
-func binary(a, b node, f func(a, b value.Value) value.Value) term {
+func binary(a, b node, f function2) term {
 	return term{run: func(fr *Frame) value.Value {
 		l := a(fr)
 		if l.Kind() == value.Error {
@@ -105,7 +109,7 @@ func binary(a, b node, f func(a, b value.Value) value.Value) term {
 		if l.Kind() == value.Opaque {
 			return punt
 		}
-		return f(l, r)
+		return f(fr, l, r)
 	}}
 }
 
@@ -115,6 +119,9 @@ func (c *compiler) call2(name string, args []ast.Expr) term {
 		return term{}
 	}
 	a, b := operands[0], operands[1]
+	if b.known && name == overloads.Matches {
+		return matchesPattern(a, b.value)
+	}
 	if b.known {
 		if f := withConstant(name, b.value); f != nil {
 			return unary(a, f)
@@ -132,6 +139,31 @@ func (c *compiler) call2(name string, args []ast.Expr) term {
 	return term{}
 }
 
+// matchesPattern is matches with a pattern that is known.
+func matchesPattern(a term, pattern value.Value) term {
+	if pattern.Kind() != value.String {
+		return term{}
+	}
+	compiled, err := regexp.Compile(pattern.Str())
+	if err != nil {
+		return term{}
+	}
+	n := instructions(pattern.Str())
+	if n > MaxPattern { // it comes from a constant of the policy
+		return term{}
+	}
+	return term{run: func(f *Frame) value.Value {
+		v := a.run(f)
+		switch {
+		case v.Kind() != value.String:
+			return unsuited(v)
+		case !f.Spend(int(costOfMatch(n, len(v.Str())))):
+			return punt
+		}
+		return value.OfBool(compiled.MatchString(v.Str()))
+	}}
+}
+
 // withConstant gives the function name with a constant second argument, if
 // there is something to prepare.
 func withConstant(name string, arg value.Value) func(value.Value) value.Value {
@@ -139,12 +171,6 @@ func withConstant(name string, arg value.Value) func(value.Value) value.Value {
 		return nil
 	}
 	switch name {
-	case overloads.Matches:
-		pattern, err := regexp.Compile(arg.Str())
-		if err != nil {
-			return nil
-		}
-		return ofString(func(s string) value.Value { return value.OfBool(pattern.MatchString(s)) })
 	case "inIPAddrRange":
 		prefix, err := parseRange(arg.Str())
 		if err != nil {
@@ -251,8 +277,8 @@ func equals(a, b term, want bool) node {
 			return value.OfBool(!want)
 		}
 	}
-	return binary(x, y, func(l, r value.Value) value.Value {
-		same, ok := equal(l, r)
+	return binary(x, y, func(f *Frame, l, r value.Value) value.Value {
+		same, ok := equal(f, l, r)
 		if !ok {
 			return punt
 		}
@@ -321,7 +347,7 @@ func among(x node, elements []term) node {
 			if special(element) {
 				return unsuited(element)
 			}
-			same, ok := equal(v, element)
+			same, ok := equal(f, v, element)
 			if !ok {
 				return punt
 			}
@@ -388,7 +414,7 @@ func newSet(elements value.Slice) (*set, bool) {
 			add(v)
 			for _, to := range []string{overloads.TypeConvertInt, overloads.TypeConvertUint} {
 				if n := conversions[to](v); !special(n) {
-					if same, ok := equal(n, v); ok && same {
+					if same, ok := equal(nil, n, v); ok && same {
 						add(n)
 					}
 				}
@@ -432,13 +458,13 @@ func (s *set) has(v value.Value) value.Value {
 const fewTexts = 8
 
 // contained is a in b.
-func contained(x, over value.Value) value.Value {
+func contained(f *Frame, x, over value.Value) value.Value {
 	switch over.Kind() {
 	case value.List:
 		s := over.Sequence()
 		for i, n := 0, s.Len(); i < n; i++ {
-			same, ok := matches(s.At(i), x)
-			if !ok {
+			same, ok := matches(f, s.At(i), x)
+			if !ok || !f.Spend(1) {
 				return punt
 			}
 			if same {
@@ -474,8 +500,8 @@ func ofString(f func(string) value.Value) func(value.Value) value.Value {
 }
 
 // ofStrings makes a predicate of strings a function of values.
-func ofStrings(f func(a, b string) bool) func(a, b value.Value) value.Value {
-	return func(a, b value.Value) value.Value {
+func ofStrings(f func(a, b string) bool) function2 {
+	return func(_ *Frame, a, b value.Value) value.Value {
 		if a.Kind() != value.String || b.Kind() != value.String {
 			return noOverload
 		}
@@ -542,7 +568,7 @@ func mapASCII(s string, a, z byte, by int32) string {
 }
 
 // functions2 are the functions and operators with two operands.
-var functions2 = map[string]func(a, b value.Value) value.Value{
+var functions2 = map[string]function2{
 	operators.Less:          ordered(true, false, false),
 	operators.LessEquals:    ordered(true, true, false),
 	operators.Greater:       ordered(false, false, true),
@@ -555,7 +581,7 @@ var functions2 = map[string]func(a, b value.Value) value.Value{
 	overloads.StartsWith:    ofStrings(strings.HasPrefix),
 	overloads.EndsWith:      ofStrings(strings.HasSuffix),
 	overloads.Contains:      ofStrings(strings.Contains),
-	"inIPAddrRange": func(a, b value.Value) value.Value {
+	"inIPAddrRange": func(_ *Frame, a, b value.Value) value.Value {
 		if a.Kind() != value.String || b.Kind() != value.String {
 			return noOverload
 		}
@@ -565,7 +591,7 @@ var functions2 = map[string]func(a, b value.Value) value.Value{
 		}
 		return value.OfBool(in)
 	},
-	sinceFunction: func(t, now value.Value) value.Value {
+	sinceFunction: func(_ *Frame, t, now value.Value) value.Value {
 		if t.Kind() != value.Timestamp || now.Kind() != value.Timestamp {
 			return noOverload
 		}
@@ -575,19 +601,19 @@ var functions2 = map[string]func(a, b value.Value) value.Value{
 	"has_intersection": intersects,
 	"isSubset":         subset,
 	"is_subset":        subset,
-	"intersect": func(a, b value.Value) value.Value {
+	"intersect": func(f *Frame, a, b value.Value) value.Value {
 		if a.Kind() == value.List && b.Kind() == value.List && b.Sequence().Len() < a.Sequence().Len() {
 			a, b = b, a
 		}
-		return kept(a, b, true)
+		return kept(f, a, b, true)
 	},
-	"except": func(a, b value.Value) value.Value { return kept(a, b, false) },
+	"except": func(f *Frame, a, b value.Value) value.Value { return kept(f, a, b, false) },
 }
 
 // ordered makes a comparison that holds if the left operand is less, equal or
 // more. Whatever is compared to NaN, it does not hold.
-func ordered(less, same, more bool) func(a, b value.Value) value.Value {
-	return func(a, b value.Value) value.Value {
+func ordered(less, same, more bool) function2 {
+	return func(_ *Frame, a, b value.Value) value.Value {
 		if a.Kind() == value.Double && b.Kind() == value.Double {
 			x, y := a.Double(), b.Double()
 			return value.OfBool(less && x < y || same && x == y || more && x > y)
@@ -605,23 +631,23 @@ func ordered(less, same, more bool) func(a, b value.Value) value.Value {
 	}
 }
 
-func intersects(a, b value.Value) value.Value {
-	return both(a, b, true, isTrue)
+func intersects(f *Frame, a, b value.Value) value.Value {
+	return both(f, a, b, true, isTrue)
 }
 
-func subset(a, b value.Value) value.Value {
-	return both(a, b, false, isFalse)
+func subset(f *Frame, a, b value.Value) value.Value {
+	return both(f, a, b, false, isFalse)
 }
 
 // both gives result if some element of list a is, or is not, in list b, and
 // else its opposite.
-func both(a, b value.Value, in bool, result value.Value) value.Value {
+func both(f *Frame, a, b value.Value, in bool, result value.Value) value.Value {
 	if a.Kind() != value.List || b.Kind() != value.List {
 		return noOverload
 	}
 	s, other := a.Sequence(), b.Sequence()
 	for i, n := 0, s.Len(); i < n; i++ {
-		found := occurs(s.At(i), other)
+		found := occurs(f, s.At(i), other)
 		if punts(found) {
 			return found
 		}
@@ -633,7 +659,7 @@ func both(a, b value.Value, in bool, result value.Value) value.Value {
 }
 
 // kept gives the elements of list a that are, or are not, in list b.
-func kept(a, b value.Value, in bool) value.Value {
+func kept(f *Frame, a, b value.Value, in bool) value.Value {
 	if a.Kind() != value.List || b.Kind() != value.List {
 		return noOverload
 	}
@@ -641,7 +667,7 @@ func kept(a, b value.Value, in bool) value.Value {
 	out := value.Slice{}
 	for i, n := 0, s.Len(); i < n; i++ {
 		x := s.At(i)
-		found := occurs(x, other)
+		found := occurs(f, x, other)
 		if punts(found) || special(x) || x.Kind() == value.Absent {
 			return punt
 		}
@@ -653,11 +679,11 @@ func kept(a, b value.Value, in bool) value.Value {
 }
 
 // occurs tells whether a list has an element equal to x, if native code knows.
-func occurs(x value.Value, in value.Sequence) value.Value {
+func occurs(f *Frame, x value.Value, in value.Sequence) value.Value {
 	for i, n := 0, in.Len(); i < n; i++ {
-		same, ok := matches(in.At(i), x)
+		same, ok := matches(f, in.At(i), x)
 		switch {
-		case !ok:
+		case !ok || !f.Spend(1):
 			return punt
 		case same:
 			return isTrue

@@ -14,8 +14,9 @@ import (
 )
 
 // equal is == of cel-go for operands that are no errors. It does not know
-// (ok is false) about maps, structs and values that only cel-go works with.
-func equal(a, b value.Value) (same, ok bool) {
+// (ok is false) about maps, structs and values that only cel-go works with, nor
+// where the steps of f are used up, which only lists take.
+func equal(f *Frame, a, b value.Value) (same, ok bool) {
 	if a.Kind() != b.Kind() {
 		if special(a) || special(b) {
 			return false, false
@@ -44,22 +45,25 @@ func equal(a, b value.Value) (same, ok bool) {
 	case value.Duration:
 		return a.Duration() == b.Duration(), true
 	case value.List:
-		return equalLists(a.Sequence(), b.Sequence())
+		return equalLists(f, a.Sequence(), b.Sequence())
 	}
 	return false, false
 }
 
-func equalLists(a, b value.Sequence) (same, ok bool) {
+func equalLists(f *Frame, a, b value.Sequence) (same, ok bool) {
 	n := a.Len()
 	if n != b.Len() {
 		return false, true
 	}
 	for i := range n {
+		if !f.Spend(1) {
+			return false, false
+		}
 		x, y := a.At(i), b.At(i)
 		if x.Kind() == value.Absent || y.Kind() == value.Absent {
 			return false, false
 		}
-		if same, ok := equal(x, y); !same || !ok {
+		if same, ok := equal(f, x, y); !same || !ok {
 			return false, ok
 		}
 	}
@@ -68,13 +72,13 @@ func equalLists(a, b value.Sequence) (same, ok bool) {
 
 // matches is equal for an element of a list, which may be an error: it equals
 // nothing.
-func matches(element, x value.Value) (same, ok bool) {
+func matches(f *Frame, element, x value.Value) (same, ok bool) {
 	for _, v := range [...]value.Value{element, x} {
 		if v.Kind() == value.Error || v.Kind() == value.Absent {
 			return false, true
 		}
 	}
-	return equal(element, x)
+	return equal(f, element, x)
 }
 
 func number(k value.Kind) bool { return k == value.Int || k == value.Uint || k == value.Double }
@@ -257,7 +261,7 @@ func intOr(i int64, ok bool) value.Value {
 	return value.OfInt(i)
 }
 
-func add(a, b value.Value) value.Value {
+func add(f *Frame, a, b value.Value) value.Value {
 	switch {
 	case a.Kind() == b.Kind():
 		switch a.Kind() {
@@ -271,6 +275,9 @@ func add(a, b value.Value) value.Value {
 			}
 			return value.OfUint(a.Uint() + b.Uint())
 		case value.String:
+			if !f.Spend((len(a.Str()) + len(b.Str())) / bytesPerStep) {
+				return punt
+			}
 			return value.OfString(a.Str() + b.Str())
 		case value.Duration:
 			return durationOr(addInts(int64(a.Duration()), int64(b.Duration())))
@@ -285,7 +292,7 @@ func add(a, b value.Value) value.Value {
 	return noOverload
 }
 
-func subtract(a, b value.Value) value.Value {
+func subtract(_ *Frame, a, b value.Value) value.Value {
 	switch {
 	case a.Kind() == b.Kind():
 		switch a.Kind() {
@@ -312,7 +319,7 @@ func subtract(a, b value.Value) value.Value {
 	return noOverload
 }
 
-func multiply(a, b value.Value) value.Value {
+func multiply(_ *Frame, a, b value.Value) value.Value {
 	if a.Kind() == b.Kind() {
 		switch a.Kind() {
 		case value.Double:
@@ -329,7 +336,7 @@ func multiply(a, b value.Value) value.Value {
 	return noOverload
 }
 
-func divide(a, b value.Value) value.Value {
+func divide(_ *Frame, a, b value.Value) value.Value {
 	if a.Kind() == b.Kind() {
 		switch a.Kind() {
 		case value.Double:
@@ -352,7 +359,7 @@ func divide(a, b value.Value) value.Value {
 	return noOverload
 }
 
-func modulo(a, b value.Value) value.Value {
+func modulo(_ *Frame, a, b value.Value) value.Value {
 	if a.Kind() == b.Kind() {
 		switch a.Kind() {
 		case value.Int:

@@ -4,13 +4,16 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
 	"github.com/google/cel-go/ext"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // celEnv compiles and runs CEL over plain maps. It is not safe for concurrent
@@ -139,7 +142,11 @@ func filtered(l traits.Lister, keep func(ref.Val) bool) ref.Val {
 // An expression is CEL text, compiled.
 type expression struct {
 	program cel.Program
-	unsound bool // it could not be optimised
+	unsound bool  // it could not be optimised
+	failure error // it has no program even so
+
+	runtime   bool     // it names runtime
+	variables []string // that it names: every field selected from V or variables
 }
 
 // compile compiles text, once. Text that does not compile is a mistake of the
@@ -152,26 +159,64 @@ func (c *celEnv) compile(text string) *expression {
 	if issues.Err() != nil {
 		panic(fmt.Sprintf("oracle: the expression %q does not compile: %v", text, issues.Err()))
 	}
+	written := checked
+	checked = fold(c.env, checked)
 	// Cerbos optimises, which is seen in corners: a constant list after `in` is a
 	// set, in which 9007199254740993 is not 9007199254740993.0 although == says
 	// so. A constant that can't be converted stops the optimiser, and is left to
 	// fail when it is evaluated.
 	p, err := c.env.Program(checked, cel.EvalOptions(cel.OptOptimize))
-	unsound := err != nil
-	if unsound {
-		p, err = c.env.Program(checked)
-	}
+	x := &expression{unsound: err != nil}
 	if err != nil {
-		panic(fmt.Sprintf("oracle: the expression %q has no program: %v", text, err))
+		p, x.failure = c.env.Program(checked)
 	}
-	x := &expression{program: p, unsound: unsound}
+	x.program = p
+	for _, e := range ast.MatchDescendants(ast.NavigateAST(written.NativeRep()), ast.AllMatcher()) {
+		switch e.Kind() {
+		case ast.IdentKind:
+			x.runtime = x.runtime || e.AsIdent() == "runtime"
+		case ast.SelectKind:
+			s := e.AsSelect()
+			if o := s.Operand(); o.Kind() == ast.IdentKind && (o.AsIdent() == "V" || o.AsIdent() == "variables") {
+				x.variables = append(x.variables, s.FieldName())
+			}
+		}
+	}
 	c.compiled[text] = x
 	return x
 }
 
+// fold computes what is constant, as Cerbos does, which is seen in corners,
+// too: [1].all(x, true) is null then. It leaves alone what reads the clock.
+func fold(env *cel.Env, checked *cel.Ast) *cel.Ast {
+	calls := ast.MatchDescendants(ast.NavigateAST(checked.NativeRep()), ast.KindMatcher(ast.CallKind))
+	if slices.ContainsFunc(calls, func(e ast.NavigableExpr) bool {
+		name := e.AsCall().FunctionName()
+		return name == "now" || name == "timeSince"
+	}) {
+		return checked
+	}
+	folding, err := cel.NewConstantFoldingOptimizer()
+	if err != nil {
+		panic("oracle: " + err.Error())
+	}
+	optimizer, err := cel.NewStaticOptimizer(folding)
+	if err != nil {
+		panic("oracle: " + err.Error())
+	}
+	if folded, issues := optimizer.Optimize(env, checked); issues.Err() == nil {
+		return folded
+	}
+	return checked
+}
+
 // eval gives the value of an expression or the error that it ends in.
 func (c *celEnv) eval(text string, names map[string]any) (ref.Val, error) {
-	v, _, err := c.compile(text).program.Eval(names)
+	x := c.compile(text)
+	if x.failure != nil {
+		panic(fmt.Sprintf("oracle: the expression %q has no program: %v", text, x.failure))
+	}
+	v, _, err := x.program.Eval(names)
 	if err != nil {
 		return nil, err
 	}
@@ -189,13 +234,17 @@ func isTrue(v ref.Val) bool {
 
 // A record is a message: fields that are all declared, whatever their value,
 // of which has() finds those that are not empty.
-type record struct{ fields map[string]any }
+type record struct {
+	fields map[string]any
+	names  []string // of the fields, in JSON
+}
 
-// set gives a field its value, under each of its names.
+// set gives a field its value, under each of its names. JSON has the first.
 func (r *record) set(x any, names ...string) {
 	if r.fields == nil {
 		r.fields = map[string]any{}
 	}
+	r.names = append(r.names, names[0])
 	for _, name := range names {
 		r.fields[name] = x
 	}
@@ -234,7 +283,22 @@ func (r *record) IsSet(field ref.Val) ref.Val {
 	}
 }
 
+// ConvertToNative gives JSON, in which empty fields are left out.
 func (r *record) ConvertToNative(t reflect.Type) (any, error) {
+	if t == reflect.TypeFor[*structpb.Value]() {
+		object := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+		for _, name := range r.names {
+			if set := r.IsSet(types.String(name)); set == types.False {
+				continue
+			}
+			x, err := r.Get(types.String(name)).ConvertToNative(t)
+			if err != nil {
+				return nil, err
+			}
+			object.Fields[name] = x.(*structpb.Value)
+		}
+		return structpb.NewStructValue(object), nil
+	}
 	return nil, fmt.Errorf("oracle: a record does not convert to %v", t)
 }
 

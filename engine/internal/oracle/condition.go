@@ -18,13 +18,37 @@ import (
 	"edict/engine/value"
 )
 
-// errPrincipalStage is what reading the effective derived roles ends in while
+// errPrincipalStage is what reading the effective derived roles ends in where
 // principal policies decide, who come before all derived roles.
 var errPrincipalStage = errors.New("principal policies come before derived roles")
 
+// readsRoles tells whether an expression of a policy reads the effective
+// derived roles, itself or by variables.
+func (e *entry) readsRoles(text string, of *source) bool {
+	x := e.cel.compile(text)
+	return x.runtime || slices.ContainsFunc(x.variables, func(name string) bool {
+		return e.readsRoles(of.variable(name).Expr.Value, of)
+	})
+}
+
+// conditionReadsRoles tells whether any expression of a condition does.
+func (e *entry) conditionReadsRoles(c *policy.Condition, of *source) bool {
+	return c != nil && (c.Op == policy.Expr && e.readsRoles(c.Expr.Value, of) ||
+		slices.ContainsFunc(c.Of, func(m *policy.Condition) bool { return e.conditionReadsRoles(m, of) }))
+}
+
+// variable gives a variable of the policy.
+func (s *source) variable(name string) *policy.Variable {
+	for i := range s.variables {
+		if s.variables[i].Name.Value == name {
+			return &s.variables[i]
+		}
+	}
+	panic(fmt.Sprintf("oracle: no variable %q in %s", name, s.key))
+}
+
 // conditionHolds evaluates a condition of a policy. Under strict evaluation an
-// expression that fails is an error; otherwise it counts as false, unless it
-// fails for reading derived roles where there are none.
+// expression that fails is an error; otherwise it counts as false.
 func (e *entry) conditionHolds(c *policy.Condition, names map[string]any) (bool, error) {
 	if c == nil {
 		return true, nil
@@ -33,7 +57,7 @@ func (e *entry) conditionHolds(c *policy.Condition, names map[string]any) (bool,
 	case policy.Expr:
 		v, err := e.cel.eval(c.Expr.Value, names)
 		if err != nil {
-			if e.opts.LenientEvaluation && !errors.Is(err, errPrincipalStage) {
+			if e.opts.LenientEvaluation {
 				e.meet(FailedAndFalse)
 				return false, nil
 			}
@@ -112,7 +136,7 @@ func (e *entry) names(of *source, seen *roleList, building bool) map[string]any 
 	for _, c := range of.constants {
 		constants[c.Name.Value] = c.Value.Native()
 	}
-	if of.imported.constants > 0 {
+	if of.imported.constants {
 		e.meet(ConstantImported)
 	}
 	if building && len(seen.names) > 0 {
@@ -140,14 +164,12 @@ type variables struct {
 var variablesType = types.NewObjectType("oracle.variables", traits.IndexerType|traits.FieldTesterType)
 
 func (v *variables) eval(field ref.Val) (ref.Val, error) {
-	i := slices.IndexFunc(v.of.variables, func(d policy.Variable) bool { return types.String(d.Name.Value) == field })
-	if i < 0 {
-		panic(fmt.Sprintf("oracle: no variable %v", field))
-	}
-	if i >= len(v.of.variables)-v.of.imported.variables {
+	name, _ := field.(types.String)
+	d := v.of.variable(string(name))
+	if v.of.imported.variables[d.Name.Value] {
 		v.entry.meet(VariableImported)
 	}
-	x, err := v.entry.cel.eval(v.of.variables[i].Expr.Value, v.names)
+	x, err := v.entry.cel.eval(d.Expr.Value, v.names)
 	if err == nil {
 		return x, nil
 	}
@@ -169,9 +191,6 @@ func (v *variables) Get(field ref.Val) ref.Val {
 
 func (v *variables) IsSet(field ref.Val) ref.Val {
 	_, err := v.eval(field)
-	if errors.Is(err, errPrincipalStage) {
-		return types.WrapErr(err)
-	}
 	return types.Bool(err == nil)
 }
 

@@ -309,8 +309,8 @@ func (g *grammar) anyDynamic(depth int) string {
 		func() string {
 			return g.dynamic(d) + "[" + pick(g.random, "0.0", "1.5", "1u", "true", `"a"`, "double(\"NaN\")") + "]"
 		},
-		func() string { return `{1: dyn("x"), 2: dyn(2.0), 3: dyn(null)}[` + g.dynamic(d) + "]" },
-		func() string { return `{true: dyn("x"), 2u: dyn(true), "a": dyn([1])}[` + g.dynamic(d) + "]" },
+		func() string { return `{1: dyn("x"), 2: dyn(2.0), 3: dyn(null)}[` + g.dynamic(0) + "]" },
+		func() string { return `{true: dyn("x"), 2u: dyn(true), "a": dyn([1])}[` + g.dynamic(0) + "]" },
 	)
 }
 

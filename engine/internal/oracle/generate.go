@@ -81,7 +81,18 @@ type Generator struct {
 	Portable bool
 
 	salt int
-	env  *celEnv // to try expressions in, if Portable
+	shop *Workshop // to try expressions in; nil until it is needed
+}
+
+// Try makes the generator try its expressions in a workshop, so that they are
+// compiled but once.
+func (g *Generator) Try(w *Workshop) { g.shop = w }
+
+func (g *Generator) env() *celEnv {
+	if g.shop == nil {
+		g.shop = NewWorkshop()
+	}
+	return g.shop.cel
 }
 
 // NewGenerator gives the generator of set number n of a seed.
@@ -99,17 +110,13 @@ func (g *Generator) plainOnly(list []string) []string {
 	})
 }
 
-// sound makes an expression that holds no constant of a type that it can't be
-// converted to: Cerbos has no program for such a one.
+// sound makes an expression that has a program: not one that takes the null of
+// a literal for an index. A portable one holds no constant, either, of a type
+// that it can't be converted to: Cerbos has no program for such a one.
 func (g *Generator) sound(make func() string) string {
-	if !g.Portable {
-		return make()
-	}
-	if g.env == nil {
-		g.env = newCELEnv()
-	}
 	for {
-		if text := make(); !g.env.compile(text).unsound {
+		text := make()
+		if x := g.env().compile(text); x.failure == nil && !(x.unsound && g.Portable) {
 			return text
 		}
 	}
@@ -373,9 +380,8 @@ func (g *Generator) resourcePolicy(d *draft, kind, version, scope string) *polic
 
 func (g *Generator) principalPolicy(d *draft, id, version, scope string) *policy.PrincipalPolicy {
 	p := &policy.PrincipalPolicy{Principal: text(id), Version: text(version), Scope: text(scope), Permissions: d.permissions[scope]}
-	gr := &grammar{random: g.random, noNow: g.Portable}
+	gr := &grammar{random: g.random, runtime: !g.Portable && g.chance(25), noNow: g.Portable}
 	p.Variables, p.Constants = g.definitions(gr, d)
-	gr.runtime = !g.Portable && g.chance(25)
 	for i, pattern := range distinct(some(g.random, 0, 4, rulePatterns)) {
 		block := policy.PrincipalRule{Resource: text(pattern)}
 		names := g.names("one", "two", "rule-001", "three")
@@ -619,7 +625,7 @@ func (g *Generator) Request(s *Set) *engine.Request {
 		Actions:   distinct(some(g.random, 1, 5, g.plainOnly(actions))),
 		Now:       time.Date(2024, 5, 1+g.IntN(2), 10, 0, 0, g.IntN(2)*123456789, time.UTC),
 
-		IncludeMeta: true,
+		IncludeMeta: g.chance(70),
 	}
 	if g.chance(50) {
 		req.AuxData.JWT = value.Attributes{

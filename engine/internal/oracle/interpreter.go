@@ -2,7 +2,6 @@ package oracle
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
@@ -117,7 +116,10 @@ type source struct {
 	key       string
 	variables []policy.Variable
 	constants []policy.Constant
-	imported  struct{ variables, constants int } // how many of them, at the end
+	imported  struct { // which of them
+		variables map[string]bool
+		constants bool // whether there are any
+	}
 }
 
 // A derivedRole is one definition, with its set.
@@ -145,8 +147,8 @@ func New(policies []*policy.Policy, opts Options) *Interpreter {
 	return NewWorkshop().New(policies, opts)
 }
 
-// New makes an interpreter of policies that compile. It panics on what does
-// not.
+// New makes an interpreter of policies that compile. What does not makes it
+// panic, now or when it decides.
 func (w *Workshop) New(policies []*policy.Policy, opts Options) *Interpreter {
 	if opts.DefaultPolicyVersion == "" {
 		opts.DefaultPolicyVersion = "default"
@@ -155,6 +157,22 @@ func (w *Workshop) New(policies []*policy.Policy, opts Options) *Interpreter {
 		opts: opts, cel: w.cel, globals: plain(opts.Globals),
 		parents: map[string]map[string][]string{}, consent: map[string]bool{}, met: map[Feature]int{},
 	}
+	lib := newLibrary(policies)
+	for _, p := range policies {
+		switch {
+		case p.Disabled:
+		case p.Resource != nil:
+			it.addResourcePolicy(p.Resource, lib)
+		case p.Principal != nil:
+			it.addPrincipalPolicy(p.Principal, lib)
+		case p.Role != nil:
+			it.addRolePolicy(p.Role, lib)
+		}
+	}
+	return it
+}
+
+func newLibrary(policies []*policy.Policy) *library {
 	lib := &library{
 		derivedRoles: map[string]*policy.DerivedRoles{},
 		variables:    map[string]*policy.ExportVariables{},
@@ -171,56 +189,19 @@ func (w *Workshop) New(policies []*policy.Policy, opts Options) *Interpreter {
 			lib.constants[p.ExportConstants.Name.Value] = p.ExportConstants
 		}
 	}
-	checkAncestors(policies)
-	for _, p := range policies {
-		switch {
-		case p.Disabled:
-		case p.Resource != nil:
-			it.addResourcePolicy(p.Resource, lib)
-		case p.Principal != nil:
-			it.addPrincipalPolicy(p.Principal, lib)
-		case p.Role != nil:
-			it.addRolePolicy(p.Role, lib)
-		}
-	}
-	return it
-}
-
-// checkAncestors panics unless resource and principal policies have one in every
-// scope above their own.
-func checkAncestors(policies []*policy.Policy) {
-	keys := map[string]bool{}
-	for pass := range 2 {
-		for _, p := range policies {
-			kind, name, version, scope := "", "", "", ""
-			switch {
-			case p.Disabled:
-				continue
-			case p.Resource != nil:
-				kind, name, version, scope = "resource", p.Resource.Resource.Value, p.Resource.Version.Value, p.Resource.Scope.Value
-			case p.Principal != nil:
-				kind, name, version, scope = "principal", p.Principal.Principal.Value, p.Principal.Version.Value, p.Principal.Scope.Value
-			default:
-				continue
-			}
-			for _, above := range upwards(scope) {
-				if k := key(kind, name, version, above); pass == 1 && !keys[k] {
-					panic("oracle: no policy " + k)
-				}
-			}
-			keys[key(kind, name, version, scope)] = true
-		}
-	}
+	return lib
 }
 
 // source puts together what the conditions of a policy see.
 func (lib *library) source(key string, v policy.Variables, c policy.Constants) *source {
 	s := &source{key: key, variables: slices.Clone(v.Local), constants: slices.Clone(c.Local)}
-	defer func() {
-		s.imported.variables, s.imported.constants = len(s.variables)-len(v.Local), len(s.constants)-len(c.Local)
-	}()
+	s.imported.variables = map[string]bool{}
+	s.imported.constants = len(c.Import) > 0
 	for _, name := range v.Import {
-		s.variables = append(s.variables, lib.variables[name.Value].Definitions...)
+		for _, def := range lib.variables[name.Value].Definitions {
+			s.variables = append(s.variables, def)
+			s.imported.variables[def.Name.Value] = true
+		}
 	}
 	for _, name := range c.Import {
 		s.constants = append(s.constants, lib.constants[name.Value].Definitions...)
@@ -258,7 +239,7 @@ func (it *Interpreter) addResourcePolicy(p *policy.ResourcePolicy, lib *library)
 			}
 			for _, d := range rule.DerivedRoles {
 				if roles[d.Value] == nil {
-					roles[d.Value] = findDerivedRole(p, d.Value, lib)
+					roles[d.Value] = lib.derivedRole(p, d.Value)
 				}
 				r.derived = roles[d.Value]
 				for _, parent := range collapsed(texts(r.derived.def.ParentRoles)) {
@@ -346,10 +327,14 @@ func not(c *policy.Condition) *policy.Condition {
 	return &policy.Condition{Op: policy.None, Of: []*policy.Condition{c}}
 }
 
-// findDerivedRole looks a name up in the sets that p imports.
-func findDerivedRole(p *policy.ResourcePolicy, name string, lib *library) *derivedRole {
+// derivedRole looks a name up in the sets that p imports. It gives nil if none
+// has it.
+func (lib *library) derivedRole(p *policy.ResourcePolicy, name string) *derivedRole {
 	for _, imported := range p.ImportDerivedRoles {
 		set := lib.derivedRoles[imported.Value]
+		if set == nil {
+			return nil
+		}
 		for i := range set.Definitions {
 			if set.Definitions[i].Name.Value == name {
 				return &derivedRole{
@@ -359,7 +344,7 @@ func findDerivedRole(p *policy.ResourcePolicy, name string, lib *library) *deriv
 			}
 		}
 	}
-	panic(fmt.Sprintf("oracle: no derived role %q in the imports", name))
+	return nil
 }
 
 // collapsed gives just * if one of the roles is exactly that.
@@ -591,9 +576,6 @@ func (e *entry) decideForRole(s stage, action, role string) Result {
 	undecided := Result{Action: action, Policy: e.keys[s]}
 	roleSet := e.roleSet(role)
 	seen := &roleList{}
-	if s == principalStage {
-		seen.err = errPrincipalStage
-	}
 	for _, scope := range e.chains[s] {
 		if s == resourceStage {
 			seen = e.derivedRolesOf(scope, seen)
@@ -764,13 +746,14 @@ func (e *entry) holds(r row, seen *roleList) (held, silent bool, err error) {
 			return false, silent, nil
 		}
 	}
-	held, err = e.conditionHolds(r.condition, e.names(r.source, seen, false))
-	if errors.Is(err, errPrincipalStage) {
+	if r.stage == principalStage && e.conditionReadsRoles(r.condition, r.source) {
 		e.meet(RolesReadByPrincipal)
+		if e.opts.LenientEvaluation {
+			return r.effect == policy.Deny, false, nil
+		}
+		return false, false, errPrincipalStage
 	}
-	if errors.Is(err, errPrincipalStage) && e.opts.LenientEvaluation {
-		return r.effect == policy.Deny, false, nil
-	}
+	held, err = e.conditionHolds(r.condition, e.names(r.source, seen, false))
 	return held, false, err
 }
 
@@ -782,6 +765,9 @@ func (e *entry) emit(r row, action, expr string, seen *roleList, f Feature) {
 	e.meet(f)
 	o := Output{Src: r.source.key + "#" + r.name, Action: action}
 	v, err := e.cel.eval(expr, e.names(r.source, seen, false))
+	if r.stage == principalStage && e.readsRoles(expr, r.source) {
+		err = errPrincipalStage
+	}
 	if err == nil {
 		o.Val, err = asJSON(v)
 	}

@@ -21,8 +21,8 @@ type Case struct {
 
 // Shrink makes a case smaller for as long as the smaller one still fails, in
 // so many attempts at most. It drops policies, rules, conditions, parts of
-// expressions, definitions, roles, actions and attributes, one at a time. Not
-// all that it tries need be policies that compile.
+// expressions, definitions, roles, actions and attributes, one at a time. What
+// it tries may name variables that there are no more.
 func Shrink(c Case, attempts int, fails func(Case) bool) Case {
 	f := &reducer{parts: map[string][]string{}}
 	for smaller := true; smaller; {
@@ -30,7 +30,7 @@ func Shrink(c Case, attempts int, fails func(Case) bool) Case {
 		for i := 0; i < len(f.reductions(c.clone())) && attempts > 0; attempts-- {
 			next := c.clone()
 			f.reductions(next)[i].apply()
-			if fails(next) {
+			if next.wellFormed() && fails(next) {
 				c, smaller = next, true // and what was the next step is now the i-th
 			} else {
 				i++
@@ -108,11 +108,16 @@ func (f *reducer) visit(v reflect.Value, depth int, member bool) {
 	switch v.Kind() {
 	case reflect.Slice:
 		if n := v.Len(); n > 1 {
-			f.add(depth, v.SetZero)
+			if v.Type() != reflect.TypeFor[[]*policy.Condition]() {
+				f.add(depth, v.SetZero)
+			}
 			f.add(depth, func() { v.Set(v.Slice(0, n/2)) })
 			f.add(depth, func() { v.Set(v.Slice(n/2, n)) })
 		}
 		for i := range v.Len() {
+			if v.Len() == 1 && v.Type() == reflect.TypeFor[[]*policy.Condition]() {
+				break // a group has a member
+			}
 			f.add(depth, func() {
 				v.Set(reflect.AppendSlice(v.Slice(0, i), v.Slice(i+1, v.Len())))
 			})
@@ -187,7 +192,8 @@ func parts(text string) []string {
 	root := parsed.NativeRep()
 	var out []string
 	print := func(e ast.Expr) {
-		if s, err := cel.ExprToString(e, root.SourceInfo()); err == nil && len(s) < len(text) {
+		s, err := cel.ExprToString(e, root.SourceInfo())
+		if err == nil && len(s) < len(text) && s != "runtime" { // which nobody writes alone
 			out = append(out, s)
 		}
 	}
@@ -211,6 +217,61 @@ func parts(text string) []string {
 	}
 	slices.SortStableFunc(out, func(a, b string) int { return len(a) - len(b) })
 	return slices.Compact(out)
+}
+
+// wellFormed tells whether nothing lacks what it must have: the policies would
+// be read, and what they import and the policies above them are there.
+func (c Case) wellFormed() bool {
+	if len(c.Request.Actions) == 0 || len(c.Request.Principal.Roles) == 0 {
+		return false
+	}
+	lib := newLibrary(c.Set.Policies)
+	keys := map[string]bool{}
+	above := []string{}
+	imports := func(v policy.Variables, k policy.Constants) bool {
+		return !slices.ContainsFunc(v.Import, func(t diag.Text) bool { return lib.variables[t.Value] == nil }) &&
+			!slices.ContainsFunc(k.Import, func(t diag.Text) bool { return lib.constants[t.Value] == nil })
+	}
+	for _, p := range c.Set.Policies {
+		if d := p.DerivedRoles; d != nil && !imports(d.Variables, d.Constants) {
+			return false
+		}
+	}
+	for _, p := range c.Set.Policies {
+		ok := true
+		switch {
+		case p.Disabled:
+		case p.Resource != nil:
+			r := p.Resource
+			ok = imports(r.Variables, r.Constants) &&
+				!slices.ContainsFunc(r.Rules, func(rule policy.Rule) bool {
+					return len(rule.Actions) == 0 || len(rule.Roles)+len(rule.DerivedRoles) == 0 ||
+						slices.ContainsFunc(rule.DerivedRoles, func(t diag.Text) bool { return lib.derivedRole(r, t.Value) == nil })
+				}) &&
+				!slices.ContainsFunc(r.ImportDerivedRoles, func(t diag.Text) bool { return lib.derivedRoles[t.Value] == nil })
+			for _, scope := range upwards(r.Scope.Value) {
+				above = append(above, key("resource", r.Resource.Value, r.Version.Value, scope))
+			}
+			keys[key("resource", r.Resource.Value, r.Version.Value, r.Scope.Value)] = true
+		case p.Principal != nil:
+			r := p.Principal
+			ok = imports(r.Variables, r.Constants) && !slices.ContainsFunc(r.Rules, func(rule policy.PrincipalRule) bool { return len(rule.Actions) == 0 })
+			for _, scope := range upwards(r.Scope.Value) {
+				above = append(above, key("principal", r.Principal.Value, r.Version.Value, scope))
+			}
+			keys[key("principal", r.Principal.Value, r.Version.Value, r.Scope.Value)] = true
+		case p.Role != nil:
+			ok = imports(p.Role.Variables, p.Role.Constants) &&
+				!slices.ContainsFunc(p.Role.Rules, func(rule policy.RoleRule) bool { return len(rule.AllowActions) == 0 })
+		case p.DerivedRoles != nil:
+			ok = len(p.DerivedRoles.Definitions) > 0 &&
+				!slices.ContainsFunc(p.DerivedRoles.Definitions, func(d policy.RoleDefinition) bool { return len(d.ParentRoles) == 0 })
+		}
+		if !ok {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(above, func(k string) bool { return !keys[k] })
 }
 
 // clone copies what the reductions change.

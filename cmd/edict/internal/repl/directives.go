@@ -32,7 +32,7 @@ func directives() []directive {
 		{[]string{"help", "h"}, "[directive or function]", "show this, or tell about one of them", (*Session).help},
 		{[]string{"quit", "exit", "q"}, "", "end the session", func(s *Session, _ input) error { s.quit = true; return nil }},
 
-		{[]string{"let"}, "name = expression", "keep a value under a name; P, R and request are set by JSON, V, C and G are hidden", (*Session).let},
+		{[]string{"let"}, "name = expression", "keep a value under a name, or set P, R or request by JSON", (*Session).let},
 		{[]string{"vars"}, "", "show what is kept; _ is the last result", (*Session).vars},
 		{[]string{"reset"}, "", "forget the request, what is kept and the chosen policy", (*Session).reset},
 		{[]string{"type"}, "expression", "tell the type, without evaluating", (*Session).typeOf},
@@ -120,7 +120,7 @@ func (s *Session) let(in input) error {
 	case "R", "request.resource":
 		return s.resource(right)
 	case "request":
-		return s.setRequest(right)
+		return s.part(right, "", func(r, read *engine.Request) { *r = *read })
 	}
 	both := []string{name}
 	for _, alias := range [][]string{{"V", "variables"}, {"C", "constants"}, {"G", "globals"}} {
@@ -172,6 +172,9 @@ func (s *Session) typeOf(in input) error {
 	if len(issues) > 0 {
 		return s.issues(in, issues)
 	}
+	if i := slices.IndexFunc(s.locals, func(l engine.Local) bool { return l.Name == in.arg }); i >= 0 {
+		e.Type = s.locals[i].Type // CEL is not told of all types
+	}
 	fmt.Fprintln(s.Out, e.Type)
 	return nil
 }
@@ -206,7 +209,8 @@ func (s *Session) resource(in input) error {
 	return s.part(in, "resource", func(r, read *engine.Request) { r.Resource = read.Resource })
 }
 
-// part sets a part of the request to the data that is the argument.
+// part sets the request, or the part of it with a name, to the data that is the
+// argument.
 func (s *Session) part(in input, name string, copy func(r, read *engine.Request)) error {
 	read, err := s.readData(in, name)
 	if err != nil {
@@ -225,12 +229,7 @@ func (s *Session) setRequest(in input) error {
 	case !strings.HasPrefix(in.arg, "{"):
 		return s.load(in, in.arg)
 	}
-	read, err := s.readData(in, "")
-	if err != nil {
-		return err
-	}
-	s.request = read
-	return nil
+	return s.part(in, "", func(r, read *engine.Request) { *r = *read })
 }
 
 func (s *Session) printData(v value.Value) error {

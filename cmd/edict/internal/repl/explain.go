@@ -3,13 +3,11 @@ package repl
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"edict/engine"
-	"edict/engine/diag"
+	"edict/engine/explanation"
 	"edict/engine/expr"
-	"edict/engine/policy"
 )
 
 // printSteps writes what the parts of an expression came to.
@@ -86,7 +84,7 @@ func (s *Session) decided(r *engine.Result) string {
 	return line
 }
 
-// explain decides one action, and tells how.
+// explain decides, tells how and, of what is denied, what would allow it.
 func (s *Session) explain(in input) error {
 	actions, err := s.actions(in)
 	if err != nil {
@@ -95,71 +93,12 @@ func (s *Session) explain(in input) error {
 	r := *s.request
 	r.Actions = actions
 	e := s.set.Explain(&r)
-	for i := range e.Actions {
-		a := &e.Actions[i]
-		fmt.Fprintln(s.Out, s.decided(&a.Result))
-		for j := range a.Steps {
-			s.explainStep(&a.Steps[j])
+	flips := make([]*engine.FlipSearch, len(actions))
+	for i, action := range actions {
+		if i < len(e.Decision.Results) && !e.Decision.Results[i].Allowed() {
+			flips[i] = s.set.Flips(&r, action, engine.FlipLimits{})
 		}
 	}
-	for _, d := range e.DerivedRoles {
-		what := "not active"
-		switch {
-		case d.Active:
-			what = "active"
-		case !d.HasParent:
-			what = "not active, since the principal has no parent role"
-		}
-		fmt.Fprintf(s.Out, "  derived role %s: %s, %s\n", d.Name, what, d.Pos)
-		s.explainCondition(d.Condition, "    ")
-	}
-	return nil
+	document := explanation.New(s.set, &r, e, flips)
+	return explanation.Text(s.Out, []*explanation.Document{document}, explanation.TextOptions{Color: s.Color})
 }
-
-func (s *Session) explainStep(step *engine.StepExplanation) {
-	what := step.Stage.String() + " policies"
-	if step.Role != "" {
-		what = "role " + strings.Join(slices.Concat([]string{step.Role}, step.Inherited), ", ")
-	}
-	if step.Scope != "" {
-		what += ", scope " + step.Scope
-	}
-	fmt.Fprintf(s.Out, "  %s: %s\n", what, cmp.Or(step.Policy, "no policy"))
-	for i := range step.Rules {
-		r := &step.Rules[i]
-		if r.Outcome == engine.RuleForOthers {
-			continue
-		}
-		derived := ""
-		if r.DerivedRole != "" {
-			derived = " by derived role " + r.DerivedRole
-		}
-		fmt.Fprintf(s.Out, "    %s %s%s: %s, %s\n", effect(r.Effect), cmp.Or(r.Rule.Name, "unlisted"), derived, r.Outcome, r.Rule.Pos)
-		if r.Err != nil {
-			fmt.Fprintf(s.Out, "      error: %v\n", r.Err)
-		}
-		s.explainCondition(r.Condition, "      ")
-	}
-}
-
-func (s *Session) explainCondition(c *engine.ConditionExplanation, margin string) {
-	switch {
-	case c == nil:
-	case c.Op != policy.Expr:
-		fmt.Fprintf(s.Out, "%s%s: %s\n", margin, c.Op, c.Outcome)
-		for _, member := range c.Of {
-			s.explainCondition(member, margin+"  ")
-		}
-	case c.Outcome == engine.ConditionNotReached:
-		fmt.Fprintf(s.Out, "%s%s: not reached\n", margin, oneLine(c.Expr))
-	case c.Err != nil:
-		fmt.Fprintf(s.Out, "%s%s: error: %v\n", margin, oneLine(c.Expr), c.Err)
-	default:
-		s.print(margin+oneLine(c.Expr)+" = ", c.Value, "")
-	}
-	if c != nil && len(c.Steps) > 1 {
-		s.printSteps(margin+"  ", c.Steps[1:])
-	}
-}
-
-func oneLine(text diag.Text) string { return strings.Join(strings.Fields(text.Value), " ") }

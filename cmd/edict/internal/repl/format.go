@@ -191,6 +191,10 @@ func typeOf(v value.Value) string {
 	switch v.Kind() {
 	case value.Null:
 		return "null_type"
+	case value.Timestamp:
+		return "google.protobuf.Timestamp"
+	case value.Duration:
+		return "google.protobuf.Duration"
 	case value.Map:
 		if s, ok := v.Mapping().(expr.StructValue); ok {
 			return s.StructName()

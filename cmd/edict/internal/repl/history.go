@@ -11,8 +11,8 @@ import (
 // maxHistory is how many lines are remembered.
 const maxHistory = 1000
 
-// A history is the lines that were entered, the newest last. It implements
-// term.History, and keeps the lines in a file as long as it can.
+// A history is the lines that were entered, the newest last. It keeps them in a
+// file as long as it can.
 type history struct {
 	lines []string
 	file  string // empty: they are kept for the session only
@@ -86,8 +86,23 @@ func (h *history) remember(line string) bool {
 	return true
 }
 
-// Add implements term.History.
-func (h *history) Add(line string) {
+// addInput adds an input: as one line if it means the same so, since a line is
+// what can be called back.
+func (h *history) addInput(lines []string) {
+	whole := strings.Join(lines, "\n")
+	if strings.Contains(whole, "//") || strings.Contains(whole, `"""`) || strings.Contains(whole, "'''") {
+		for _, line := range lines {
+			h.add(line)
+		}
+		return
+	}
+	for i, line := range lines {
+		lines[i] = strings.TrimSpace(strings.TrimSuffix(line, `\`))
+	}
+	h.add(strings.Join(lines, " "))
+}
+
+func (h *history) add(line string) {
 	if !h.remember(line) || h.file == "" {
 		return
 	}
@@ -101,8 +116,15 @@ func (h *history) Add(line string) {
 	}
 }
 
+// A terminal shows a history to term.Terminal as a term.History. What that adds
+// is left out: a line may be a part of an input.
+type terminal struct{ *history }
+
+// Add implements term.History.
+func (terminal) Add(string) {}
+
 // Len implements term.History.
-func (h *history) Len() int { return len(h.lines) }
+func (t terminal) Len() int { return len(t.lines) }
 
 // At implements term.History: 0 is the newest.
-func (h *history) At(i int) string { return h.lines[len(h.lines)-1-i] }
+func (t terminal) At(i int) string { return t.lines[len(t.lines)-1-i] }

@@ -174,7 +174,7 @@ func TestRefresh(t *testing.T) {
 	}{
 		{func() {}, []string{"view: EFFECT_ALLOW"}},
 		{func() { write("a.yaml", policy("EFFECT_DENY")) }, []string{"the policies changed: 1 policy\nview: EFFECT_DENY"}},
-		{func() { write("a.yaml", policy("EFFECT_ALOW")) }, []string{"a.yaml:6:32", "those from before stay\nview: EFFECT_DENY"}},
+		{func() { write("a.yaml", policy("EFFECT_ALOW")) }, []string{"a.yaml:6:33", "those from before stay\nview: EFFECT_DENY"}},
 		{func() {}, []string{"view: EFFECT_DENY"}},
 		{func() { write("a.yaml", policy("EFFECT_ALLOW")) }, []string{"the policies changed: 1 policy\nview: EFFECT_ALLOW"}},
 		{func() { write("b.yaml", strings.Replace(policy("EFFECT_ALLOW"), "album", "other", 1)) }, []string{"2 policies"}},
@@ -214,6 +214,28 @@ func TestPanic(t *testing.T) {
 	}
 	if s.Run(":help"); !strings.Contains(out.String(), ":quit") {
 		t.Error("the session does not go on")
+	}
+}
+
+// An explanation names what decides, and of a denial what would allow it.
+func TestExplain(t *testing.T) {
+	s, out := newSession(t, "testdata/policies")
+	s.Run(":load testdata/request.json")
+	for line, want := range map[string][]string{
+		":explain view":   {"anybody-views-public", "testdata/policies/album.yaml:22", "P.attr.tier in C.tiers"},
+		":explain delete": {"rule-003", "testdata/policies/album.yaml:35", "R.attr.locked"},
+		":explain edit":   {"owner", `R.attr.owner`, `"ann"`},
+		":explain":        {"view", "edit", "delete"},
+	} {
+		out.Reset()
+		if ok := s.Run(line); !ok {
+			t.Errorf("%s fails: %s", line, out)
+		}
+		for _, w := range want {
+			if !strings.Contains(out.String(), w) {
+				t.Errorf("%s gives\n%s\nwithout %q", line, out, w)
+			}
+		}
 	}
 }
 
@@ -366,7 +388,9 @@ func TestFunctions(t *testing.T) {
 			args[1] = "x"
 		}
 		source := f.name + "(" + strings.Join(args, ", ") + ")"
-		if f.receiver != "" {
+		if f.name == "flatten" {
+			source = "[P.roles]." + source
+		} else if f.receiver != "" {
 			source = samples[f.receiver] + "." + source
 		}
 		e, issues := s.compute("", source)
@@ -387,28 +411,40 @@ func TestHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{"a", "a", " ", "b", "ü"} {
-		h.Add(line)
+		h.add(line)
 	}
 	again, err := openHistory(file)
-	if err != nil || again.Len() != 3 || again.At(0) != "ü" || again.At(2) != "a" {
+	if h := (terminal{again}); err != nil || h.Len() != 3 || h.At(0) != "ü" || h.At(2) != "a" {
 		t.Errorf("got %v, %v", again.lines, err)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 	for range 2 * maxHistory {
-		h.Add("x")
-		h.Add("y")
+		h.add("x")
+		h.add("y")
 	}
-	if again, _ = openHistory(file); again.Len() != maxHistory {
-		t.Errorf("%d lines are kept", again.Len())
+	if again, _ = openHistory(file); len(again.lines) != maxHistory {
+		t.Errorf("%d lines are kept", len(again.lines))
 	}
 	// Where no file can be, lines are kept for the session.
 	if h, err = openHistory(filepath.Join(file, "no", "folder")); err == nil {
 		t.Error("a file is taken for a folder")
 	}
-	if h.Add("a"); h.Len() != 1 {
+	if h.add("a"); len(h.lines) != 1 {
 		t.Error("the line is lost")
+	}
+}
+
+// An input of several lines is one entry, if it means the same on one line.
+func TestHistoryOfSeveralLines(t *testing.T) {
+	h, _ := openHistory("")
+	terminal{h}.Add("(1 +")
+	h.addInput([]string{"(1 +", "  2)"})
+	h.addInput([]string{"1 + \\", "2"})
+	h.addInput([]string{"(1 + // one", "2)"})
+	if got, want := strings.Join(h.lines, "|"), "(1 + 2)|1 + 2|(1 + // one|2)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

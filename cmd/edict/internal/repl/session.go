@@ -392,7 +392,7 @@ func (s *Session) print(before string, v value.Value, static string) {
 		if static == "" || static == "dyn" {
 			static = typeOf(v)
 		}
-		text += "  \x1b[2m" + static + "\x1b[0m"
+		text += "  " + s.faint(static)
 	}
 	fmt.Fprintln(s.Out, text)
 }

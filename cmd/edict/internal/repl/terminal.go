@@ -39,7 +39,7 @@ func (s *Session) Interactive(ctx context.Context, in, out *os.File, historyFile
 		io.Writer
 	}{keys, out}, prompt)
 	past, err := openHistory(historyFile)
-	t.History = past
+	t.History = terminal{past}
 	s.Out, s.Err = t, t
 	fmt.Fprintf(t, "CEL as policies see it, with %s; :help lists what else there is.\n", counted(len(s.policies), "policy", "policies"))
 	if err != nil {
@@ -83,6 +83,7 @@ func (s *Session) Interactive(ctx context.Context, in, out *os.File, historyFile
 			text = append(text, line)
 		}
 		if whole := strings.Join(text, "\n"); blank || !unfinished(whole) {
+			past.addInput(text)
 			text = nil
 			s.attempt(keys, whole)
 		}
