@@ -45,7 +45,10 @@ func functions() []function {
 		{"list", "map", "x, value", "list"}, {"map", "map", "key, value", "list"},
 		{"list", "transformList", "index, x, value", "list"}, {"map", "transformList", "key, x, value", "list"},
 		{"list", "transformMap", "index, x, value", "map"}, {"map", "transformMap", "key, x, value", "map"},
-		{"list", "sortBy", "x, value", "list"},
+		{"list", "existsOne", "index, x, condition", "bool"}, {"map", "existsOne", "key, x, condition", "bool"},
+		{"list", "transformMapEntry", "index, x, entry", "map"}, {"map", "transformMapEntry", "key, x, entry", "map"},
+		{"list", "sortBy", "x, value", "list"}, {"optional", "optMap", "x, value", "optional"},
+		{"optional", "optFlatMap", "x, optional", "optional"},
 		{"", "cel.bind", "x, value, expression", "dyn"},
 
 		// Conversions.
@@ -65,6 +68,7 @@ func functions() []function {
 		{"", "regex.extract", "string, string", "optional"}, {"", "regex.extractAll", "string, string", "list"},
 		{"", "regex.replace", "string, string, string", "string"},
 		{"", "base64.decode", "string", "bytes"}, {"", "base64.encode", "bytes", "string"},
+		{"", "json.encode", "any", "string"},
 
 		// Lists and sets.
 		{"list", "distinct", "", "list"}, {"list", "first", "", "optional"}, {"list", "last", "", "optional"},
@@ -81,6 +85,8 @@ func functions() []function {
 		{"", "math.round", "double", "double"}, {"", "math.sign", "double", "double"}, {"", "math.sqrt", "double", "double"},
 		{"", "math.trunc", "double", "double"}, {"", "math.isFinite", "double", "bool"}, {"", "math.isInf", "double", "bool"},
 		{"", "math.isNaN", "double", "bool"},
+		{"", "math.bitAnd", "int, int", "int"}, {"", "math.bitNot", "int", "int"}, {"", "math.bitOr", "int, int", "int"},
+		{"", "math.bitShiftLeft", "int, int", "int"}, {"", "math.bitShiftRight", "int, int", "int"}, {"", "math.bitXor", "int, int", "int"},
 
 		// Time.
 		{"", "now", "", "timestamp"}, {"", "timeSince", "timestamp", "duration"}, {"timestamp", "timeSince", "", "duration"},
@@ -95,6 +101,9 @@ func functions() []function {
 		{"string", "inIPAddrRange", "string", "bool"}, {"", "ip", "string", "ip"}, {"", "cidr", "string", "cidr"},
 		{"", "isIP", "string", "bool"}, {"", "isCIDR", "string", "bool"}, {"cidr", "containsIP", "ip", "bool"},
 		{"cidr", "containsCIDR", "cidr", "bool"}, {"ip", "family", "", "int"}, {"ip", "isLoopback", "", "bool"},
+		{"ip", "isGlobalUnicast", "", "bool"}, {"ip", "isLinkLocalMulticast", "", "bool"}, {"ip", "isLinkLocalUnicast", "", "bool"},
+		{"ip", "isUnspecified", "", "bool"}, {"", "ip.isCanonical", "string", "bool"}, {"cidr", "ip", "", "ip"}, {"cidr", "isMask", "", "bool"},
+		{"cidr", "masked", "", "cidr"}, {"cidr", "prefixLength", "", "int"},
 
 		// Hierarchies.
 		{"", "hierarchy", "string", "hierarchy"}, {"", "hierarchy", "string, string", "hierarchy"}, {"", "hierarchy", "list", "hierarchy"},
@@ -121,6 +130,7 @@ func functions() []function {
 		// Optionals.
 		{"", "optional.of", "any", "optional"}, {"", "optional.none", "", "optional"}, {"", "optional.ofNonZeroValue", "any", "optional"},
 		{"optional", "hasValue", "", "bool"}, {"optional", "orValue", "any", "dyn"}, {"optional", "value", "", "dyn"},
+		{"optional", "or", "optional", "optional"}, {"", "optional.unwrap", "list", "list"}, {"list", "unwrapOpt", "", "list"},
 		{"", "id", "any", "dyn"},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -374,7 +375,7 @@ func TestFunctions(t *testing.T) {
 		"string": "P.id", "int": "size(P.roles)", "uint": "uint(P.id)", "double": "double(P.id)", "bool": `(P.id == "")`, "bytes": "bytes(P.id)",
 		"list": "P.roles", "map": "P.attr", "timestamp": "now()", "duration": "timeSince(now())", "any": "P.id", "ip": "ip(P.id)", "cidr": "cidr(P.id)",
 		"hierarchy": "hierarchy(P.id)", "spiffeID": "spiffeID(P.id)", "spiffeTrustDomain": "spiffeTrustDomain(P.id)", "spiffeMatcher": "spiffeMatchAny()",
-		"optional": "optional.of(P.id)", "a.b": "P.id", "x": "x", "key": "x", "index": "i", "condition": "true", "value": "1", "expression": "x",
+		"optional": "optional.of(P.id)", "a.b": "P.id", "x": "x", "key": "x", "index": "i", "condition": "true", "entry": "{string(x): 1}", "value": "1", "expression": "x",
 	}
 	for _, f := range functions() {
 		var args []string
@@ -383,15 +384,22 @@ func TestFunctions(t *testing.T) {
 				args = append(args, samples[p])
 			}
 		}
-		if f.name == "transformMap" || f.name == "transformList" {
+		if strings.HasPrefix(f.params, "index, ") || strings.HasPrefix(f.params, "key, x, ") {
 			args[0] = "i"
 			args[1] = "x"
 		}
 		source := f.name + "(" + strings.Join(args, ", ") + ")"
-		if f.name == "flatten" {
+		switch f.name {
+		case "flatten":
 			source = "[P.roles]." + source
-		} else if f.receiver != "" {
-			source = samples[f.receiver] + "." + source
+		case "unwrapOpt":
+			source = "[optional.of(1)]." + source
+		case "optional.unwrap":
+			source = "optional.unwrap([optional.of(1)])"
+		default:
+			if f.receiver != "" {
+				source = samples[f.receiver] + "." + source
+			}
 		}
 		e, issues := s.compute("", source)
 		if len(issues) > 0 {
@@ -401,6 +409,35 @@ func TestFunctions(t *testing.T) {
 		if got := (function{receiver: f.result}); f.result != "dyn" && e.Type != "dyn" && !got.fits(e.Type) && !strings.HasPrefix(e.Type, f.result) {
 			t.Errorf("%s: %s gives %s", f.signature(), source, e.Type)
 		}
+	}
+}
+
+// Completion knows the functions of the documentation.
+func TestFunctionsOfTheDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../../../../docs/policies/functions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, f := range functions() {
+		known[f.name[strings.LastIndexByte(f.name, '.')+1:]] = true
+	}
+	rows := regexp.MustCompile("(?m)^\\| `[^|]*").FindAllString(string(page), -1)
+	names := 0
+	for _, row := range rows {
+		for _, m := range regexp.MustCompile("`[^`]*`").FindAllString(row, -1) {
+			call := regexp.MustCompile(`^.(?:[\w"\[\]]+\.)*(\w+)\(`).FindStringSubmatch(m)
+			if call == nil {
+				continue
+			}
+			names++
+			if !known[call[1]] && !strings.Contains(call[1], "_") { // other spellings
+				t.Errorf("%s is documented, and completion does not know it", m)
+			}
+		}
+	}
+	if names < 100 {
+		t.Errorf("only %d functions were found", names)
 	}
 }
 
