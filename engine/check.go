@@ -112,7 +112,7 @@ const (
 	pending outcome = iota
 	holds
 	fails
-	failed // could not be evaluated; only under strict evaluation
+	failed // could not be evaluated; under lenient evaluation only for too many steps
 )
 
 const outcomeBits = 2
@@ -562,10 +562,15 @@ func (st *state) outcome(c *condition) (bool, error) {
 
 // evaluate evaluates a condition tree, from the left, no further than needed.
 // An expression that can't be evaluated is an error under strict evaluation,
-// and false otherwise.
+// and false otherwise. One that takes too many steps is always an error: who asks
+// for something large must not switch off what denies it.
 func (st *state) evaluate(n *conditionNode) (bool, error) {
 	if n.op == policy.Expr {
 		ok, err := n.program.Truth(st.frame)
+		if st.frame.Spent() {
+			// Whatever came of it came of parts that were not evaluated.
+			return false, fmt.Errorf("%s: %w", n.program.Source(), expr.ErrTooManySteps)
+		}
 		if err != nil && !st.set.options.LenientEvaluation {
 			return false, fmt.Errorf("%s: %w", n.program.Source(), err)
 		}

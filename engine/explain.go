@@ -345,9 +345,25 @@ func (t *trace) condition(st *state, c *condition, written *policy.Condition) *C
 		e.Outcome, e.Err = ConditionFailed, errEarly
 		return e
 	}
+	defer t.aside(st)()
 	back := st.enter(c.module)
 	defer st.enter(back)
 	return t.node(st, c.root, written)
+}
+
+// aside makes what is evaluated from now on leave no trace in the decision: it
+// takes none of the steps that an expression may take, and does not count as
+// reading the clock. The result ends that.
+func (t *trace) aside(st *state) (end func()) {
+	frame := st.frame
+	before := *frame
+	other := t.env.NewFrame()
+	other.Reset(before.Now())
+	for slot := range slotRuntime + 1 { // the last one
+		other.Set(slot, before.Get(slot))
+	}
+	*frame = *other
+	return func() { *frame = before }
 }
 
 func (t *trace) node(st *state, n *conditionNode, written *policy.Condition) *ConditionExplanation {

@@ -19,13 +19,9 @@ func forEachCase(t *testing.T, sets, requests int, visit func(name string, ps *e
 	for n := range uint64(sets) {
 		generator := oracle.NewGenerator(seed, n)
 		set := generator.Set()
-		ps, list := engine.Compile(set.Policies, engine.Options{
-			DefaultPolicyVersion: set.Options.DefaultPolicyVersion, DefaultScope: set.Options.DefaultScope,
-			LenientScopeSearch: set.Options.LenientScopeSearch, LenientEvaluation: set.Options.LenientEvaluation,
-			Globals: set.Options.Globals,
-		})
+		ps, diagnostics := compile(set)
 		if ps == nil {
-			t.Fatalf("seed %d, set %d:\n%s", seed, n, list.Render())
+			t.Fatalf("seed %d, set %d:\n%s", seed, n, diagnostics)
 		}
 		reference := oracle.New(set.Policies, set.Options)
 		for i := range requests {
@@ -249,4 +245,36 @@ func explanationText(e *engine.Explanation) string {
 		condition(d.Condition)
 	}
 	return b.String()
+}
+
+// What Explain evaluates once more does not use up the steps that a request has.
+func TestExplainSpendsNothing(t *testing.T) {
+	ps := compileTexts(t, engine.Options{}, header+`
+resourcePolicy:
+  resource: album
+  version: default
+  rules:
+    - {name: one, actions: [one], effect: EFFECT_ALLOW, roles: ["*"], condition: {match: {expr: 'R.attr.list.all(x, !R.attr.list.exists(y, y == "none"))'}}}
+    - {name: two, actions: [two], effect: EFFECT_ALLOW, roles: ["*"], condition: {match: {expr: 'R.attr.list.all(x, !R.attr.list.exists(y, y == "absent"))'}}}
+`)
+	list := make([]any, 2500) // of which one condition takes more than a third of the steps
+	for i := range list {
+		list[i] = fmt.Sprint(i)
+	}
+	req := &engine.Request{
+		Principal: engine.Principal{ID: "ann", Roles: []string{"user"}},
+		Resource:  engine.Resource{Kind: "album", Attr: value.Attributes{"list": list}},
+		Actions:   []string{"one", "two"},
+	}
+	var d engine.Decision
+	ps.Check(req, &d)
+	e := ps.Explain(req)
+	for i := range d.Results {
+		if got, want := e.Decision.Results[i].Reason, d.Results[i].Reason; got != want {
+			t.Errorf("%s: Explain says %v, Check %v", d.Results[i].Action, got, want)
+		}
+	}
+	if !d.Allowed() {
+		t.Errorf("%+v", d.Results)
+	}
 }

@@ -120,6 +120,10 @@ type FlipLimits struct {
 
 	// Checks is how often the engine is asked at most; 0 means 10,000.
 	Checks int
+
+	// Time ends the search, whatever it has found by then; 0 means that it takes
+	// its time. What is found depends on the machine if it ends the search.
+	Time time.Duration
 }
 
 // A FlipSearch is what looking for flips has found.
@@ -127,7 +131,7 @@ type FlipSearch struct {
 	Before Result // of the action, without any change
 	Flips  []Flip // the smallest first
 	Checks int    // how many changes were tried
-	Cut    bool   // FlipLimits.Checks ended the search early
+	Cut    bool   // FlipLimits.Checks or Time ended the search early
 }
 
 // Flips looks for the smallest change to req that would turn the decision about
@@ -148,7 +152,7 @@ type FlipSearch struct {
 // Every flip was verified by Check, on the whole request and at one instant.
 // That there is none means only that none of the changes that were tried is one:
 // no search can try all values. The same policies and request give the same
-// flips in the same order, but for a request without Now.
+// flips in the same order, but for a request without Now and limits of time.
 func (ps *PolicySet) Flips(req *Request, action string, limits FlipLimits) *FlipSearch {
 	r := *req
 	r.IncludeMeta = false
@@ -160,7 +164,7 @@ func (ps *PolicySet) Flips(req *Request, action string, limits FlipLimits) *Flip
 		at = len(r.Actions)
 		r.Actions = append(slices.Clone(r.Actions), action)
 	}
-	s := &flipSearch{set: ps, request: &r, at: at, limits: limits, found: &FlipSearch{}}
+	s := &flipSearch{set: ps, request: &r, at: at, limits: limits, began: time.Now(), found: &FlipSearch{}}
 	if s.limits.Flips <= 0 {
 		s.limits.Flips = 1
 	}
@@ -179,6 +183,7 @@ type flipSearch struct {
 	request  *Request
 	at       int // of the action
 	limits   FlipLimits
+	began    time.Time
 	decision Decision
 	found    *FlipSearch
 }
@@ -243,7 +248,7 @@ func (s *flipSearch) enough() bool { return s.found.Cut || len(s.found.Flips) ==
 
 // try verifies changes, and keeps them if they are a flip.
 func (s *flipSearch) try(changes ...Change) bool {
-	if s.found.Checks == s.limits.Checks {
+	if s.found.Checks == s.limits.Checks || s.limits.Time > 0 && time.Since(s.began) > s.limits.Time {
 		s.found.Cut = true
 		return false
 	}

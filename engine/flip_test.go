@@ -202,6 +202,9 @@ func TestFlipsOfWhatIsAllowed(t *testing.T) {
 	if search := ps.Flips(req, "three", engine.FlipLimits{Checks: 2}); !search.Cut || search.Checks != 2 || len(search.Flips) > 0 {
 		t.Errorf("two checks allow %d, and %d flips", search.Checks, len(search.Flips))
 	}
+	if search := ps.Flips(req, "three", engine.FlipLimits{Time: 1}); !search.Cut || search.Checks > 1 {
+		t.Errorf("a nanosecond allows %d checks", search.Checks)
+	}
 }
 
 func TestFlipsElsewhere(t *testing.T) {

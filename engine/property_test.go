@@ -18,6 +18,7 @@ import (
 	"edict/engine/internal/glob"
 	"edict/engine/internal/oracle"
 	"edict/engine/policy"
+	"edict/engine/schema"
 )
 
 // propertyPairs is how many pairs of a policy set and a request the property
@@ -119,7 +120,7 @@ func TestCheckEqualsReference(t *testing.T) {
 	workers.Wait()
 
 	t.Logf("actions by outcome: %v", outcomes)
-	for _, r := range []engine.Reason{engine.ReasonAllowed, engine.ReasonDenied, engine.ReasonNoRule, engine.ReasonNoPolicy, engine.ReasonError} {
+	for _, r := range []engine.Reason{engine.ReasonAllowed, engine.ReasonDenied, engine.ReasonNoRule, engine.ReasonNoPolicy, engine.ReasonError, engine.ReasonSchema} {
 		if outcomes[r] == 0 {
 			t.Errorf("no action ended as %v: the test does not see enough", r)
 		}
@@ -210,13 +211,18 @@ func TestPatternsEqualReference(t *testing.T) {
 }
 
 func compile(set *oracle.Set) (*engine.PolicySet, string) {
-	compiled, diagnostics := engine.Compile(set.Policies, engine.Options{
+	compiler, err := engine.NewCompiler(engine.Options{
 		DefaultPolicyVersion: set.Options.DefaultPolicyVersion,
 		DefaultScope:         set.Options.DefaultScope,
 		LenientScopeSearch:   set.Options.LenientScopeSearch,
 		LenientEvaluation:    set.Options.LenientEvaluation,
 		Globals:              set.Options.Globals,
+		SchemaEnforcement:    set.Options.SchemaEnforcement,
 	})
+	if err != nil {
+		return nil, err.Error()
+	}
+	compiled, diagnostics := compiler.Compile(set.Policies, schema.New(oracle.SchemaFiles()))
 	return compiled, diagnostics.Render()
 }
 
@@ -248,6 +254,8 @@ func difference(req *engine.Request, want *oracle.Answer, got *engine.Decision) 
 		w = append(w, fmt.Sprintf("derived roles: %q", want.EffectiveDerivedRoles))
 		g = append(g, fmt.Sprintf("derived roles: %q", got.EffectiveDerivedRoles))
 	}
+	w = append(w, fmt.Sprintf("schemas broken: by the principal %v, by the resource %v", want.PrincipalInvalid, want.ResourceInvalid))
+	g = append(g, fmt.Sprintf("schemas broken: by the principal %v, by the resource %v", invalid(got, engine.SourcePrincipal), invalid(got, engine.SourceResource)))
 	if slices.Equal(w, g) {
 		return ""
 	}
@@ -258,6 +266,10 @@ func difference(req *engine.Request, want *oracle.Answer, got *engine.Decision) 
 		}
 	}
 	return text
+}
+
+func invalid(d *engine.Decision, source engine.ValidationSource) bool {
+	return slices.ContainsFunc(d.ValidationErrors, func(e engine.ValidationError) bool { return e.Source == source })
 }
 
 func describeOutput(src, action string, val any, failed bool) string {
@@ -272,6 +284,8 @@ func describe(r *oracle.Result) string {
 	switch {
 	case r.Errored:
 		reason = engine.ReasonError
+	case r.Invalid:
+		reason = engine.ReasonSchema
 	case r.Effect == engine.Allow:
 		reason = engine.ReasonAllowed
 	case r.Denied:

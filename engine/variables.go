@@ -66,6 +66,11 @@ func (s *moduleState) Lookup(name string) (value.Value, bool) {
 		// get past it, this ends in an error and not in a stack overflow.
 		s.values[i] = errCircle
 		v := s.module.programs[i].Eval(s.frame)
+		// A variable that holds another one twice has twice its size, and so has
+		// the next. What is larger than anybody could look at is an error.
+		if !s.frame.SpendOn(v) {
+			v = value.OfError(expr.ErrTooManySteps)
+		}
 		if s.module.nullErrors && v.Kind() == value.Error {
 			v = value.OfNull()
 		}

@@ -219,6 +219,10 @@ func denied(d *explanation.Document) bool {
 	return len(d.Actions) == 0 || slices.ContainsFunc(d.Actions, func(a explanation.Action) bool { return a.Effect != engine.Allow.String() })
 }
 
+// flipTime bounds the search for changes, for each action. It takes some
+// milliseconds with conditions as people write them.
+const flipTime = 10 * time.Second
+
 // document explains a request.
 func (e *explainRun) document(set *engine.PolicySet, r *engine.Request) *explanation.Document {
 	told := set.Explain(r)
@@ -228,7 +232,7 @@ func (e *explainRun) document(set *engine.PolicySet, r *engine.Request) *explana
 		if e.noFlip || result.Allowed() && !e.flip {
 			continue
 		}
-		searches[i] = set.Flips(r, result.Action, engine.FlipLimits{Flips: 1 + e.alternatives})
+		searches[i] = set.Flips(r, result.Action, engine.FlipLimits{Flips: 1 + e.alternatives, Time: flipTime})
 	}
 	return explanation.New(set, r, told, searches)
 }

@@ -12,6 +12,7 @@ import (
 	"edict/engine/internal/oracle"
 	"edict/engine/policy"
 	"edict/engine/policyfile"
+	"edict/engine/schema"
 	"edict/engine/value"
 )
 
@@ -96,14 +97,20 @@ func TestPathText(t *testing.T) {
 // decisions, the JSON is well-formed and says the same, and both are the same
 // every time.
 func TestEveryDecisionCanBeShown(t *testing.T) {
-	for n := range uint64(20) {
+	for n := range uint64(12) {
 		generator := oracle.NewGenerator(20_261_125, n)
 		set := generator.Set()
-		ps, list := engine.Compile(set.Policies, engine.Options{LenientEvaluation: set.Options.LenientEvaluation, Globals: set.Options.Globals})
+		compiler, err := engine.NewCompiler(engine.Options{
+			LenientEvaluation: set.Options.LenientEvaluation, Globals: set.Options.Globals, SchemaEnforcement: set.Options.SchemaEnforcement,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps, list := compiler.Compile(set.Policies, schema.New(oracle.SchemaFiles()))
 		if ps == nil {
 			t.Fatal(list.Render())
 		}
-		for range 6 {
+		for range 4 {
 			req := generator.Request(set)
 			req.Now = time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
 			var forms [2]string

@@ -25,7 +25,11 @@ func (d *Document) summary(set *engine.PolicySet, a *engine.ActionExplanation) s
 	denied := action + " is denied"
 	switch r.Reason {
 	case engine.ReasonDenied:
-		return denied + forRole(a) + d.deniedBy(a)
+		denied += forRole(a) + d.deniedBy(a)
+		if s, _ := decisive(a); s != nil && s.Role != "" && len(d.Principal.Roles) > 1 {
+			denied += "; no other role of the principal allows it"
+		}
+		return denied + "."
 	case engine.ReasonError:
 		return fmt.Sprintf("%s%s, because %s could not be evaluated: %s.", denied, forRole(a), ruleText(r.Rule), errorText(r.Err))
 	case engine.ReasonNoRule:
@@ -53,15 +57,15 @@ func (d *Document) deniedBy(a *engine.ActionExplanation) string {
 	_, by := decisive(a)
 	switch {
 	case r == nil || by == nil:
-		return "."
+		return ""
 	case isRolePolicy(r) && by.Condition == nil:
-		return fmt.Sprintf(": the role policy %s at %s does not list it.", r.Policy, r.Pos)
+		return fmt.Sprintf(": the role policy %s at %s does not list it", r.Policy, r.Pos)
 	case isRolePolicy(r):
-		return fmt.Sprintf(": the role policy %s lists it under a condition that does not hold, in %s.", r.Policy, ruleText(r))
+		return fmt.Sprintf(": the role policy %s lists it under a condition that does not hold, in %s", r.Policy, ruleText(r))
 	case by.Negated:
-		return fmt.Sprintf(": the condition of %s does not hold, and the scope %s asks for it before a parent may allow.", ruleText(r), scopeText(a.Result.Scope))
+		return fmt.Sprintf(": the condition of %s does not hold, and the scope %s asks for it before a parent may allow", ruleText(r), scopeText(a.Result.Scope))
 	}
-	return fmt.Sprintf(" by %s.", ruleText(r))
+	return fmt.Sprintf(" by %s", ruleText(r))
 }
 
 func (d *Document) noPolicy(set *engine.PolicySet) string {

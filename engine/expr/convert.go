@@ -16,7 +16,7 @@ import (
 // a Value to cel-go.
 type structTypes map[string]Struct
 
-// toRef gives v as cel-go sees it. Maps stay lazy; lists are converted whole.
+// toRef gives v as cel-go sees it. Maps and lists stay lazy.
 func (s structTypes) toRef(v value.Value) ref.Val {
 	switch v.Kind() {
 	case value.Null:
@@ -42,11 +42,7 @@ func (s structTypes) toRef(v value.Value) ref.Val {
 		if l, ok := list.(refList); ok {
 			return l.Lister
 		}
-		elems := make([]ref.Val, list.Len())
-		for i := range elems {
-			elems[i] = s.toRef(list.At(i))
-		}
-		return types.NewRefValList(types.DefaultTypeAdapter, elems)
+		return &listVal{list, s}
 	case value.Map:
 		switch m := v.Mapping().(type) {
 		case refMap:
@@ -95,6 +91,8 @@ func fromRef(r ref.Val) value.Value {
 		return value.OfMapping(t.m)
 	case *mapVal:
 		return value.OfMapping(t.m)
+	case *listVal:
+		return value.OfSequence(t.s)
 	case traits.Lister:
 		return value.OfSequence(refList{t})
 	case traits.Mapper:
@@ -141,6 +139,145 @@ func (m refMap) Range(yield func(string, value.Value) bool) {
 		}
 	}
 }
+
+// listVal is a Sequence as a list of cel-go. An expression may read it once in
+// each round of a loop, so it is not converted before its elements are.
+type listVal struct {
+	s       value.Sequence
+	structs structTypes
+}
+
+var (
+	_ traits.Lister   = (*listVal)(nil)
+	_ traits.Foldable = (*listVal)(nil)
+	_ traits.Zeroer   = (*listVal)(nil)
+)
+
+// whole gives the list with every element converted.
+func (l *listVal) whole() traits.Lister {
+	elems := make([]ref.Val, l.s.Len())
+	for i := range elems {
+		elems[i] = l.at(i)
+	}
+	return types.NewRefValList(types.DefaultTypeAdapter, elems)
+}
+
+func (l *listVal) at(i int) ref.Val { return l.structs.toRef(l.s.At(i)) }
+
+// Add implements traits.Adder.
+func (l *listVal) Add(other ref.Val) ref.Val { return l.whole().Add(other) }
+
+// Contains implements traits.Container.
+func (l *listVal) Contains(x ref.Val) ref.Val {
+	for i, n := 0, l.s.Len(); i < n; i++ {
+		if x.Equal(l.at(i)) == types.True {
+			return types.True
+		}
+	}
+	return types.False
+}
+
+// Equal implements ref.Val.
+func (l *listVal) Equal(other ref.Val) ref.Val {
+	o, ok := other.(traits.Lister)
+	if !ok || o.Size() != l.Size() {
+		return types.False
+	}
+	for i, n := 0, l.s.Len(); i < n; i++ {
+		if types.Equal(l.at(i), o.Get(types.Int(i))) == types.False {
+			return types.False
+		}
+	}
+	return types.True
+}
+
+// Get implements traits.Indexer.
+func (l *listVal) Get(index ref.Val) ref.Val {
+	i, err := types.IndexOrError(index)
+	if err != nil {
+		return types.ValOrErr(index, "%v", err)
+	}
+	if i < 0 || i >= l.s.Len() {
+		return types.NewErr("index '%d' out of range in list size '%d'", i, l.s.Len())
+	}
+	return l.at(i)
+}
+
+// Size implements traits.Sizer.
+func (l *listVal) Size() ref.Val { return types.Int(l.s.Len()) }
+
+// IsZeroValue implements traits.Zeroer.
+func (l *listVal) IsZeroValue() bool { return l.s.Len() == 0 }
+
+// Fold implements traits.Foldable.
+func (l *listVal) Fold(f traits.Folder) {
+	for i, n := 0, l.s.Len(); i < n && f.FoldEntry(types.Int(i), l.at(i)); i++ {
+	}
+}
+
+// Iterator implements traits.Iterable.
+func (l *listVal) Iterator() traits.Iterator { return &listIterator{list: l, end: l.s.Len()} }
+
+// ConvertToNative implements ref.Val.
+func (l *listVal) ConvertToNative(t reflect.Type) (any, error) { return l.whole().ConvertToNative(t) }
+
+// ConvertToType implements ref.Val.
+func (l *listVal) ConvertToType(t ref.Type) ref.Val {
+	switch t {
+	case types.ListType:
+		return l
+	case types.TypeType:
+		return types.ListType
+	}
+	return types.NewErr("type conversion error from '%s' to '%s'", types.ListType, t)
+}
+
+// Type implements ref.Val.
+func (l *listVal) Type() ref.Type { return types.ListType }
+
+// Value implements ref.Val.
+func (l *listVal) Value() any { return l.whole().Value() }
+
+// String is the list in messages of cel-go.
+func (l *listVal) String() string { return value.OfSequence(l.s).String() }
+
+// A listIterator goes over a listVal.
+type listIterator struct {
+	list *listVal
+	next int
+	end  int
+}
+
+var _ traits.Iterator = (*listIterator)(nil)
+
+// HasNext implements traits.Iterator.
+func (it *listIterator) HasNext() ref.Val { return types.Bool(it.next < it.end) }
+
+// Next implements traits.Iterator.
+func (it *listIterator) Next() ref.Val {
+	if it.next >= it.end {
+		return nil
+	}
+	it.next++
+	return it.list.at(it.next - 1)
+}
+
+// ConvertToNative implements ref.Val.
+func (it *listIterator) ConvertToNative(t reflect.Type) (any, error) {
+	return nil, fmt.Errorf("type conversion on iterators not supported")
+}
+
+// ConvertToType implements ref.Val.
+func (it *listIterator) ConvertToType(ref.Type) ref.Val { return types.NewErr("no such overload") }
+
+// Equal implements ref.Val.
+func (it *listIterator) Equal(ref.Val) ref.Val { return types.NewErr("no such overload") }
+
+// Type implements ref.Val.
+func (it *listIterator) Type() ref.Type { return types.IteratorType }
+
+// Value implements ref.Val.
+func (it *listIterator) Value() any { return nil }
 
 // mapVal is a Mapping as a map of cel-go: map(string, dyn). It is used by
 // pointer, since cel-go takes values as keys of Go maps, and not every Mapping

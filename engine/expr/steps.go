@@ -136,6 +136,12 @@ func writtenPattern(call interpreter.InterpretableCall) bool {
 // dispatcher gives what applies a function to operands of any type that it has
 // an overload for.
 func (e *Env) dispatcher(name string) (celfunctions.FunctionOp, error) {
+	switch name { // cel-go has no function for these
+	case operators.Equals:
+		return func(args ...ref.Val) ref.Val { return types.Equal(args[0], args[1]) }, nil
+	case operators.NotEquals:
+		return func(args ...ref.Val) ref.Val { return types.Bool(types.Equal(args[0], args[1]) != types.True) }, nil
+	}
 	f := e.cel.Functions()[name]
 	if f == nil {
 		return nil, nil
@@ -218,7 +224,7 @@ func (c *countedCall) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 	if err != nil {
 		return types.WrapErr(err)
 	}
-	spend(frame, int(min(n, MaxSteps+1)))
+	spend(frame, int(max(0, min(n, MaxSteps+1))))
 	return types.LabelErrNode(c.ID(), c.apply(args...))
 }
 
@@ -244,6 +250,25 @@ var costs = map[string]cost{
 	"isSubset": eachWithEach, "is_subset": eachWithEach,
 	"intersect": eachWithEach, "except": eachWithEach,
 	"sets.contains": eachWithEach, "sets.equivalent": eachWithEach, "sets.intersects": eachWithEach,
+
+	operators.Equals: once, operators.NotEquals: once,
+	"sort": once, "@sortByAssociatedKeys": once, "flatten": once, "reverse": once, "slice": once,
+	"split": once, "format": once, "lowerAscii": once, "upperAscii": once, "trim": once, "substring": once,
+	"charAt": once, "indexOf": once, "lastIndexOf": once, "strings.quote": once, overloads.Contains: once,
+	"base64.encode": once, "base64.decode": once, overloads.TypeConvertString: once, overloads.TypeConvertBytes: once,
+	"lists.range": func(args []ref.Val) (float64, error) {
+		n, _ := args[0].(types.Int)
+		return float64(n) / 2, nil
+	},
+}
+
+// once is the cost of what goes over its operands once.
+func once(args []ref.Val) (float64, error) {
+	n := 0.0
+	for _, a := range args {
+		n += listLength(a) + textLength(a)/bytesPerStep
+	}
+	return n, nil
 }
 
 func eachWithEach(args []ref.Val) (float64, error) {
@@ -251,8 +276,11 @@ func eachWithEach(args []ref.Val) (float64, error) {
 }
 
 func costOfAdd(args []ref.Val) (float64, error) {
-	if _, ok := args[0].(traits.Lister); ok {
-		return listLength(args[1]), nil // the first is kept, or appended to
+	switch args[0].(type) {
+	case *listVal: // is converted
+		return listLength(args[0]) + listLength(args[1]), nil
+	case traits.Lister: // is kept, or appended to
+		return listLength(args[1]), nil
 	}
 	return (textLength(args[0]) + textLength(args[1])) / bytesPerStep, nil
 }

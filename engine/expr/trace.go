@@ -40,6 +40,10 @@ func (p *Program) Trace(f *Frame) ([]Step, value.Value) {
 	if err != nil {
 		return nil, result
 	}
+	// The steps of a trace are not those of the evaluation.
+	left := f.steps
+	f.steps = MaxSteps
+	defer func() { f.steps = left }()
 	// The error is a value of the expression itself, which is noted, too.
 	_, details, _ := program.Eval(f)
 	if details == nil || details.State() == nil {

@@ -15,6 +15,10 @@ import (
 type answer struct {
 	results, outputs []string
 	derivedRoles     string
+	broken           [2]bool // whether the principal's and the resource's attributes break a schema
+
+	// failures are how they do. The interpreter does not tell.
+	failures []string
 }
 
 func (a *answer) result(action, effect, policy, scope string) {
@@ -40,8 +44,20 @@ func (a *answer) roles(names []string) {
 	a.derivedRoles = fmt.Sprintf("derived roles %q", names)
 }
 
+// sources is how Cerbos calls those whose attributes break a schema.
+var sources = [2]string{"SOURCE_PRINCIPAL", "SOURCE_RESOURCE"}
+
+func (a *answer) invalid(source, path, message string) {
+	if i := slices.Index(sources[:], source); i >= 0 {
+		a.broken[i] = true
+	}
+	a.failures = append(a.failures, fmt.Sprintf("%s %s: %s", source, path, message))
+	slices.Sort(a.failures)
+}
+
 func (a *answer) String() string {
-	return strings.Join(slices.Concat(a.results, a.outputs, []string{a.derivedRoles}), "\n")
+	schemas := fmt.Sprintf("schemas broken by the principal %v, by the resource %v", a.broken[0], a.broken[1])
+	return strings.Join(slices.Concat(a.results, a.outputs, []string{a.derivedRoles, schemas}), "\n")
 }
 
 // of gives what the answer says about one action.
@@ -76,6 +92,7 @@ func answerOf(it *oracle.Interpreter, req *engine.Request) *answer {
 		a.output(o.Src, o.Action, o.Val, o.Failed)
 	}
 	a.roles(got.EffectiveDerivedRoles)
+	a.broken = [2]bool{got.PrincipalInvalid, got.ResourceInvalid}
 	return a
 }
 
@@ -86,7 +103,7 @@ func (r *reference) agrees(req *engine.Request, got *answer) (want *answer, ok b
 	if want.String() == got.String() {
 		return want, true
 	}
-	if want.derivedRoles != got.derivedRoles {
+	if want.derivedRoles != got.derivedRoles || want.broken != got.broken {
 		return want, false
 	}
 	open := map[string]int{}

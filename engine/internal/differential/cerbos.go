@@ -53,6 +53,15 @@ func startCerbos(program string, set *oracle.Set) (_ *cerbos, err error) {
 			return nil, err
 		}
 	}
+	for name, text := range oracle.SchemaFiles() {
+		file := filepath.Join(policies, "_schemas", filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			return nil, err
+		}
+	}
 	socket := filepath.Join(dir, "http")
 	engineConfig := map[string]any{
 		"strictEvaluation":   !set.Options.LenientEvaluation,
@@ -70,6 +79,7 @@ func startCerbos(program string, set *oracle.Set) (_ *cerbos, err error) {
 		"server":    map[string]any{"httpListenAddr": "unix:" + socket, "grpcListenAddr": "unix:" + filepath.Join(dir, "grpc")},
 		"storage":   map[string]any{"driver": "disk", "disk": map[string]any{"directory": policies, "watchForChanges": false}},
 		"engine":    engineConfig,
+		"schema":    map[string]any{"enforcement": set.Options.SchemaEnforcement.String()},
 		"telemetry": map[string]any{"disabled": true},
 		"auxData":   map[string]any{"jwt": map[string]any{"disableVerification": true}},
 	})
@@ -174,6 +184,7 @@ func (c *cerbos) check(requests []*engine.Request) ([]*answer, error) {
 				Src, Action, Error string
 				Val                any
 			}
+			ValidationErrors []struct{ Path, Message, Source string }
 			Meta struct {
 				Actions               map[string]struct{ MatchedPolicy, MatchedScope string }
 				EffectiveDerivedRoles []string
@@ -196,6 +207,9 @@ func (c *cerbos) check(requests []*engine.Request) ([]*answer, error) {
 		}
 		for _, o := range result.Outputs {
 			a.output(o.Src, o.Action, o.Val, o.Error != "")
+		}
+		for _, e := range result.ValidationErrors {
+			a.invalid(e.Source, e.Path, e.Message)
 		}
 		a.roles(result.Meta.EffectiveDerivedRoles)
 		out = append(out, a)

@@ -5,6 +5,7 @@ import (
 
 	"edict/engine"
 	"edict/engine/internal/oracle"
+	"edict/engine/schema"
 )
 
 // A decider is the engine with a set loaded.
@@ -15,13 +16,18 @@ type decider struct {
 
 // newDecider gives nil if the engine does not take the set.
 func newDecider(set *oracle.Set) *decider {
-	compiled, _ := engine.Compile(set.Policies, engine.Options{
+	compiler, err := engine.NewCompiler(engine.Options{
 		DefaultPolicyVersion: set.Options.DefaultPolicyVersion,
 		DefaultScope:         set.Options.DefaultScope,
 		LenientScopeSearch:   set.Options.LenientScopeSearch,
 		LenientEvaluation:    set.Options.LenientEvaluation,
 		Globals:              set.Options.Globals,
+		SchemaEnforcement:    set.Options.SchemaEnforcement,
 	})
+	if err != nil {
+		panic(err)
+	}
+	compiled, _ := compiler.Compile(set.Policies, schema.New(oracle.SchemaFiles()))
 	if compiled == nil {
 		return nil
 	}
@@ -45,6 +51,9 @@ func (d *decider) decide(req *engine.Request) *answer {
 		a.output(o.Src, o.Action, val, o.Err != "")
 	}
 	a.roles(d.decision.EffectiveDerivedRoles)
+	for _, e := range d.decision.ValidationErrors {
+		a.invalid(e.Source.String(), e.Path, e.Message)
+	}
 	return a
 }
 

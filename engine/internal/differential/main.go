@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,11 +136,20 @@ func (d *differential) run(w *oracle.Workshop, n uint64) {
 				continue
 			}
 			inEngine++
-			if mine := decider.decide(req); mine.String() != answerOf(ref.plain, req).String() {
-				d.report(n, c, fmt.Sprintf("engine:\n%s\nreference:\n%s\n", mine, answerOf(ref.plain, req)), engineDiffers)
-				d.count(compared, inEngine, noJSON)
-				return
+			mine, want := decider.decide(req), answerOf(ref.plain, req)
+			what, differs := "", engineDiffers
+			switch {
+			case mine.String() != want.String():
+				what = fmt.Sprintf("engine:\n%s\nreference:\n%s\n", mine, want)
+			case !slices.Equal(mine.failures, got.failures):
+				what = fmt.Sprintf("schemas, engine:\n%s\nCerbos:\n%s\n", strings.Join(mine.failures, "\n"), strings.Join(got.failures, "\n"))
+				differs = nil
+			default:
+				continue
 			}
+			d.report(n, c, what, differs)
+			d.count(compared, inEngine, noJSON)
+			return
 		}
 	}
 	d.count(compared, inEngine, noJSON)
@@ -179,8 +190,8 @@ func (d *differential) report(n uint64, c oracle.Case, what string, differs func
 }
 
 func optionsText(o oracle.Options) string {
-	return fmt.Sprintf("# default version %q, default scope %q, lenient scope search %v, lenient evaluation %v",
-		o.DefaultPolicyVersion, o.DefaultScope, o.LenientScopeSearch, o.LenientEvaluation)
+	return fmt.Sprintf("# default version %q, default scope %q, lenient scope search %v, lenient evaluation %v, schemas %v",
+		o.DefaultPolicyVersion, o.DefaultScope, o.LenientScopeSearch, o.LenientEvaluation, o.SchemaEnforcement)
 }
 
 // referenceDiffers tells whether Cerbos takes the policies and answers

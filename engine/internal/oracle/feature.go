@@ -43,6 +43,9 @@ const (
 	OutputActivated                      // an output of a rule that held
 	OutputNotMet                         // an output of a rule that did not hold
 	OutputFailed                         // an output that is an error
+	SchemaChecked                        // the policy has schemas
+	SchemaIgnored                        // which were of no concern to the actions
+	DeniedBySchema                       // attributes broke them
 	features
 )
 
@@ -54,7 +57,7 @@ var featureNames = [features]string{
 	"role inherited", "role inherits itself", "role policies combined", "derived role held", "derived role silent",
 	"derived role spoke", "derived role listed", "derived role by pattern", "derived roles read while listing",
 	"derived roles read by a principal policy", "variable null", "variable missing", "variable imported", "constant imported",
-	"output activated", "output not met", "output failed",
+	"output activated", "output not met", "output failed", "schema checked", "schema ignored", "denied by schema",
 }
 
 // String gives the feature in words.

@@ -206,6 +206,7 @@ func (g *Generator) Set() *Set {
 		LenientScopeSearch:   g.chance(35),
 		LenientEvaluation:    g.chance(40),
 		Globals:              g.globals(),
+		SchemaEnforcement:    pick(g.random, engine.SchemaNone, engine.SchemaNone, engine.SchemaWarn, engine.SchemaReject),
 	}}
 	d := &draft{
 		permissions: map[string]policy.ScopePermissions{}, parents: map[string][]string{}, keys: map[string]bool{},
@@ -338,6 +339,9 @@ func textList(list []string) (out []diag.Text) {
 
 func (g *Generator) resourcePolicy(d *draft, kind, version, scope string) *policy.ResourcePolicy {
 	p := &policy.ResourcePolicy{Resource: text(kind), Version: text(version), Scope: text(scope), Permissions: d.permissions[scope]}
+	if g.chance(25) {
+		p.Schemas = &policy.Schemas{Principal: g.schemaRef(), Resource: g.schemaRef()}
+	}
 	times := map[string]int{}
 	for _, set := range some(g.random, 0, 3, d.derivedRoles) {
 		p.ImportDerivedRoles = append(p.ImportDerivedRoles, text(set.Name.Value))
@@ -376,6 +380,18 @@ func (g *Generator) resourcePolicy(d *draft, kind, version, scope string) *polic
 		p.Rules = append(p.Rules, r)
 	}
 	return p
+}
+
+// schemaRef names a schema, sometimes.
+func (g *Generator) schemaRef() *policy.SchemaRef {
+	if g.chance(30) {
+		return nil
+	}
+	ref := &policy.SchemaRef{Ref: text(schemaScheme + pick(g.random, jsonSchemas...).name)}
+	if g.chance(40) {
+		ref.IgnoreActions = textList(some(g.random, 1, 3, g.plainOnly(allowances)))
+	}
+	return ref
 }
 
 func (g *Generator) principalPolicy(d *draft, id, version, scope string) *policy.PrincipalPolicy {

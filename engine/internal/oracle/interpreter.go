@@ -20,6 +20,7 @@ type Options struct {
 	LenientScopeSearch   bool
 	LenientEvaluation    bool
 	Globals              value.Mapping
+	SchemaEnforcement    engine.SchemaEnforcement
 
 	// Order is the seed of the order in which the role policies of inherited
 	// roles are asked, the blocks of one principal policy and the derived roles
@@ -33,6 +34,8 @@ type Answer struct {
 	Results               []Result // one per action
 	Outputs               []Output
 	EffectiveDerivedRoles []string // sorted
+
+	PrincipalInvalid, ResourceInvalid bool // whose attributes break a schema
 }
 
 // A Result is the decision about one action.
@@ -43,6 +46,7 @@ type Result struct {
 	Scope   string // scope that decided
 	Denied  bool   // a row denied it
 	Errored bool   // denied because a condition failed to evaluate
+	Invalid bool   // denied because attributes break a schema
 	Rule    string // name of the rule that decided or failed; empty if none did, or it has none
 }
 
@@ -60,8 +64,10 @@ type Interpreter struct {
 	rows    []row
 	parents map[string]map[string][]string // by scope and role, of role policies
 	consent map[string]bool                // scopes that require parental consent
-	globals map[string]any
-	met     map[Feature]int
+
+	policies map[string]*policy.ResourcePolicy // by key
+	globals  map[string]any
+	met      map[Feature]int
 }
 
 // Met tells how often each feature took part in the answers so far.
@@ -155,7 +161,7 @@ func (w *Workshop) New(policies []*policy.Policy, opts Options) *Interpreter {
 	}
 	it := &Interpreter{
 		opts: opts, cel: w.cel, globals: plain(opts.Globals),
-		parents: map[string]map[string][]string{}, consent: map[string]bool{}, met: map[Feature]int{},
+		parents: map[string]map[string][]string{}, consent: map[string]bool{}, policies: map[string]*policy.ResourcePolicy{}, met: map[Feature]int{},
 	}
 	lib := newLibrary(policies)
 	for _, p := range policies {
@@ -217,6 +223,7 @@ func (it *Interpreter) addResourcePolicy(p *policy.ResourcePolicy, lib *library)
 		version:  p.Version.Value,
 		scope:    p.Scope.Value,
 	}
+	it.policies[base.source.key] = p
 	it.setPermissions(p.Scope.Value, p.Permissions)
 	if len(p.Rules) == 0 {
 		base.placeholder = true
@@ -407,6 +414,14 @@ func (it *Interpreter) Check(req *engine.Request) *Answer {
 		e.keys[resourceStage] = key("resource", req.Resource.Kind, e.version, e.chains[resourceStage][0])
 	}
 	a := &Answer{}
+	a.PrincipalInvalid, a.ResourceInvalid = e.validate()
+	if (a.PrincipalInvalid || a.ResourceInvalid) && it.opts.SchemaEnforcement == engine.SchemaReject {
+		e.meet(DeniedBySchema)
+		for _, action := range req.Actions {
+			a.Results = append(a.Results, Result{Action: action, Effect: policy.Deny, Policy: e.keys[resourceStage], Invalid: true})
+		}
+		return a
+	}
 	for _, action := range req.Actions {
 		a.Results = append(a.Results, e.decide(action))
 	}

@@ -153,6 +153,13 @@ func (w *yamlWriter) resourcePolicy(p *policy.ResourcePolicy) {
 	p.Pos = w.next()
 	w.text("resource", &p.Resource)
 	w.identity(&p.Version, &p.Scope, p.Permissions)
+	if p.Schemas != nil {
+		w.key("schemas", func() {
+			p.Schemas.Pos = w.next()
+			w.schemaRef("principalSchema", p.Schemas.Principal)
+			w.schemaRef("resourceSchema", p.Schemas.Resource)
+		})
+	}
 	w.texts("importDerivedRoles", p.ImportDerivedRoles)
 	w.definitions(&p.Constants, &p.Variables)
 	if len(p.Rules) == 0 {
@@ -182,6 +189,19 @@ func (w *yamlWriter) identity(version, scope *diag.Text, p policy.ScopePermissio
 	if p != policy.PermissionsUnspecified {
 		w.entry("scopePermissions", p.String())
 	}
+}
+
+func (w *yamlWriter) schemaRef(key string, ref *policy.SchemaRef) {
+	if ref == nil {
+		return
+	}
+	w.key(key, func() {
+		ref.Pos = w.next()
+		w.text("ref", &ref.Ref)
+		if len(ref.IgnoreActions) > 0 {
+			w.key("ignoreWhen", func() { w.texts("actions", ref.IgnoreActions) })
+		}
+	})
 }
 
 func (w *yamlWriter) unlessEmpty(key string, t *diag.Text) {

@@ -3,6 +3,7 @@ package repl
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 	"edict/engine/policy"
 	"edict/engine/policyfile"
 	"edict/engine/value"
+	"edict/engine/yamldoc"
 )
 
 // A directive is a line that begins with a colon.
@@ -280,34 +282,32 @@ func (s *Session) assign(in input) error {
 
 // data gives a result as JSON, which is all that requests hold.
 func (s *Session) data(in input, e *engine.Evaluation) (value.Value, error) {
-	switch e.Value.Kind() {
-	case value.Null, value.Bool, value.Double, value.String, value.List, value.Map:
-		if v, ok := plain(e.Value); ok {
-			return v, nil
-		}
+	if !isPlain(e.Value) {
+		return value.Value{}, s.at(in, fmt.Sprintf("%s has no form in JSON, which requests are made of", compact(e.Result)), "")
 	}
-	return value.Value{}, s.at(in, fmt.Sprintf("%s has no form in JSON, which requests are made of", typeOf(e.Result)), "")
+	return e.Value, nil
 }
 
-// plain tells whether a value is JSON through and through.
-func plain(v value.Value) (value.Value, bool) {
+// isPlain tells whether a value is JSON through and through.
+func isPlain(v value.Value) bool {
 	ok := true
 	switch v.Kind() {
-	case value.Null, value.Bool, value.Double, value.String:
+	case value.Null, value.Bool, value.String:
+	case value.Double:
+		return !math.IsNaN(v.Double()) && !math.IsInf(v.Double(), 0)
 	case value.List:
 		for i := range v.Sequence().Len() {
-			_, sound := plain(v.Sequence().At(i))
-			ok = ok && sound
+			ok = ok && isPlain(v.Sequence().At(i))
 		}
 	case value.Map:
 		v.Mapping().Range(func(_ string, m value.Value) bool {
-			_, ok = plain(m)
+			ok = isPlain(m)
 			return ok
 		})
 	default:
-		ok = false
+		return false
 	}
-	return v, ok
+	return ok
 }
 
 func (s *Session) replace(in input, p path, v value.Value) error {
@@ -378,7 +378,7 @@ func (s *Session) load(in input, file string) error {
 		}
 		return s.at(in, fmt.Sprintf("%s cannot be read: %v", file, cause(err)), "")
 	}
-	if !isPolicy(content) {
+	if !isPolicy(file, content) {
 		r, list := readRequest(file, content)
 		if len(list) > 0 {
 			return list
@@ -404,10 +404,15 @@ func (s *Session) load(in input, file string) error {
 	return nil
 }
 
-var apiVersion = regexp.MustCompile(`(?m)^[\s{]*["']?api_?[vV]ersion["']?\s*:`)
-
 // isPolicy tells whether a file means to be a policy.
-func isPolicy(content []byte) bool { return apiVersion.Match(content) }
+func isPolicy(file string, content []byte) bool {
+	root, ok := yamldoc.Parse(file, content).Root()
+	if !ok || !root.IsMapping() {
+		return false
+	}
+	entries, _ := root.Entries()
+	return slices.ContainsFunc(entries, func(e yamldoc.Entry) bool { return e.Key.Value == "apiVersion" || e.Key.Value == "api_version" })
+}
 
 func (s *Session) reloadNow(input) error {
 	if _, list := s.reload(true); len(list) > 0 {
@@ -480,14 +485,11 @@ func (s *Session) showNames(input) error {
 // show writes the value of a name, or why there is none.
 func (s *Session) show(name string) {
 	e, issues := s.compute(s.policyKey(), name)
-	switch {
-	case len(issues) > 0:
+	if len(issues) > 0 {
 		fmt.Fprintf(s.Out, "  %s: %s\n", name, issues[0].Message)
-	case e.Err != nil:
-		fmt.Fprintf(s.Out, "  %s: error: %v\n", name, e.Err)
-	default:
-		s.print("  "+name+" = ", e.Result, e.Type)
+		return
 	}
+	s.print("  "+name+" = ", e.Result, e.Type)
 }
 
 func (s *Session) globals(input) error {
@@ -610,19 +612,27 @@ func (s *Session) condition(e execution, c *policy.Condition, margin string) tru
 		return s.leaf(e, c, margin)
 	}
 	fmt.Fprintf(s.Out, "%s%s:\n", margin, c.Op)
-	var of [3]int
+	// The engine stops at the first member that settles it. Here all are shown,
+	// and those after it change nothing.
+	settledBy, settled := isTrue, truthOf(c.Op == policy.Any)
+	outcome, done := truthOf(c.Op != policy.Any), false
+	if c.Op == policy.All {
+		settledBy = isFalse
+	}
 	for _, member := range c.Of {
-		of[s.condition(e, member, margin+"  ")]++
+		m := s.condition(e, member, margin+"  ")
+		if m == isFailed && s.Engine.LenientEvaluation {
+			m = isFalse
+		}
+		switch {
+		case done:
+		case m == isFailed:
+			outcome, done = isFailed, true
+		case m == settledBy:
+			outcome, done = settled, true
+		}
 	}
-	switch {
-	case of[isFailed] > 0 && !s.Engine.LenientEvaluation:
-		return isFailed
-	case c.Op == policy.All:
-		return truthOf(of[isTrue] == len(c.Of))
-	case c.Op == policy.Any:
-		return truthOf(of[isTrue] > 0)
-	}
-	return truthOf(of[isTrue] == 0)
+	return outcome
 }
 
 func truthOf(b bool) truth {
@@ -635,15 +645,11 @@ func truthOf(b bool) truth {
 func (s *Session) leaf(e execution, c *policy.Condition, margin string) truth {
 	text := strings.Join(strings.Fields(c.Expr.Value), " ")
 	result, issues := s.compute(e.policy, c.Expr.Value)
-	switch {
-	case len(issues) > 0:
+	if len(issues) > 0 {
 		fmt.Fprintf(s.Out, "%s%s: error: %s\n", margin, text, issues[0].Message)
 		return isFailed
-	case result.Err != nil:
-		fmt.Fprintf(s.Out, "%s%s: error: %v\n", margin, text, result.Err)
-	default:
-		fmt.Fprintf(s.Out, "%s%s = %s\n", margin, text, format(result.Result))
 	}
+	s.print(margin+text+" = ", result.Result, result.Type)
 	if len(result.Steps) > 1 {
 		s.printSteps(margin+"  ", result.Steps[1:])
 	}

@@ -62,15 +62,6 @@ func (in input) from(n int) input {
 	return in
 }
 
-// word takes the first word off the argument.
-func (in input) word() (string, input) {
-	end := strings.IndexAny(in.arg, " \t\n")
-	if end < 0 {
-		end = len(in.arg)
-	}
-	return in.arg[:end], in.from(end)
-}
-
 // place gives the line and column in the text of a place in the argument; all
 // are counted from 1, columns in characters.
 func (in input) place(line, column int) (int, int) {

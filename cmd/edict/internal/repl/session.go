@@ -245,9 +245,6 @@ func (s *Session) Run(text string) (ok bool) {
 	return err == nil
 }
 
-// Quit tells whether the user asked for the end.
-func (s *Session) Quit() bool { return s.quit }
-
 func (s *Session) run(in input) error {
 	if in.directive == "" {
 		if in.arg == "" {
@@ -263,8 +260,8 @@ func (s *Session) run(in input) error {
 			return d.run(s, in)
 		}
 	}
-	in.offset -= len(in.directive)
-	return s.at(in, fmt.Sprintf("there is no directive :%s", in.directive), cmp.Or(diag.DidYouMean(in.directive, directiveNames()), ":help lists them"))
+	in.offset = strings.IndexByte(in.text, ':') + 1
+	return s.at(in, fmt.Sprintf("there is no directive %q", ":"+strings.TrimSpace(in.directive)), cmp.Or(diag.DidYouMean(in.directive, directiveNames()), ":help lists them"))
 }
 
 // at makes an error about the beginning of the argument.
@@ -387,6 +384,10 @@ func (s *Session) keep(name string, e *engine.Evaluation) {
 
 // print writes a value with, on a terminal, its type.
 func (s *Session) print(before string, v value.Value, static string) {
+	if v.Kind() == value.Error {
+		fmt.Fprintf(s.Out, "%s: %s\n", strings.TrimSuffix(before, " = "), compact(v))
+		return
+	}
 	text := before + formatAt(before, v)
 	if s.Color {
 		if static == "" || static == "dyn" {
