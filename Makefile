@@ -85,6 +85,16 @@ bench: ## Run the benchmarks: in process, and over gRPC beside an always-OK serv
 	$(GO) test -run '^$$' -bench . -benchmem ./engine/... ./extauthz/...
 	$(GO) run ./extauthz/internal/loopback
 
+# The real Cerbos, to compare decisions with. It is not needed to build, test or
+# run Edict.
+CERBOS_VERSION := 0.55.0
+CERBOS         := .tools/cerbos/node_modules/@cerbos/cerbos-linux-x64/cerbos-linux-x64
+SETS           ?= 600
+.PHONY: oracle
+oracle: ## Compare decisions with the real Cerbos on random policies (needs npm; SETS=600, 200 requests each)
+	@test -x $(CERBOS) || npm install --silent --no-save --prefix .tools/cerbos @cerbos/cerbos-linux-x64@$(CERBOS_VERSION)
+	$(GO) run ./engine/internal/differential -cerbos $(CERBOS) -sets $(SETS)
+
 .PHONY: clean
 clean: ## Stop the demo and remove what was built and installed
 	if test -x $(PYTHON) && test -d .demo; then $(DEMO) down; fi

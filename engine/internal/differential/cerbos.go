@@ -185,7 +185,7 @@ func (c *cerbos) check(requests []*engine.Request) ([]*answer, error) {
 				Val                any
 			}
 			ValidationErrors []struct{ Path, Message, Source string }
-			Meta struct {
+			Meta             struct {
 				Actions               map[string]struct{ MatchedPolicy, MatchedScope string }
 				EffectiveDerivedRoles []string
 			}
