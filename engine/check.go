@@ -607,7 +607,7 @@ func (st *state) tell(o *output, holds bool, action string) {
 		out.Val, err = st.frame.Detach(program.Eval(st.frame))
 		st.enter(back)
 	}
-	if err != nil {
+	if out.Val = copied(out.Val); err != nil {
 		out.Val, out.Err = value.Value{}, err.Error()
 	}
 	st.decision.Outputs = append(st.decision.Outputs, out)

@@ -58,7 +58,7 @@ type Decision struct {
 	Results []Result
 
 	// Outputs are what rules told, in the order in which they were visited.
-	// They share nothing with the request.
+	// Their values share nothing with the request.
 	Outputs []Output
 
 	// ValidationErrors say how the attributes break the schemas of the policy,

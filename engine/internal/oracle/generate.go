@@ -340,7 +340,9 @@ func textList(list []string) (out []diag.Text) {
 func (g *Generator) resourcePolicy(d *draft, kind, version, scope string) *policy.ResourcePolicy {
 	p := &policy.ResourcePolicy{Resource: text(kind), Version: text(version), Scope: text(scope), Permissions: d.permissions[scope]}
 	if g.chance(25) {
-		p.Schemas = &policy.Schemas{Principal: g.schemaRef(), Resource: g.schemaRef()}
+		if s := (policy.Schemas{Principal: g.schemaRef(), Resource: g.schemaRef()}); s.Principal != nil || s.Resource != nil {
+			p.Schemas = &s
+		}
 	}
 	times := map[string]int{}
 	for _, set := range some(g.random, 0, 3, d.derivedRoles) {
