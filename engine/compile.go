@@ -443,25 +443,33 @@ func parentScope(name string) string {
 	return name[:max(0, strings.LastIndexByte(name, '.'))]
 }
 
-// closure gives all that each role inherits, given its parents. Roles may
-// inherit each other in circles, and then inherit themselves.
+// closure gives all that each role inherits, given its parents: a parent, all
+// that it inherits, the next parent. Roles may inherit each other in circles,
+// and then inherit themselves.
 func closure(parents map[string][]string) map[string][]string {
 	all := make(map[string][]string, len(parents))
 	for role := range parents {
 		seen := map[string]bool{}
 		var out []string
-		todo := parents[role]
+		// The roles to look at, the next one last.
+		todo := reversed(parents[role])
 		for len(todo) > 0 {
-			next := todo[0]
-			todo = todo[1:]
+			next := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
 			if seen[next] {
 				continue
 			}
 			seen[next] = true
 			out = append(out, next)
-			todo = append(todo[:len(todo):len(todo)], parents[next]...)
+			todo = append(todo, reversed(parents[next])...)
 		}
 		all[role] = out
 	}
 	return all
+}
+
+func reversed(s []string) []string {
+	out := slices.Clone(s)
+	slices.Reverse(out)
+	return out
 }

@@ -3,6 +3,7 @@ package expr
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
@@ -109,12 +110,15 @@ func (c *counting) find(x ast.Expr) {
 
 func (c *counting) decorate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 	if call, ok := i.(interpreter.InterpretableCall); ok {
-		if cost := costs[call.Function()]; cost != nil && !writtenPattern(call) {
+		if cost := costs[call.Function()]; cost != nil {
 			apply, err := c.env.dispatcher(call.Function())
 			if apply == nil || err != nil {
 				return i, err
 			}
-			i = &countedCall{call, cost, apply}
+			counted := &countedCall{call, cost, apply}
+			if i = counted; writtenPattern(counted) {
+				i = hidden{counted}
+			}
 		}
 	}
 	if c.rounds[i.ID()] {
@@ -123,14 +127,38 @@ func (c *counting) decorate(i interpreter.InterpretableV2) (interpreter.Interpre
 	return i, nil
 }
 
+// hidden keeps cel-go from replacing a node by one that does not count.
+type hidden struct{ interpreter.InterpretableV2 }
+
 // writtenPattern tells whether a call has a regular expression that is written
-// out: cel-go compiles it once, and its size was looked at.
-func writtenPattern(call interpreter.InterpretableCall) bool {
-	if call.Function() != overloads.Matches || len(call.Args()) != 2 {
+// out, and then has it compiled once.
+func writtenPattern(call *countedCall) bool {
+	args := call.Args()
+	if call.Function() != overloads.Matches || len(args) != 2 {
 		return false
 	}
-	_, constant := call.Args()[1].(interpreter.InterpretableConst)
-	return constant
+	constant, ok := args[1].(interpreter.InterpretableConst)
+	if !ok {
+		return false
+	}
+	text, ok := constant.Value().(types.String)
+	if !ok {
+		return false
+	}
+	pattern, err := regexp.Compile(string(text))
+	if err != nil {
+		return false // and an error each time
+	}
+	n := instructions(string(text))
+	call.cost = func(args []ref.Val) (float64, error) { return costOfMatch(n, int(textLength(args[0]))), nil }
+	call.apply = func(args ...ref.Val) ref.Val {
+		s, ok := args[0].(types.String)
+		if !ok {
+			return types.MaybeNoSuchOverloadErr(args[0])
+		}
+		return types.Bool(pattern.MatchString(string(s)))
+	}
+	return true
 }
 
 // dispatcher gives what applies a function to operands of any type that it has
@@ -237,7 +265,7 @@ type cost func(args []ref.Val) (float64, error)
 // costs are those of the functions whose work, or whose result, is not bounded
 // by a small multiple of the size of their operands.
 var costs = map[string]cost{
-	operators.In:       func(args []ref.Val) (float64, error) { return listLength(args[1]), nil },
+	operators.In:       func(args []ref.Val) (float64, error) { return 2 * listLength(args[1]), nil },
 	operators.Add:      costOfAdd,
 	"distinct":         func(args []ref.Val) (float64, error) { return listLength(args[0]) * listLength(args[0]) / 4, nil },
 	"join":             costOfJoin,
@@ -252,7 +280,7 @@ var costs = map[string]cost{
 	"sets.contains": eachWithEach, "sets.equivalent": eachWithEach, "sets.intersects": eachWithEach,
 
 	operators.Equals: once, operators.NotEquals: once,
-	"sort": once, "@sortByAssociatedKeys": once, "flatten": once, "reverse": once, "slice": once,
+	"sort": costOfSort, "@sortByAssociatedKeys": costOfSort, "flatten": once, "reverse": once, "slice": once,
 	"split": once, "format": once, "lowerAscii": once, "upperAscii": once, "trim": once, "substring": once,
 	"charAt": once, "indexOf": once, "lastIndexOf": once, "strings.quote": once, overloads.Contains: once,
 	"base64.encode": once, "base64.decode": once, overloads.TypeConvertString: once, overloads.TypeConvertBytes: once,
@@ -266,10 +294,12 @@ var costs = map[string]cost{
 func once(args []ref.Val) (float64, error) {
 	n := 0.0
 	for _, a := range args {
-		n += listLength(a) + textLength(a)/bytesPerStep
+		n += 4*listLength(a) + textLength(a)/bytesPerStep
 	}
 	return n, nil
 }
+
+func costOfSort(args []ref.Val) (float64, error) { return 64 * listLength(args[0]), nil }
 
 func eachWithEach(args []ref.Val) (float64, error) {
 	return listLength(args[0]) * listLength(args[1]), nil

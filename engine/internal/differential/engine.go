@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"edict/engine"
@@ -14,8 +15,8 @@ type decider struct {
 	decision engine.Decision
 }
 
-// newDecider gives nil if the engine does not take the set.
-func newDecider(set *oracle.Set) *decider {
+// newDecider loads a set. The error is what the engine has against it.
+func newDecider(set *oracle.Set) (*decider, error) {
 	compiler, err := engine.NewCompiler(engine.Options{
 		DefaultPolicyVersion: set.Options.DefaultPolicyVersion,
 		DefaultScope:         set.Options.DefaultScope,
@@ -25,13 +26,13 @@ func newDecider(set *oracle.Set) *decider {
 		SchemaEnforcement:    set.Options.SchemaEnforcement,
 	})
 	if err != nil {
-		panic(err)
+		return nil, err
 	}
-	compiled, _ := compiler.Compile(set.Policies, schema.New(oracle.SchemaFiles()))
+	compiled, diagnostics := compiler.Compile(set.Policies, schema.New(oracle.SchemaFiles()))
 	if compiled == nil {
-		return nil
+		return nil, errors.New(diagnostics.Render())
 	}
-	return &decider{set: compiled}
+	return &decider{set: compiled}, nil
 }
 
 func (d *decider) decide(req *engine.Request) *answer {
@@ -60,8 +61,8 @@ func (d *decider) decide(req *engine.Request) *answer {
 // engineDiffers tells whether the engine takes the policies and answers
 // otherwise than the interpreter.
 func engineDiffers(c oracle.Case) (text string, differs bool) {
-	d := newDecider(c.Set)
-	if d == nil {
+	d, err := newDecider(c.Set)
+	if err != nil {
 		return "", false
 	}
 	got, want := d.decide(c.Request), answerOf(oracle.New(c.Set.Policies, c.Set.Options), c.Request)

@@ -156,6 +156,9 @@ func New(policies []*policy.Policy, opts Options) *Interpreter {
 // New makes an interpreter of policies that compile. What does not makes it
 // panic, now or when it decides.
 func (w *Workshop) New(policies []*policy.Policy, opts Options) *Interpreter {
+	if len(w.cel.compiled) > 5000 {
+		clear(w.cel.compiled) // of sets long forgotten
+	}
 	if opts.DefaultPolicyVersion == "" {
 		opts.DefaultPolicyVersion = "default"
 	}
