@@ -50,6 +50,10 @@ const (
 	// policy of the same name and version.
 	CodeMissingScope diag.Code = "missing-scope"
 
+	// CodeTooManyParents is for role policies by which roles inherit more roles
+	// than can be looked at.
+	CodeTooManyParents diag.Code = "too-many-parent-roles"
+
 	// CodeScopePermissions is for policies of one scope that differ in
 	// scopePermissions.
 	CodeScopePermissions diag.Code = "scope-permissions-conflict"

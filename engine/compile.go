@@ -343,11 +343,10 @@ func (r *compilation) set() *PolicySet {
 		roles:           map[unitKey]*roleLayer{},
 		resourceScopes:  map[string]*scope{},
 		principalScopes: map[string]*scope{},
-		inherited:       map[string]map[string][]string{},
+		inherited:       r.inherited,
 		conditions:      int(r.conditionIDs.next),
 		modules:         int(r.moduleIDs.next),
 	}
-	parents := map[string]map[string][]string{} // by scope and role
 	for _, p := range r.order {
 		b := r.built[p]
 		switch {
@@ -376,12 +375,6 @@ func (r *compilation) set() *PolicySet {
 		case p.Role != nil:
 			rp := p.Role
 			at := rp.Scope.Value
-			if parents[at] == nil {
-				parents[at] = map[string][]string{}
-			}
-			if _, other := parents[at][rp.Role.Value]; !other { // of several versions the first counts
-				parents[at][rp.Role.Value] = textValues(rp.ParentRoles)
-			}
 			if len(rp.Rules) == 0 {
 				break // it narrows nothing: the role is another name for its parents
 			}
@@ -404,9 +397,6 @@ func (r *compilation) set() *PolicySet {
 			}
 		}
 		layer.kinds = kinds.index()
-	}
-	for at, direct := range parents {
-		ps.inherited[at] = closure(direct)
 	}
 	for _, scopes := range []map[string]*scope{ps.resourceScopes, ps.principalScopes} {
 		for name, s := range scopes {
@@ -443,16 +433,20 @@ func parentScope(name string) string {
 	return name[:max(0, strings.LastIndexByte(name, '.'))]
 }
 
-// closure gives all that each role inherits, given its parents: a parent, all
-// that it inherits, the next parent. Roles may inherit each other in circles,
-// and then inherit themselves.
-func closure(parents map[string][]string) map[string][]string {
+// maxInherited bounds how many roles the roles of a scope inherit, in total.
+// Whoever needs more has a cycle or a chain of thousands.
+const maxInherited = 1_000_000
+
+// closure gives all that each role inherits, given its parents, or false if that
+// is too much: a parent, all that it inherits, the next parent. Roles may
+// inherit each other in circles, and then inherit themselves.
+func closure(parents map[string][]string) (map[string][]string, bool) {
 	all := make(map[string][]string, len(parents))
+	total := 0
 	for role := range parents {
 		seen := map[string]bool{}
 		var out []string
-		// The roles to look at, the next one last.
-		todo := reversed(parents[role])
+		todo := reversed(parents[role]) // the next one last
 		for len(todo) > 0 {
 			next := todo[len(todo)-1]
 			todo = todo[:len(todo)-1]
@@ -461,11 +455,14 @@ func closure(parents map[string][]string) map[string][]string {
 			}
 			seen[next] = true
 			out = append(out, next)
+			if total++; total > maxInherited {
+				return nil, false
+			}
 			todo = append(todo, reversed(parents[next])...)
 		}
 		all[role] = out
 	}
-	return all
+	return all, true
 }
 
 func reversed(s []string) []string {

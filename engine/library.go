@@ -19,6 +19,10 @@ type library struct {
 	variables map[string]*policy.Policy
 	constants map[string]*policy.Policy
 	consent   map[string]bool // scopes where an ALLOW needs the parents' consent
+
+	// By scope and role, every role that the role inherits by role policies of
+	// that very scope, its parents first.
+	inherited map[string]map[string][]string
 }
 
 func newLibrary() *library {
@@ -28,6 +32,7 @@ func newLibrary() *library {
 		variables: map[string]*policy.Policy{},
 		constants: map[string]*policy.Policy{},
 		consent:   map[string]bool{},
+		inherited: map[string]map[string][]string{},
 	}
 }
 
@@ -62,6 +67,34 @@ func (r *compilation) gather(policies []*policy.Policy) {
 		r.checkAncestors(p)
 	}
 	r.checkPermissions()
+	r.inherit()
+}
+
+// inherit finds out what roles inherit.
+func (r *compilation) inherit() {
+	parents := map[string]map[string][]string{} // by scope and role
+	first := map[string]*policy.Policy{}
+	for _, p := range r.order {
+		rp := p.Role
+		if rp == nil {
+			continue
+		}
+		at := rp.Scope.Value
+		if parents[at] == nil {
+			parents[at], first[at] = map[string][]string{}, p
+		}
+		// Versions of a role policy may differ in this. As in Cerbos, the last
+		// file counts for all.
+		parents[at][rp.Role.Value] = textValues(rp.ParentRoles)
+	}
+	for at, direct := range parents {
+		var ok bool
+		if r.inherited[at], ok = closure(direct); !ok {
+			r.report(first[at], first[at].Pos, CodeTooManyParents,
+				fmt.Sprintf("the roles of the scope %q inherit more than %d roles in total", at, maxInherited),
+				"give roles fewer parents, directly and by others")
+		}
+	}
 }
 
 // importLists gives what a policy imports.
@@ -139,6 +172,9 @@ func setKey(kind, name string) string {
 	}
 }
 
+// maxMissing bounds how many missing policies are reported for one.
+const maxMissing = 20
+
 // checkAncestors reports a policy in a scope above which one is missing. Cerbos
 // lets a role policy stand in the gap, and then drops the policy below without
 // a word; here that is a mistake, too.
@@ -159,12 +195,13 @@ func (r *compilation) checkAncestors(p *policy.Policy) {
 	default:
 		return
 	}
-	for s := at.Value; s != ""; {
+	for s, reported := at.Value, 0; s != "" && reported < maxMissing; {
 		s = parentScope(s)
 		missing := key(s)
 		if r.keys[missing] != nil {
 			continue
 		}
+		reported++
 		var related []diag.Related
 		for _, d := range r.disabled {
 			if d.Key() == missing {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -13,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"edict/cmd/edict/internal/cerbosjson"
 	"edict/cmd/edict/internal/config"
@@ -23,8 +20,6 @@ import (
 	"edict/engine/diag/report"
 	"edict/engine/folder"
 	"edict/engine/lint"
-	"edict/engine/policyfile"
-	"edict/engine/schema"
 	"edict/engine/suite"
 	"edict/extauthz"
 	"edict/extauthz/routemap"
@@ -44,10 +39,10 @@ type compileOptions struct {
 
 	ignoreSchemas bool
 
-	tests   testOptions
-	filter  suite.Filter // of tests.filters
-	color   string
-	noColor bool
+	tests  testOptions
+	filter suite.Filter // of tests.filters
+
+	colorFlags
 }
 
 // compileFormats are the words that --format takes. The last two are those of
@@ -116,8 +111,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 	f.BoolVar(&o.tests.verbose, "verbose", false, "tell more about the tests")
 	f.StringArrayVar(&o.tests.filters, "test-filter", nil, "run some tests only, as in 'suite=albums;action=view,edit'; may be repeated")
 	f.StringVar(&o.tests.output, "test-output", "", "text, json, junit or tap; by default that of --format")
-	f.StringVar(&o.color, "color", "auto", "auto, never or always")
-	f.BoolVar(&o.noColor, "no-color", false, "no colours, not even on a terminal")
+	o.colorFlags.add(f)
 	return c
 }
 
@@ -146,8 +140,8 @@ func (o *compileOptions) check(flags *pflag.FlagSet) error {
 	if !slices.Contains(compileFormats[:], o.format) {
 		return suggest(fmt.Errorf("there is no format %q", o.format), o.format, compileFormats[:])
 	}
-	if !slices.Contains(colors[:], o.color) {
-		return suggest(fmt.Errorf("--color is auto, never or always, got %q", o.color), o.color, colors[:])
+	if err := o.colorFlags.check(); err != nil {
+		return err
 	}
 	if o.tests.output != "" && !slices.Contains(testOutputs[:], o.tests.output) {
 		return suggest(fmt.Errorf("there is no format %q for tests", o.tests.output), o.tests.output, testOutputs[:])
@@ -172,32 +166,6 @@ func explain(w io.Writer, pages catalogue.Catalogue, code string) error {
 	return nil
 }
 
-// colored tells whether to write colours: on a terminal, unless the environment
-// or the flags say otherwise.
-func (o *compileOptions) colored(w io.Writer, environ []string) bool {
-	switch {
-	case o.noColor || o.color == "never" || noColor(environ):
-		return false
-	case o.color == "auto":
-		return isTerminal(w)
-	}
-	return true
-}
-
-func isTerminal(w io.Writer) bool {
-	f, isFile := w.(*os.File)
-	return isFile && term.IsTerminal(int(f.Fd()))
-}
-
-// noColor tells whether the environment asks for no colours; see
-// https://no-color.org.
-func noColor(environ []string) bool {
-	return slices.ContainsFunc(environ, func(v string) bool {
-		value, ok := strings.CutPrefix(v, "NO_COLOR=")
-		return ok && value != ""
-	})
-}
-
 // A compileRun is one run of `edict compile`.
 type compileRun struct {
 	compileOptions
@@ -209,9 +177,8 @@ type compileRun struct {
 
 	stderr io.Writer // for what is not the answer
 
-	sources  cerbosjson.Sources
+	files    *policyFiles
 	policies int              // that are enabled
-	schemas  *schema.Set      // nil with --ignore-schemas
 	routeMap []*routemap.File // nil without --routes
 	isRoute  map[string]bool  // by file
 	list     diag.List
@@ -219,9 +186,8 @@ type compileRun struct {
 }
 
 func (r *compileRun) run() error {
-	fsys, list := r.load()
-	if len(list) > 0 {
-		return statusError{exitUsage, list}
+	if err := r.load(); err != nil {
+		return err
 	}
 	if err := r.compile(); err != nil {
 		return statusError{exitUsage, err}
@@ -229,7 +195,7 @@ func (r *compileRun) run() error {
 	var tests *suite.Report
 	if r.list.Count(diag.Error) == 0 {
 		var err error
-		if tests, err = r.runTests(fsys); err != nil {
+		if tests, err = r.runTests(); err != nil {
 			return statusError{exitFailure, err}
 		}
 	}
@@ -270,47 +236,31 @@ func counted(errs, warnings int) string {
 	return strings.Join(parts, ", ")
 }
 
-// load reads and parses the files, and gives the folder of the policies. The
-// list says which folder is none.
-func (r *compileRun) load() (fs.FS, diag.List) {
+// load reads and parses the files. The error says which folder is none.
+func (r *compileRun) load() error {
+	var err error
+	if r.files, err = readPolicies(r.dir, r.ignoreSchemas); err != nil {
+		return err
+	}
+	r.list = append(r.list, r.files.broken...)
 	r.isRoute = map[string]bool{}
-	r.sources = cerbosjson.Sources{
-		Dir: r.dir, Contents: map[string][]byte{},
-		IsRoute: func(file string) bool { return r.isRoute[file] },
-	}
-	policies, list := folder.Open(r.dir)
-	if len(list) > 0 {
-		return nil, list
-	}
-	in, list := policyfile.ReadFolder(policies, r.dir)
-	r.list = append(r.list, list...)
-	for _, f := range in.Policies {
-		r.sources.Contents[f.Name] = f.Content
-		p, list := policyfile.Parse(f.Name, f.Content)
-		r.list = append(r.list, list...)
-		if p != nil {
-			r.sources.Policies = append(r.sources.Policies, p)
-		}
-	}
-	if !r.ignoreSchemas {
-		r.schemas = schema.New(in.SchemaContents())
-	}
+	r.files.sources.IsRoute = func(file string) bool { return r.isRoute[file] }
 	if r.routes == "" {
-		return policies, nil
+		return nil
 	}
 	dir := filepath.ToSlash(filepath.Clean(r.routes))
 	fsys, list := folder.Open(dir)
 	if len(list) > 0 {
-		return nil, list
+		return statusError{exitUsage, list}
 	}
 	routes, list := folder.Read(fsys, dir, nil)
 	r.list = append(r.list, list...)
 	for _, f := range routes {
-		r.sources.Contents[f.Name], r.isRoute[f.Name] = f.Content, true
+		r.files.sources.Contents[f.Name], r.isRoute[f.Name] = f.Content, true
 	}
 	parsed, list := routemap.ParseAll(routes)
 	r.routeMap, r.list = parsed, append(r.list, list...)
-	return policies, nil
+	return nil
 }
 
 // compile compiles what could be parsed. The error names an option of the
@@ -318,11 +268,11 @@ func (r *compileRun) load() (fs.FS, diag.List) {
 func (r *compileRun) compile() error {
 	unparsed := slices.ContainsFunc(r.list, func(d diag.Diagnostic) bool { return !r.isRoute[d.Pos.File] })
 	options := r.cfg.Engine()
-	if r.schemas == nil {
+	if r.files.schemas == nil {
 		options.SchemaEnforcement = engine.SchemaNone
 	}
-	enabled := r.sources.Policies[:0:0]
-	for _, p := range r.sources.Policies {
+	enabled := r.files.sources.Policies[:0:0]
+	for _, p := range r.files.sources.Policies {
 		if !p.Disabled {
 			enabled = append(enabled, p)
 		}
@@ -334,13 +284,13 @@ func (r *compileRun) compile() error {
 		if err != nil {
 			return err
 		}
-		_, list = c.Compile("", enabled, r.schemas, r.routeMap)
+		_, list = c.Compile("", enabled, r.files.schemas, r.routeMap)
+		r.files.locate(list)
 	} else {
-		c, err := engine.NewCompiler(options)
-		if err != nil {
+		var err error
+		if _, list, err = r.files.compile(options); err != nil {
 			return err
 		}
-		_, list = c.Compile(r.sources.Policies, r.schemas)
 	}
 	for _, d := range list {
 		if !d.Pos.IsValid() {
@@ -357,7 +307,7 @@ func (r *compileRun) compile() error {
 	if err != nil {
 		return err
 	}
-	r.list = lint.Check(enabled, r.schemas, env)
+	r.list = lint.Check(enabled, r.files.schemas, env)
 	if r.policies == 0 {
 		r.list = append(r.list, diag.Diagnostic{Pos: diag.Position{File: r.dir}, Severity: diag.Warning, Code: extauthz.CodeNoPolicies,
 			Message: "there are no policies", Hint: "is the folder the right one?"})
@@ -404,7 +354,7 @@ func (r *compileRun) write(tests *suite.Report) error {
 		return report.GitHub(r.out, r.everything(tests))
 	case "json":
 		if !compiles {
-			return encodeJSON(r.out, cerbosjson.New(r.list, r.sources, r.pages))
+			return encodeJSON(r.out, cerbosjson.New(r.list, r.files.sources, r.pages))
 		}
 		if !r.warningsAsked {
 			if _, err := io.WriteString(r.stderr, plain.Render(r.list)); err != nil {

@@ -303,16 +303,16 @@ func TestColoursAreForTerminals(t *testing.T) {
 		t.Error("a file is no terminal")
 	}
 	for _, test := range []struct {
-		o       compileOptions
+		o       colorFlags
 		environ []string
 		want    bool
 	}{
-		{compileOptions{color: "auto"}, nil, false},
-		{compileOptions{color: "always"}, nil, true},
-		{compileOptions{color: "256"}, nil, true},
-		{compileOptions{color: "always", noColor: true}, nil, false},
-		{compileOptions{color: "always"}, []string{"NO_COLOR=1"}, false},
-		{compileOptions{color: "never"}, nil, false},
+		{colorFlags{color: "auto"}, nil, false},
+		{colorFlags{color: "always"}, nil, true},
+		{colorFlags{color: "256"}, nil, true},
+		{colorFlags{color: "always", noColor: true}, nil, false},
+		{colorFlags{color: "always"}, []string{"NO_COLOR=1"}, false},
+		{colorFlags{color: "never"}, nil, false},
 	} {
 		if got := test.o.colored(file, test.environ); got != test.want {
 			t.Errorf("%q, %q: got %v", test.o.color, test.environ, got)

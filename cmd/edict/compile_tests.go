@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 
 	"edict/cmd/edict/internal/cerbosjson"
 	"edict/engine"
@@ -34,17 +33,17 @@ const codeTestFailed diag.Code = "test-failed"
 
 // runTests runs the suites that lie beside the policies, which compile. There
 // is no report if tests are not wanted.
-func (r *compileRun) runTests(fsys fs.FS) (*suite.Report, error) {
+func (r *compileRun) runTests() (*suite.Report, error) {
 	if r.tests.skip {
 		return nil, nil
 	}
-	suites, err := suite.Find(fsys, r.dir)
+	suites, err := suite.Find(r.files.fsys, r.dir)
 	if err != nil {
 		return nil, err
 	}
 	options := r.cfg.Engine()
 	options.SchemaEnforcement = engine.SchemaReject
-	if r.schemas == nil {
+	if r.files.schemas == nil {
 		options.SchemaEnforcement = engine.SchemaNone
 	}
 	if r.tests.strictGiven {
@@ -52,13 +51,7 @@ func (r *compileRun) runTests(fsys fs.FS) (*suite.Report, error) {
 	}
 	o := suite.Options{
 		Engine: options, Strict: r.tests.strictGiven && r.tests.strict, SkipBatching: r.tests.skipBatching, Filter: r.filter,
-		Compile: func(o engine.Options) (*engine.PolicySet, diag.List) {
-			c, err := engine.NewCompiler(o)
-			if err != nil {
-				return nil, diag.List{{Message: err.Error()}}
-			}
-			return c.Compile(r.sources.Policies, r.schemas)
-		},
+		Compile: r.files.compileForTests,
 	}
 	for _, s := range suites {
 		r.broken = append(r.broken, s.Problems...)
@@ -130,7 +123,7 @@ func (r *compileRun) tested(report *suite.Report) (*testedDocument, error) {
 		}
 	}
 	if r.warningsAsked {
-		d.Warnings = cerbosjson.New(r.list, r.sources, r.pages).Warnings
+		d.Warnings = cerbosjson.New(r.list, r.files.sources, r.pages).Warnings
 	}
 	return d, nil
 }

@@ -28,7 +28,10 @@ func newSchema() *cobra.Command {
 		Args: func(c *cobra.Command, args []string) error {
 			switch {
 			case (list || output != "") && len(args) > 0:
-				return fmt.Errorf("`%s` takes no KIND with --list or --output, got %q", c.CommandPath(), args[0])
+				if list {
+					return fmt.Errorf("`%s --list` takes no KIND, got %q", c.CommandPath(), args[0])
+				}
+				return fmt.Errorf("--output names a folder for all schemas, and takes no KIND, got %q; one alone goes to a file by `%s %s > FILE`", args[0], c.CommandPath(), args[0])
 			case list && output != "":
 				return errors.New("--list and --output do not go together")
 			case list || output != "":

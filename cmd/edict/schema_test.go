@@ -51,7 +51,8 @@ func TestSchemaUsage(t *testing.T) {
 		{"polcy", `there is no schema "polcy"; known: policy, test, principals, resources, auxdata, routes, config; did you mean "policy"?`},
 		{"nothing", `there is no schema "nothing"; known:`},
 		{"policy test", `takes one KIND, got also "test"`},
-		{"--list policy", `takes no KIND with --list or --output, got "policy"`},
+		{"--list policy", "`edict schema --list` takes no KIND, got \"policy\""},
+		{"policy -o policy.json", "one alone goes to a file by `edict schema policy > FILE`"},
 		{"--list --output x", "--list and --output do not go together"},
 		{"--lst", `did you mean "--list"?`},
 	} {

@@ -25,8 +25,6 @@ import (
 	"edict/engine/diag"
 	"edict/engine/diag/catalogue"
 	"edict/engine/folder"
-	"edict/engine/policyfile"
-	"edict/engine/schema"
 	"edict/engine/suite"
 	"edict/engine/suite/coverage"
 	"edict/engine/suite/report"
@@ -40,8 +38,7 @@ type testFlags struct {
 
 	format  string
 	verbose bool
-	color   string
-	noColor bool
+	colorFlags
 
 	run          string
 	filters      []string
@@ -59,10 +56,6 @@ type testFlags struct {
 // testFormats are the words that --format takes. Tree and list are those of
 // `cerbos compile`; tree is text.
 var testFormats = [...]string{"text", "tree", "list", "json", "junit", "tap"}
-
-// colors are the words that --color takes. The last two are those of `cerbos
-// compile`, and mean always.
-var colors = [...]string{"auto", "never", "always", "256", "16m"}
 
 func newTest(environ []string, stderr io.Writer) *cobra.Command {
 	var o testFlags
@@ -107,8 +100,7 @@ func newTest(environ []string, stderr io.Writer) *cobra.Command {
 	f.StringVarP(&o.format, "output", "o", "text", "the same as --format")
 	f.StringVar(&o.format, "test-output", "text", "the same as --format")
 	f.BoolVar(&o.verbose, "verbose", false, "show what passed, and how each decision came about")
-	f.StringVar(&o.color, "color", "auto", "auto, never or always")
-	f.BoolVar(&o.noColor, "no-color", false, "no colours, not even on a terminal")
+	o.colorFlags.add(f)
 	f.StringVar(&o.run, "run", "", "run only the tests whose name, or suite/test/principal/resource, holds this regular expression")
 	f.StringArrayVar(&o.filters, "test-filter", nil, "show only what matches: dimension=glob,glob;... with the dimensions suite, test, principal, resource, action; may be repeated")
 	f.BoolVar(&o.skipBatching, "skip-batching", false, "decide each action in a call of its own")
@@ -127,7 +119,7 @@ func newTest(environ []string, stderr io.Writer) *cobra.Command {
 type testRun struct {
 	testFlags
 	out, err io.Writer
-	colored  bool
+	inColor  bool
 	pages    catalogue.Catalogue
 
 	tests  string         // folder of the tests, cleaned, with slashes
@@ -144,11 +136,14 @@ func (t *testRun) prepare(flags *pflag.FlagSet, environ, args []string) error {
 			return fmt.Errorf("--%s needs a name", name)
 		}
 	}
+	if flags.Changed("format") && flags.Changed("output") {
+		return errors.New("--format and --output are the same; give one of them")
+	}
 	if !slices.Contains(testFormats[:], t.format) {
 		return suggest(fmt.Errorf("there is no format %q", t.format), t.format, testFormats[:])
 	}
-	if !slices.Contains(colors[:], t.color) {
-		return suggest(fmt.Errorf("--color is auto, never or always, got %q", t.color), t.color, colors[:])
+	if err := t.colorFlags.check(); err != nil {
+		return err
 	}
 	if t.min < 0 || t.min > 100 || t.min != t.min {
 		return fmt.Errorf("--min is a percentage from 0 to 100, got %v", t.min)
@@ -195,7 +190,7 @@ func (t *testRun) prepare(flags *pflag.FlagSet, environ, args []string) error {
 	}
 	t.policies = filepath.ToSlash(filepath.Clean(t.policies))
 	t.covers = t.coverage || t.coverageHTML != "" || t.coverageLCOV != "" || t.coverageJSON != "" || t.min > 0
-	t.colored = !t.noColor && (t.color == "auto" && isTerminal(t.out) && !noColor(environ) || t.color != "auto" && t.color != "never")
+	t.inColor = t.colored(t.out, environ)
 	return nil
 }
 
@@ -228,7 +223,7 @@ func (t *testRun) keepRunning(ctx context.Context) error {
 
 // once reads everything and runs the tests.
 func (t *testRun) once() error {
-	p, err := t.load()
+	p, set, err := t.load()
 	if err != nil {
 		return err
 	}
@@ -239,7 +234,13 @@ func (t *testRun) once() error {
 	for _, s := range suites {
 		fmt.Fprint(t.err, diag.Style{Severities: true}.Render(s.Warnings))
 	}
-	options := suite.Options{Compile: p.compile, Engine: t.engine, Strict: t.force, SkipBatching: t.skipBatching, Filter: t.filter}
+	compile := func(o engine.Options) (*engine.PolicySet, diag.List) {
+		if reflect.DeepEqual(o, t.engine) {
+			return set, nil
+		}
+		return p.compileForTests(o)
+	}
+	options := suite.Options{Compile: compile, Engine: t.engine, Strict: t.force, SkipBatching: t.skipBatching, Filter: t.filter}
 	var covered *coverage.Coverage
 	if t.covers {
 		covered = coverage.New(p.sources.Policies)
@@ -249,8 +250,11 @@ func (t *testRun) once() error {
 	if err := t.write(result); err != nil {
 		return statusError{exitFailure, err}
 	}
-	if len(suites) == 0 {
+	switch {
+	case len(suites) == 0:
 		fmt.Fprintf(t.err, "edict: no tests were found in %s; tests are files called *_test.yaml\n", t.tests)
+	case result.Summary.Tests() == 0 && len(t.filters) > 0:
+		fmt.Fprintln(t.err, "edict: no test has what --test-filter asks for")
 	}
 	if covered != nil {
 		if err := t.writeCoverage(covered); err != nil {
@@ -272,8 +276,7 @@ func (t *testRun) once() error {
 func (t *testRun) find() ([]*suite.Suite, error) {
 	fsys, list := folder.Open(t.tests)
 	if len(list) > 0 {
-		fmt.Fprint(t.err, list.Render())
-		return nil, statusError{status: exitUsage}
+		return nil, statusError{exitUsage, list}
 	}
 	suites, err := suite.Find(fsys, t.tests)
 	if err != nil {
@@ -282,71 +285,38 @@ func (t *testRun) find() ([]*suite.Suite, error) {
 	return suites, nil
 }
 
-// testedPolicies are the policies that tests are run over.
-type testedPolicies struct {
-	sources cerbosjson.Sources
-	schemas *schema.Set // nil: they are not looked at
-
-	options engine.Options    // of set
-	set     *engine.PolicySet // compiled already
-}
-
 // load reads and compiles the policies. What is wrong with them has been told
 // if there is an error.
-func (t *testRun) load() (*testedPolicies, error) {
-	fsys, list := folder.Open(t.policies)
-	if len(list) > 0 {
-		fmt.Fprint(t.err, list.Render())
-		return nil, statusError{status: exitUsage}
+func (t *testRun) load() (*policyFiles, *engine.PolicySet, error) {
+	p, err := readPolicies(t.policies, t.ignoreSchemas)
+	if err != nil {
+		return nil, nil, err
 	}
-	p := &testedPolicies{sources: cerbosjson.Sources{Dir: t.policies, Contents: map[string][]byte{}}, options: t.engine}
-	files, list := policyfile.ReadFolder(fsys, t.policies)
-	for _, f := range files.Policies {
-		p.sources.Contents[f.Name] = f.Content
-		parsed, more := policyfile.Parse(f.Name, f.Content)
-		list = append(list, more...)
-		if parsed != nil {
-			p.sources.Policies = append(p.sources.Policies, parsed)
-		}
-	}
-	if !t.ignoreSchemas {
-		p.schemas = schema.New(files.SchemaContents())
-	}
+	list := p.broken
 	if len(list) == 0 {
-		if p.set, list = p.compileAnew(t.engine); p.set != nil {
-			return p, nil
+		set, wrong, err := p.compile(t.engine)
+		if err != nil {
+			return nil, nil, statusError{exitUsage, err}
 		}
+		if set != nil {
+			return p, set, nil
+		}
+		list = wrong
 	}
 	list = list.Sorted()
 	if t.format == "json" {
 		if err := encodeJSON(t.out, cerbosjson.New(list, p.sources, t.pages)); err != nil {
-			return nil, statusError{exitFailure, err}
+			return nil, nil, statusError{exitFailure, err}
 		}
 	}
 	fmt.Fprint(t.err, diag.Style{Severities: true}.Render(list))
-	return nil, statusError{exitUncompiled, errors.New("the policies do not compile; no test was run")}
+	return nil, nil, statusError{exitUncompiled, errors.New("the policies do not compile; no test was run")}
 }
 
 func encodeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
-}
-
-// compile is the Compile of suite.Options.
-func (p *testedPolicies) compile(o engine.Options) (*engine.PolicySet, diag.List) {
-	if reflect.DeepEqual(o, p.options) {
-		return p.set, nil
-	}
-	return p.compileAnew(o)
-}
-
-func (p *testedPolicies) compileAnew(o engine.Options) (*engine.PolicySet, diag.List) {
-	c, err := engine.NewCompiler(o)
-	if err != nil {
-		return nil, diag.List{{Message: err.Error()}}
-	}
-	return c.Compile(p.sources.Policies, p.schemas)
 }
 
 // write writes the report to standard output.
@@ -359,7 +329,10 @@ func (t *testRun) write(r *suite.Report) error {
 	case "tap":
 		return report.TAP(t.out, r)
 	}
-	return report.Text(t.out, r, report.TextOptions{List: t.format == "list", Verbose: t.verbose, Color: t.colored})
+	if len(r.Suites) == 0 {
+		return nil // which once tells
+	}
+	return report.Text(t.out, r, report.TextOptions{List: t.format == "list", Verbose: t.verbose, Color: t.inColor})
 }
 
 // writeCoverage writes the coverage where it is asked for: the table to

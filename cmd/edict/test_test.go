@@ -89,7 +89,9 @@ tests:
 		{name: "a suite is broken, and filtered", files: with("broken_test.yaml", "name: x\n"), args: []string{"--test-filter", "suite=Docs"}, status: exitTests, out: "tests is required"},
 		{name: "policies do not compile", files: with("x.yaml", "apiVersion: nonsense\n"), status: exitUncompiled, err: "no test was run"},
 		{name: "policies do not compile, in JSON", files: with("x.yaml", "apiVersion: nonsense\n"), args: []string{"--format=json"}, status: exitUncompiled, out: `"load_failures"`, err: "no test was run"},
-		{name: "there are no tests", files: []string{"doc.yaml", testedPolicy, "_schemas/doc.json", testedSchema}, out: "no tests were found", err: "no tests were found"},
+		{name: "there are no tests", files: []string{"doc.yaml", testedPolicy, "_schemas/doc.json", testedSchema}, err: "edict: no tests were found in "},
+		{name: "there are no tests, in JSON", files: []string{"doc.yaml", testedPolicy, "_schemas/doc.json", testedSchema}, args: []string{"--format=json"}, out: "{", err: "edict: no tests were found in "},
+		{name: "a filter leaves none", files: good, args: []string{"--test-filter=principal=nobody"}, out: "0 results\n", err: "no test has what --test-filter asks for"},
 		{name: "all is skipped", files: replaced("doc_test.yaml", "name: Docs", "name: Docs\nskip: true"), out: "[skipped]"},
 
 		{name: "attributes break a schema", files: replaced("doc_test.yaml", "size: 1", "size: big"), status: exitTests, out: "SOURCE_RESOURCE/size"},
@@ -97,7 +99,7 @@ tests:
 		{name: "a schema is missing", files: replaced("doc.yaml", "doc.json", "gone.json"), status: exitUncompiled, err: "gone.json"},
 		{name: "a schema is missing, and ignored", files: replaced("doc.yaml", "doc.json", "gone.json"), args: []string{"--ignore-schemas"}, out: "[2 passed]"},
 
-		{name: "evaluation is strict by default", files: guessing, status: exitTests, out: "[1 passed, 1 failed]"},
+		{name: "evaluation is strict by default", files: guessing, status: exitTests, out: "hint: under strict evaluation an error denies; "},
 		{name: "evaluation is lenient by flag", files: guessing, args: []string{"--strict-evaluation=false"}, out: "[4 passed]"},
 		{name: "evaluation is lenient by configuration", files: guessing, args: []string{"--set", "engine.strictEvaluation=false"}, out: "[4 passed]"},
 		{name: "evaluation is lenient by environment", files: guessing, environ: []string{"EDICT_ENGINE_STRICTEVALUATION=false"}, out: "[4 passed]"},
@@ -119,6 +121,8 @@ tests:
 		{name: "too little is covered", files: good, args: []string{"--min=25.1"}, status: exitGate, out: "[2 passed]", err: "25.0% of rules and branches are covered, less than 25.1%"},
 		{name: "failures come before the gate", files: replaced("doc_test.yaml", "EFFECT_ALLOW", "EFFECT_DENY"), args: []string{"--min=100"}, status: exitTests},
 
+		{name: "colours under NO_COLOR", files: good, args: []string{"--color=always"}, environ: []string{"NO_COLOR=1"}, out: "[2 passed]"},
+		{name: "two formats", files: good, args: []string{"--format=json", "--output=tap"}, status: exitUsage, err: "--format and --output are the same"},
 		{name: "an unknown format", files: good, args: []string{"--format=jsn"}, status: exitUsage, err: `there is no format "jsn"; did you mean "json"?`},
 		{name: "a bad filter", files: good, args: []string{"--test-filter=tests=a"}, status: exitUsage, err: `there is no dimension "tests"; did you mean "test"?`},
 		{name: "a bad pattern", files: good, args: []string{"--run=("}, status: exitUsage, err: "--run: error parsing regexp"},
@@ -126,7 +130,7 @@ tests:
 		{name: "a bad colour", files: good, args: []string{"--color=red"}, status: exitUsage, err: "--color is auto, never or always"},
 		{name: "watching in JSON", files: good, args: []string{"--watch", "--format=json"}, status: exitUsage, err: "--watch shows text"},
 		{name: "a bad configuration", files: good, args: []string{"--set=engine.strictEvaluation=maybe"}, status: exitUsage, err: "engine.strictEvaluation"},
-		{name: "no such policies", files: good, args: []string{"--policies=/nowhere"}, status: exitUsage, err: "/nowhere"},
+		{name: "no such policies", files: good, args: []string{"--policies=/nowhere"}, status: exitUsage, err: "edict: /nowhere: cannot be read: no such file or directory"},
 		{name: "two folders", files: good, args: []string{"other"}, status: exitUsage, err: `takes one folder, got also "other"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -132,8 +132,8 @@ func (g *Generator) word() any { return pick(g.random, words...) }
 
 func (g *Generator) someNumber() any {
 	for {
-		// Cerbos reads a number with an exponent as text.
-		if x := pick(g.random, numbers...); x < 1e21 || !g.Portable {
+		// Of constants, Cerbos reads those with an exponent as text, and -0 as 0.
+		if x := pick(g.random, numbers...); x < 1e21 && !(x == 0 && math.Signbit(x)) || !g.Portable {
 			return x
 		}
 	}

@@ -578,7 +578,7 @@ func (e *entry) decideStage(s stage, action string) Result {
 		}
 		r := e.decideForRole(s, action, role)
 		if r.Errored || r.Effect == policy.Allow {
-			if result.Denied {
+			if result.Denied && r.Effect == policy.Allow {
 				e.meet(LaterRoleAllows)
 			}
 			return r

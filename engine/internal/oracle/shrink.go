@@ -175,6 +175,9 @@ func (f *reducer) visitMapping(v reflect.Value, m value.Mapping, depth int) {
 	})
 }
 
+// namespaces are names that nobody writes alone.
+var namespaces = []string{"runtime", "V", "variables", "C", "constants", "G", "globals"}
+
 // parts gives the expressions within an expression, and the expression with
 // one of its parts replaced by a part of that part or by a short literal.
 func parts(text string) []string {
@@ -193,7 +196,7 @@ func parts(text string) []string {
 	var out []string
 	print := func(e ast.Expr) {
 		s, err := cel.ExprToString(e, root.SourceInfo())
-		if err == nil && len(s) < len(text) && s != "runtime" { // which nobody writes alone
+		if err == nil && len(s) < len(text) && !slices.Contains(namespaces, s) {
 			out = append(out, s)
 		}
 	}

@@ -32,7 +32,10 @@ func Text(w io.Writer, r *suite.Report, o TextOptions) error {
 	for _, n := range t.roots {
 		n.write(out, "", "", o.List)
 	}
-	fmt.Fprintf(out, "\n%s %s\n", plural(r.Summary.Tests(), "result"), t.counts(&r.Summary, broken(r)))
+	if len(t.roots) > 0 {
+		fmt.Fprintln(out)
+	}
+	fmt.Fprintln(out, strings.TrimRight(plural(r.Summary.Tests(), "result")+" "+t.counts(&r.Summary, broken(r)), " "))
 	return out.Flush()
 }
 
@@ -234,6 +237,11 @@ func (t *text) result(r *suite.Result) []string {
 	}
 	for _, line := range explain(r) {
 		out = append(out, t.color(faint, line))
+	}
+	if r.Reason == engine.ReasonError && r.Expected == engine.Allow {
+		// Cerbos does not deny here by default, so tests that came from there
+		// may fail for this alone.
+		out = append(out, "hint: under strict evaluation an error denies; guard the condition with has(…), or test with --strict-evaluation=false")
 	}
 	return out
 }

@@ -255,7 +255,7 @@ func (l *loader) environment(environ []string) (unknown []string) {
 	for _, e := range slices.Sorted(slices.Values(environ)) {
 		name, text, _ := strings.Cut(e, "=")
 		rest, ok := strings.CutPrefix(name, "EDICT_")
-		if !ok {
+		if !ok || name == "EDICT_HISTORY" { // that of `edict repl` is no setting
 			continue
 		}
 		i := slices.IndexFunc(l.keys, func(k Key) bool { return plain(k.Path) == plain(rest) })

@@ -170,6 +170,7 @@ engine:
 				c.AuxData = auxdata.Options{AcceptableTimeSkew: 3 * time.Second, KeySets: []auxdata.KeySet{{ID: "b", Local: &auxdata.Local{File: "y"}}}}
 			}},
 		{name: "the root scope", sets: []string{"engine.defaultScope=."}, want: func(c *Config) { c.DefaultScope = "." }},
+		{name: "a variable of another command", env: []string{"EDICT_HISTORY=/x"}, want: func(*Config) {}},
 		{name: "the default of routes.dir, asked for", sets: []string{"routes.dir=./routes"}, want: func(c *Config) { c.RoutesGiven = true }},
 	} {
 		t.Run(test.name, func(t *testing.T) {

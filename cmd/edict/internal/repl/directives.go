@@ -527,17 +527,17 @@ func (s *Session) executions() []execution {
 		switch {
 		case p.Resource != nil:
 			for i, r := range p.Resource.Rules {
-				add(r.Pos, r.Condition, nameOr(r.Name, "rule", i), fmt.Sprintf("%s %s for %s", effect(r.Effect), joinTexts(r.Actions), joinTexts(slices.Concat(r.Roles, r.DerivedRoles))))
+				add(r.Pos, r.Condition, nameOr(r.Name, "", i), fmt.Sprintf("%s %s for %s", effect(r.Effect), joinTexts(r.Actions), joinTexts(slices.Concat(r.Roles, r.DerivedRoles))))
 			}
 		case p.Principal != nil:
 			for _, r := range p.Principal.Rules {
 				for i, a := range r.Actions {
-					add(a.Pos, a.Condition, nameOr(a.Name, "rule", i), fmt.Sprintf("%s %s on %s", effect(a.Effect), a.Action.Value, r.Resource.Value))
+					add(a.Pos, a.Condition, nameOr(a.Name, r.Resource.Value+"_", i), fmt.Sprintf("%s %s on %s", effect(a.Effect), a.Action.Value, r.Resource.Value))
 				}
 			}
 		case p.Role != nil:
 			for i, r := range p.Role.Rules {
-				add(r.Pos, r.Condition, nameOr(r.Name, "rule", i), fmt.Sprintf("allows %s on %s", joinTexts(r.AllowActions), r.Resource.Value))
+				add(r.Pos, r.Condition, nameOr(r.Name, "", i), fmt.Sprintf("allows %s on %s", joinTexts(r.AllowActions), r.Resource.Value))
 			}
 		case p.DerivedRoles != nil:
 			for _, d := range p.DerivedRoles.Definitions {
@@ -548,11 +548,12 @@ func (s *Session) executions() []execution {
 	return s.rules
 }
 
-func nameOr(name diag.Text, what string, i int) string {
+// nameOr gives the name of a rule, or that which decisions call it by.
+func nameOr(name diag.Text, of string, i int) string {
 	if name.Value != "" {
 		return name.Value
 	}
-	return fmt.Sprintf("%s-%03d", what, i+1)
+	return fmt.Sprintf("%srule-%03d", of, i+1)
 }
 
 func effect(e policy.Effect) string {
