@@ -103,7 +103,7 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 	f.StringVarP(&o.format, "output", "o", "text", "the same as --format; tree and list mean text")
 	f.StringVar(&o.explain, "explain", "", "say what a code means, and how it is mended")
 	f.BoolVar(&o.warnings, "warnings", true, "tell warnings, too; if given, also in JSON")
-	f.BoolVar(&o.werror, "werror", false, "fail if there are warnings")
+	f.BoolVar(&o.werror, "werror", false, "end with 3 if there are warnings")
 	f.BoolVar(&o.ignoreSchemas, "ignore-schemas", false, "do not look at the JSON schemas that policies refer to")
 	f.BoolVar(&o.tests.skip, "skip-tests", false, "do not run the tests of the policies")
 	f.BoolVar(&o.tests.skipBatching, "skip-batching", false, "test each action by a call of its own")

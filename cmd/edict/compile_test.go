@@ -176,7 +176,14 @@ func TestCompileNothing(t *testing.T) {
 
 func TestCompileSchemas(t *testing.T) {
 	withSchema := strings.Replace(policy("a"), "  rules:", "  schemas:\n    resourceSchema: {ref: \"cerbos:///thing.json\"}\n  rules:", 1)
-	inFolder(t, map[string]string{"p/thing.yaml": withSchema, "q/thing.yaml": withSchema, "q/_schemas/thing.json": `{"type": "object"}`})
+	inFolder(t, map[string]string{"p/thing.yaml": withSchema, "q/thing.yaml": withSchema, "q/_schemas/thing.json": `{"type": "object"}`,
+		"broken/thing.yaml": withSchema, "broken/_schemas/thing.json": `{"type": "objct"}`, "r/README.md": "no routes yet"})
+	for _, args := range []string{"compile broken", "compile broken --routes r", "test broken"} {
+		status, stdout, stderr := command(nil, strings.Fields(args)...)
+		if status != exitUncompiled || !strings.Contains(stdout+stderr, "\n      broken/_schemas/thing.json:1:10: here in the schema\n") {
+			t.Errorf("%s: got %d, %s, %s", args, status, stdout, stderr)
+		}
+	}
 	status, stdout, _ := command(nil, "compile", "p")
 	if status != exitUncompiled || !strings.HasPrefix(stdout, "p/thing.yaml:6:27: error: ") || !strings.Contains(stdout, "[invalid-schema]") {
 		t.Errorf("got %d, %s", status, stdout)

@@ -14,6 +14,7 @@ import (
 	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/repl"
 	"edict/engine/diag"
+	"edict/engine/folder"
 )
 
 // replFlags are the flags of `edict repl`.
@@ -60,11 +61,10 @@ func (o *replFlags) run(c *cobra.Command, environ []string, stderr io.Writer) er
 	}
 	fmt.Fprint(stderr, diag.Style{Severities: true}.Render(cfg.Warnings))
 	dir := cmp.Or(o.policies, cfg.PoliciesDir)
-	if _, err := os.Stat(dir); err != nil {
-		if o.policies != "" {
-			return statusError{exitUsage, fmt.Errorf("--policies: %w", err)}
-		}
+	if o.policies == "" && !exists(dir) {
 		dir = "" // expressions alone will do
+	} else if _, list := folder.Open(dir); len(list) > 0 {
+		return statusError{exitUsage, list}
 	}
 	in, isFile := c.InOrStdin().(*os.File)
 	person := isFile && term.IsTerminal(int(in.Fd())) && isTerminal(c.OutOrStdout())

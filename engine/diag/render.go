@@ -49,7 +49,7 @@ const margin = "      "
 
 func (s Style) render(b *strings.Builder, d Diagnostic) {
 	if d.Pos.IsValid() {
-		fmt.Fprintf(b, "%s: ", s.paint(bold, printable(d.Pos.String())))
+		fmt.Fprintf(b, "%s: ", s.paint(bold, place(d.Pos)))
 	}
 	emphasis := red
 	if d.Severity == Warning {
@@ -58,7 +58,7 @@ func (s Style) render(b *strings.Builder, d Diagnostic) {
 	if s.Severities {
 		fmt.Fprintf(b, "%s: ", s.paint(emphasis, d.Severity.String()))
 	}
-	b.WriteString(printable(d.Message))
+	b.WriteString(Printable(d.Message))
 	if d.Code != "" {
 		fmt.Fprintf(b, " %s", s.paint(faint, "["+string(d.Code)+"]"))
 	}
@@ -72,10 +72,10 @@ func (s Style) render(b *strings.Builder, d Diagnostic) {
 		}
 	}
 	for _, r := range d.Related {
-		fmt.Fprintf(b, "%s%s: %s\n", margin, printable(r.Pos.String()), printable(r.Message))
+		fmt.Fprintf(b, "%s%s: %s\n", margin, place(r.Pos), Printable(r.Message))
 	}
 	if d.Hint != "" {
-		fmt.Fprintf(b, "%s%s %s\n", margin, s.paint(green, "hint:"), printable(d.Hint))
+		fmt.Fprintf(b, "%s%s %s\n", margin, s.paint(green, "hint:"), Printable(d.Hint))
 	}
 }
 
@@ -134,7 +134,7 @@ func Excerpt(line string, column int) (text string, caret int) {
 		if runes[i] == '\t' {
 			add(strings.Repeat(" ", tabWidth))
 		} else {
-			add(printable(string(runes[i])))
+			add(Printable(string(runes[i])))
 		}
 	}
 	if at >= last {
@@ -146,9 +146,14 @@ func Excerpt(line string, column int) (text string, caret int) {
 	return b.String(), caret
 }
 
-// printable gives text without the characters that would steer a terminal or
-// change the order in which text is read.
-func printable(s string) string {
+// place gives a position on one line, whatever the file is called: a line that
+// begins with :: would be a command to some who read the output.
+func place(p Position) string { return strings.ReplaceAll(Printable(p.String()), "\n", "\uFFFD") }
+
+// Printable gives text without the characters that would steer a terminal or
+// change the order in which text is read: there is U+FFFD in their place. Only
+// newlines stay.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' {
 			return r

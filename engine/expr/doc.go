@@ -23,6 +23,8 @@
 //  5. What compiles is bounded in length, in the depth of its loops, in its
 //     regular expressions and in the steps it may take: see MaxSource and its
 //     neighbours.
-//  6. Constants are computed, and functions answer, as in Cerbos 0.55.0, whose
+//  6. What runs is bounded, too, whatever the data: the programs that run on one
+//     Frame may take MaxSteps steps between two calls of Reset, and then fail.
+//  7. Constants are computed, and functions answer, as in Cerbos 0.55.0, whose
 //     answers testdata/cerbos holds.
 package expr

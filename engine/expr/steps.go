@@ -115,7 +115,7 @@ func (c *counting) decorate(i interpreter.InterpretableV2) (interpreter.Interpre
 			if apply == nil || err != nil {
 				return i, err
 			}
-			counted := &countedCall{call, cost, apply}
+			counted := &countedCall{call, call.Args(), cost, apply}
 			if i = counted; writtenPattern(counted) {
 				i = hidden{counted}
 			}
@@ -227,16 +227,16 @@ func (r *round) Eval(a interpreter.Activation) ref.Val { return r.Exec(interpret
 // A countedCall is a call that takes more steps the larger its operands are.
 type countedCall struct {
 	interpreter.InterpretableCall
-	cost  cost
-	apply celfunctions.FunctionOp
+	operands []interpreter.InterpretableV2
+	cost     cost
+	apply    celfunctions.FunctionOp
 }
 
 // Exec implements interpreter.InterpretableV2.
 func (c *countedCall) Exec(frame *interpreter.ExecutionFrame) ref.Val {
-	operands := c.Args()
-	args := make([]ref.Val, len(operands))
+	args := make([]ref.Val, len(c.operands))
 	var unknown ref.Val
-	for i, operand := range operands {
+	for i, operand := range c.operands {
 		args[i] = operand.Exec(frame)
 		switch {
 		case types.IsError(args[i]):
@@ -259,15 +259,19 @@ func (c *countedCall) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 // Eval implements interpreter.Interpretable.
 func (c *countedCall) Eval(a interpreter.Activation) ref.Val { return c.Exec(interpreter.AsFrame(a)) }
 
-// A cost gives the steps of a call. It is a float so that it can't overflow.
+// A cost gives the steps of a call, which are a float so that they can't overflow.
+// In args it may put what is quicker to work with.
 type cost func(args []ref.Val) (float64, error)
 
 // costs are those of the functions whose work, or whose result, is not bounded
 // by a small multiple of the size of their operands.
 var costs = map[string]cost{
-	operators.In:       func(args []ref.Val) (float64, error) { return 2 * listLength(args[1]), nil },
-	operators.Add:      costOfAdd,
-	"distinct":         func(args []ref.Val) (float64, error) { return listLength(args[0]) * listLength(args[0]) / 4, nil },
+	operators.In:  func(args []ref.Val) (float64, error) { return 2 * listLength(args[1]), nil },
+	operators.Add: costOfAdd,
+	"distinct": func(args []ref.Val) (float64, error) {
+		convertLists(args)
+		return listLength(args[0]) * listLength(args[0]) / 4, nil
+	},
 	"join":             costOfJoin,
 	"replace":          costOfReplace,
 	overloads.Matches:  costOfPattern,
@@ -299,9 +303,25 @@ func once(args []ref.Val) (float64, error) {
 	return n, nil
 }
 
-func costOfSort(args []ref.Val) (float64, error) { return 64 * listLength(args[0]), nil }
+func costOfSort(args []ref.Val) (float64, error) {
+	convertLists(args)
+	return 64 * listLength(args[0]), nil
+}
+
+// convertLists converts the elements of lists that are read more than once.
+func convertLists(args []ref.Val) {
+	for i, a := range args {
+		if l, ok := a.(*listVal); ok {
+			args[i] = l.whole()
+		}
+	}
+}
 
 func eachWithEach(args []ref.Val) (float64, error) {
+	if n := listLength(args[0]) * listLength(args[1]); n > MaxSteps {
+		return n, nil
+	}
+	convertLists(args)
 	return listLength(args[0]) * listLength(args[1]), nil
 }
 

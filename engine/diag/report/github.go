@@ -25,7 +25,7 @@ func GitHub(w io.Writer, list diag.List) error {
 		b.WriteString("::" + d.Severity.String())
 		separator := " "
 		property := func(name, value string) {
-			b.WriteString(separator + name + "=" + escapeProperty.Replace(value))
+			b.WriteString(separator + name + "=" + diag.Printable(escapeProperty.Replace(value)))
 			separator = ","
 		}
 		if d.Pos.IsValid() {
@@ -40,7 +40,7 @@ func GitHub(w io.Writer, list diag.List) error {
 		if d.Code != "" {
 			property("title", string(d.Code))
 		}
-		b.WriteString("::" + escapeMessage.Replace(withHint(d)) + "\n")
+		b.WriteString("::" + diag.Printable(escapeMessage.Replace(withHint(d))) + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

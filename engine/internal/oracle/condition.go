@@ -233,23 +233,20 @@ func asJSON(v ref.Val) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	native := x.(*structpb.Value).AsInterface()
-	if !finite(native) {
+	if !finite(x.(*structpb.Value)) { // AsInterface would make a text of it
 		return nil, errors.New("a number that JSON has no form for")
 	}
-	return native, nil
+	return x.(*structpb.Value).AsInterface(), nil
 }
 
-func finite(x any) bool {
-	switch x := x.(type) {
-	case string:
-		return true
-	case float64:
-		return !math.IsInf(x, 0) && !math.IsNaN(x)
-	case []any:
-		return !slices.ContainsFunc(x, func(m any) bool { return !finite(m) })
-	case map[string]any:
-		for _, m := range x {
+func finite(x *structpb.Value) bool {
+	switch x := x.GetKind().(type) {
+	case *structpb.Value_NumberValue:
+		return !math.IsInf(x.NumberValue, 0) && !math.IsNaN(x.NumberValue)
+	case *structpb.Value_ListValue:
+		return !slices.ContainsFunc(x.ListValue.GetValues(), func(m *structpb.Value) bool { return !finite(m) })
+	case *structpb.Value_StructValue:
+		for _, m := range x.StructValue.GetFields() {
 			if !finite(m) {
 				return false
 			}

@@ -101,8 +101,9 @@ type row struct {
 
 	allowed []string // of a role policy: patterns of the actions that it lists
 
-	rule      any // the rule itself, to tell it from all others
-	position  int // where the row stands but for the order of derived roles
+	rule      any    // the rule itself, to tell it from all others
+	position  [3]int // where the row stands but for the order of derived roles and blocks
+	block     string // of a principal policy: the resource as written
 	name      string
 	effect    policy.Effect
 	condition *policy.Condition
@@ -241,10 +242,10 @@ func (it *Interpreter) addResourcePolicy(p *policy.ResourcePolicy, lib *library)
 			r.name = fmt.Sprintf("rule-%03d", i+1)
 		}
 		r.setEffect(rule.Effect, rule.Condition, rule.Output, p.Permissions)
-		for _, action := range rule.Actions {
+		for j, action := range rule.Actions {
 			r.action, r.derived = action.Value, nil
 			for _, role := range collapsed(texts(rule.Roles)) {
-				r.role, r.position = role, 2*i
+				r.role, r.position = role, [3]int{i, j, 0}
 				it.rows = append(it.rows, r)
 			}
 			for _, d := range rule.DerivedRoles {
@@ -253,7 +254,7 @@ func (it *Interpreter) addResourcePolicy(p *policy.ResourcePolicy, lib *library)
 				}
 				r.derived = roles[d.Value]
 				for _, parent := range collapsed(texts(r.derived.def.ParentRoles)) {
-					r.role, r.position = parent, 2*i+1
+					r.role, r.position = parent, [3]int{i, j, 1}
 					it.rows = append(it.rows, r)
 				}
 			}
@@ -280,6 +281,7 @@ func (it *Interpreter) addPrincipalPolicy(p *policy.PrincipalPolicy, lib *librar
 			rule := &block.Actions[j]
 			r := base
 			r.rule, r.name, r.resource, r.action = rule, rule.Name.Value, block.Resource.Value, rule.Action.Value
+			r.block = r.resource
 			if r.name == "" {
 				r.name = fmt.Sprintf("%s_rule-%03d", block.Resource.Value, j+1)
 			}
@@ -697,11 +699,11 @@ func (e *entry) shuffle(s stage, rows []row) {
 	slices.SortStableFunc(rows, func(a, b row) int {
 		switch {
 		case s == principalStage:
-			return cmp.Compare(rank(a.resource), rank(b.resource))
-		case a.rule == b.rule && a.derived != nil && b.derived != nil:
-			return cmp.Compare(rank(a.derived.def.Name.Value), rank(b.derived.def.Name.Value))
+			return cmp.Compare(rank(a.block), rank(b.block))
+		case a.position == b.position && a.derived != nil:
+			return cmp.Compare(rank(a.action+"#"+a.derived.def.Name.Value), rank(b.action+"#"+b.derived.def.Name.Value))
 		default:
-			return cmp.Compare(a.position, b.position)
+			return slices.Compare(a.position[:], b.position[:])
 		}
 	})
 }

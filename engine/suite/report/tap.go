@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"edict/engine/diag"
 	"edict/engine/suite"
 )
 
@@ -90,7 +91,8 @@ func point(ok bool, name, directive string, yaml []string) string {
 	return b.String()
 }
 
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneLine gives text on one line, without what would steer a terminal.
+func oneLine(s string) string { return diag.Printable(strings.Join(strings.Fields(s), " ")) }
 
 // quoteYAML gives a text as a double-quoted YAML scalar in one line.
 func quoteYAML(s string) string { return fmt.Sprintf("%q", s) }

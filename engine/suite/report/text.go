@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"edict/engine"
+	"edict/engine/diag"
 	"edict/engine/suite"
 )
 
@@ -30,6 +32,7 @@ func Text(w io.Writer, r *suite.Report, o TextOptions) error {
 		return out.Flush()
 	}
 	for _, n := range t.roots {
+		n.clean(o.Color)
 		n.write(out, "", "", o.List)
 	}
 	if len(t.roots) > 0 {
@@ -72,6 +75,32 @@ func (n *node) child(label string) *node {
 	c := &node{label: label}
 	n.children = append(n.children, c)
 	return c
+}
+
+// ownColor is what colors text here.
+var ownColor = regexp.MustCompile("\x1b\\[[0-9]+m")
+
+// clean takes out of a node what would steer a terminal, or begin a line that
+// is no line of the tree. All its texts but the colors are other people's.
+func (n *node) clean(colored bool) {
+	plain := func(s string) string { return strings.ReplaceAll(diag.Printable(s), "\n", "\uFFFD") }
+	clean := func(s string) string {
+		var b strings.Builder
+		if colored {
+			for at := ownColor.FindStringIndex(s); at != nil; at = ownColor.FindStringIndex(s) {
+				b.WriteString(plain(s[:at[0]]) + s[at[0]:at[1]])
+				s = s[at[1]:]
+			}
+		}
+		return b.String() + plain(s)
+	}
+	n.label = clean(n.label)
+	for i, d := range n.details {
+		n.details[i] = clean(d)
+	}
+	for _, c := range n.children {
+		c.clean(colored)
+	}
 }
 
 // write writes a node. The label stands behind head, all below it behind tail.
