@@ -183,7 +183,11 @@ func (p *Program) Eval(f *Frame) value.Value {
 		return tooManySteps
 	}
 	if p.native != nil {
-		if v := p.evalNative(f); !punts(v) {
+		v := p.evalNative(f)
+		switch {
+		case f.Spent(): // maybe in a part whose failure was taken for something else
+			return tooManySteps
+		case !punts(v):
 			return v
 		}
 	}

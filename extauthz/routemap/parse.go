@@ -55,7 +55,7 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 	}
 	if n, ok := envelope.Required("apiVersion"); ok {
 		if t, ok := n.Text(); ok && t.Value != APIVersion {
-			n.Report(BadAPIVersion, fmt.Sprintf("the apiVersion of a route map is %s, not %q", APIVersion, t.Value), "write apiVersion: "+APIVersion)
+			n.Report(BadAPIVersion, fmt.Sprintf("the apiVersion of a route map is %s, not %q", APIVersion, t.Value), "write apiVersion: "+APIVersion+"; a file that is no route map must not lie in the folder of routes")
 		}
 	}
 	text(envelope, "description")

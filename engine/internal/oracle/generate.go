@@ -110,6 +110,17 @@ func (g *Generator) plainOnly(list []string) []string {
 	})
 }
 
+// alone makes an expression one that nobody else has, if it must be portable:
+// Cerbos takes conditions and outputs for the same if their expressions are,
+// whatever they are for.
+func (g *Generator) alone(expr string) string {
+	if !g.Portable {
+		return expr
+	}
+	g.salt++
+	return fmt.Sprintf("%d != 0 ? dyn(%s) : dyn(null)", g.salt, expr)
+}
+
 // sound makes an expression that has a program: not one that takes the null of
 // a literal for an index. A portable one holds no constant, either, of a type
 // that it can't be converted to: Cerbos has no program for such a one.
@@ -193,7 +204,7 @@ type draft struct {
 	constants    []*policy.ExportConstants
 	derivedRoles []*policy.DerivedRoles
 	permissions  map[string]policy.ScopePermissions
-	parents      map[string][]string // of a role, by scope and role: the same in all versions
+	parents      map[string][]string // of a role, by scope and role
 	keys         map[string]bool
 	policies     []*policy.Policy
 }
@@ -425,7 +436,7 @@ func (g *Generator) rolePolicy(d *draft, role, version, scope string) *policy.Ro
 	gr := &grammar{random: g.random, runtime: true, noNow: g.Portable}
 	p.Variables, p.Constants = g.definitions(gr, d)
 	parents, ok := d.parents[scope+"/"+role]
-	if !ok {
+	if !ok || g.chance(30) { // versions of a role policy may differ in this
 		parents = some(g.random, 0, 3, g.plainOnly(inherited))
 		d.parents[scope+"/"+role] = parents
 	}
@@ -510,10 +521,10 @@ func (g *Generator) output(gr *grammar, chance int) *policy.Output {
 	o := &policy.Output{}
 	both := g.IntN(3)
 	if both != 1 {
-		o.RuleActivated = text(g.sound(func() string { return g.outputExpression(gr) }))
+		o.RuleActivated = text(g.alone(g.sound(func() string { return g.outputExpression(gr) })))
 	}
 	if both != 0 {
-		o.ConditionNotMet = text(g.sound(func() string { return g.outputExpression(gr) }))
+		o.ConditionNotMet = text(g.alone(g.sound(func() string { return g.outputExpression(gr) })))
 	}
 	return o
 }
@@ -612,13 +623,12 @@ func (g *Generator) condition(gr *grammar, none int) *policy.Condition {
 		return nil
 	}
 	if g.Portable {
-		g.salt++
 		c := g.conditionTree(gr, pick(g.random, 0, 0, 1, 2, 3))
 		first := c
 		for first.Op != policy.Expr {
 			first = first.Of[0]
 		}
-		first.Expr.Value = fmt.Sprintf("%d != 0 ? dyn(%s) : dyn(null)", g.salt, first.Expr.Value)
+		first.Expr.Value = g.alone(first.Expr.Value)
 		return c
 	}
 	return g.conditionTree(gr, pick(g.random, 0, 0, 1, 2, 3))
