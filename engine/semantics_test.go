@@ -208,3 +208,38 @@ principalPolicy: {principal: zed, version: default, rules: [{resource: stock_ite
 		}
 	}
 }
+
+// A constant that can't be converted fails when it is evaluated; one that can
+// never be a key, or a type that has no values, when it is loaded.
+func TestConstantsThatFail(t *testing.T) {
+	text := func(condition string) string {
+		return `
+apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: doc
+  version: default
+  rules: [{actions: [view], effect: EFFECT_ALLOW, roles: [user], condition: {match: ` + condition + `}}]
+`
+	}
+	req := &engine.Request{Principal: engine.Principal{ID: "ann", Roles: []string{"user"}}, Resource: engine.Resource{Kind: "doc"}, Actions: []string{"view"}}
+	var d engine.Decision
+	for condition, allowed := range map[string]bool{
+		`{expr: int("z") == 1}`:                                false,
+		`{none: {of: [{expr: int("z") == 1}]}}`:                true,
+		`{any: {of: [{expr: int("z") == 1}, {expr: "true"}]}}`: true,
+	} {
+		compileTexts(t, engine.Options{LenientEvaluation: true}, text(condition)).Check(req, &d)
+		if d.Allowed() != allowed {
+			t.Errorf("lenient, %s: allowed %v", condition, d.Allowed())
+		}
+		compileTexts(t, engine.Options{}, text(condition)).Check(req, &d)
+		if d.Results[0].Reason != engine.ReasonError {
+			t.Errorf("strict, %s: %v", condition, d.Results[0].Reason)
+		}
+	}
+	for _, condition := range []string{`{expr: "R.attr[null] == 1"}`, `{expr: "{1: 2}[null] == 1"}`, `{expr: "cerbos.lib.hierarchy{} == R.attr.x"}`} {
+		if set, _ := engine.Compile(parse(t, text(condition)), engine.Options{}); set != nil {
+			t.Errorf("%s loads", condition)
+		}
+	}
+}

@@ -105,11 +105,10 @@ func (r *reader) body(p *policy.Policy, kind string, body yamldoc.Node, old []po
 }
 
 func (r *reader) apiVersion(o yamldoc.Object) {
-	const hint = "write apiVersion: " + policy.APIVersion
+	const hint = "write apiVersion: " + policy.APIVersion + "; a file that is no policy must not lie in the policy folder"
 	n, ok := o.Field("apiVersion")
 	if !ok {
-		r.doc.Report(o.KeyPos("apiVersion"), yamldoc.MissingField, "apiVersion is required",
-			hint+"; a file that is no policy must not lie in the policy folder")
+		r.doc.Report(o.KeyPos("apiVersion"), yamldoc.MissingField, "apiVersion is required", hint)
 		return
 	}
 	if t, ok := n.Text(); ok && t.Value != policy.APIVersion {

@@ -32,8 +32,9 @@ type cerbos struct {
 // errRefused says that the server does not take the policies.
 var errRefused = errors.New("the server did not start")
 
-// startCerbos writes the set to a new folder and serves it on a socket there.
-func startCerbos(program string, set *oracle.Set) (_ *cerbos, err error) {
+// startCerbos writes the set to a new folder and serves it on a socket there,
+// until ctx is done.
+func startCerbos(ctx context.Context, program string, set *oracle.Set) (_ *cerbos, err error) {
 	dir, err := os.MkdirTemp("", "edict-differential-")
 	if err != nil {
 		return nil, err
@@ -90,7 +91,7 @@ func startCerbos(program string, set *oracle.Set) (_ *cerbos, err error) {
 	if err := os.WriteFile(configFile, config, 0o600); err != nil {
 		return nil, err
 	}
-	c.command = exec.Command(program, "server", "--config", configFile, "--log-level=ERROR")
+	c.command = exec.CommandContext(ctx, program, "server", "--config", configFile, "--log-level=ERROR")
 	c.command.Stdout, c.command.Stderr = c.log, c.log
 	c.client = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

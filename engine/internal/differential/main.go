@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"edict/engine"
@@ -27,6 +30,10 @@ func main() {
 	flag.IntVar(&d.reported, "reported", 5, "stop after so many differences")
 	only := flag.Int("only", -1, "compare on this set alone")
 	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	d.ctx = ctx
 
 	start := time.Now()
 	numbers := make(chan uint64)
@@ -53,13 +60,14 @@ func main() {
 
 	fmt.Printf("seed %d: %d requests on %d policy sets compared in %s; to %d more Cerbos had no answer, since it can't write one; %d differences\n",
 		d.seed, d.compared, d.sets, time.Since(start).Round(time.Second), d.noJSON, d.differences)
-	if d.differences > 0 || d.compared == 0 {
+	if d.differences > 0 || d.compared == 0 || ctx.Err() != nil {
 		os.Exit(1)
 	}
 }
 
 // A differential is a run under way.
 type differential struct {
+	ctx               context.Context // done when the run is to end, and all servers with it
 	program           string
 	seed              uint64
 	batches, reported int
@@ -72,7 +80,7 @@ type differential struct {
 func (d *differential) enough() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.differences >= d.reported
+	return d.differences >= d.reported || d.ctx.Err() != nil
 }
 
 // run compares on one policy set.
@@ -81,7 +89,7 @@ func (d *differential) run(w *oracle.Workshop, n uint64) {
 	g.Portable = true
 	g.Try(w)
 	set := g.Set()
-	server, err := startCerbos(d.program, set)
+	server, err := startCerbos(d.ctx, d.program, set)
 	if err != nil {
 		d.report(n, oracle.Case{Set: set, Request: &engine.Request{}}, err.Error()+"\n", nil)
 		return
@@ -96,6 +104,9 @@ func (d *differential) run(w *oracle.Workshop, n uint64) {
 	compared, noJSON := 0, 0
 	defer func() { d.count(compared, noJSON) }()
 	for range d.batches {
+		if d.enough() {
+			return
+		}
 		requests := g.Batch(set, batchSize)
 		for _, req := range requests {
 			req.Now = time.Now()
@@ -155,6 +166,9 @@ func (d *differential) count(compared, noJSON int) {
 
 // report prints a case on which two systems differ, made smaller.
 func (d *differential) report(n uint64, c oracle.Case, what string, differs func(oracle.Case) (string, bool)) {
+	if d.ctx.Err() != nil {
+		return
+	}
 	d.mu.Lock()
 	d.differences++
 	first := d.differences
@@ -186,7 +200,7 @@ func optionsText(o oracle.Options) string {
 // referenceDiffers tells whether Cerbos takes the policies and answers
 // otherwise than the interpreter.
 func (d *differential) referenceDiffers(c oracle.Case) (text string, differs bool) {
-	server, err := startCerbos(d.program, c.Set)
+	server, err := startCerbos(d.ctx, d.program, c.Set)
 	if err != nil {
 		return "", false
 	}

@@ -37,6 +37,8 @@ func TestMatch(t *testing.T) {
 		{"[*]", []string{"*"}, []string{"a"}},
 		{"***", []string{"", "a:b"}, nil},
 		{"é*", []string{"étude"}, []string{"etude"}},
+		{"us?r*", []string{"user", "usér"}, []string{"usr"}}, // gobwas matches no é here
+		{"us[é]r*", []string{"usér"}, []string{"user"}},
 	}
 	for _, tt := range tests {
 		p, err := Compile(tt.pattern)
