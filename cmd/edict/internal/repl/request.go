@@ -5,177 +5,35 @@ import (
 	"strings"
 	"time"
 
+	"edict/cmd/edict/internal/request"
 	"edict/engine"
 	"edict/engine/diag"
 	"edict/engine/value"
-	"edict/engine/yamldoc"
 )
 
-// readRequest reads a request, as YAML or JSON: principal, resource, actions,
-// auxData and now, each of which may be absent. A request of the Cerbos API,
-// which has resources with their actions, will do if there is one resource.
+// readRequest reads a request, any part of which may be absent.
 func readRequest(file string, content []byte) (*engine.Request, diag.List) {
-	doc := yamldoc.Parse(file, content)
-	r := new(engine.Request)
-	if root, ok := doc.Root(); ok {
-		if o, ok := root.Object("principal", "resource", "actions", "auxData", "now", "resources", "requestId", "includeMeta"); ok {
-			readInto(r, o)
-		}
-	} else {
-		doc.Report(diag.Position{File: file, Line: 1, Column: 1}, yamldoc.MissingField, "there is no request", "write principal, resource and actions")
+	requests, _, list := request.Read(file, content, request.Options{Partial: true})
+	if len(list) > 0 {
+		return nil, list
 	}
-	return r, doc.Diagnostics()
+	return requests[0], nil
 }
 
 // readData reads a request, or the one part of it that is named, from JSON or
 // YAML in braces.
 func readData(text, part string) (*engine.Request, diag.List) {
-	r := new(engine.Request)
-	doc := yamldoc.Parse("", []byte(text))
-	root, ok := doc.Root()
-	switch {
-	case !ok:
-	case part == "principal":
-		r.Principal = principal(root)
-	case part == "resource":
-		r.Resource = resource(root)
+	r, content := new(engine.Request), []byte(text)
+	var list diag.List
+	switch part {
+	case "principal":
+		r.Principal, list = request.Principal("", content)
+	case "resource":
+		r.Resource, list = request.Resource("", content)
 	default:
-		return readRequest("", []byte(text))
+		return readRequest("", content)
 	}
-	return r, doc.Diagnostics()
-}
-
-func readInto(r *engine.Request, o yamldoc.Object) {
-	if n, ok := o.Field("principal"); ok {
-		r.Principal = principal(n)
-	}
-	if n, ok := o.Field("resource"); ok {
-		r.Resource = resource(n)
-	}
-	r.Actions = texts(o, "actions")
-	if n, ok := o.Field("resources"); ok {
-		readEntry(r, n)
-	}
-	if n, ok := o.Field("auxData"); ok {
-		r.AuxData = auxData(n)
-	}
-	if n, ok := o.Field("now"); ok {
-		t, _ := n.Text()
-		if now, err := time.Parse(time.RFC3339Nano, t.Value); err == nil {
-			r.Now = now
-		} else if t.Value != "" {
-			n.Report(yamldoc.WrongType, fmt.Sprintf("now: %q is not a timestamp", t.Value), "write it as in 2026-01-31T08:00:00Z")
-		}
-	}
-}
-
-// readEntry reads the one entry of resources.
-func readEntry(r *engine.Request, n yamldoc.Node) {
-	list, ok := n.List()
-	if !ok {
-		return
-	}
-	if len(list) != 1 {
-		n.Report(yamldoc.WrongType, fmt.Sprintf("resources has %d entries; the session is about one resource", len(list)), "keep one of them")
-		return
-	}
-	if o, ok := list[0].Object("resource", "actions"); ok {
-		if n, ok := o.Field("resource"); ok {
-			r.Resource = resource(n)
-		}
-		r.Actions = texts(o, "actions")
-	}
-}
-
-func principal(n yamldoc.Node) (p engine.Principal) {
-	if o, ok := n.Object("id", "roles", "attr", "policyVersion", "scope"); ok {
-		p.ID, p.Roles, p.Attr = text(o, "id"), texts(o, "roles"), attributes(o, "attr")
-		p.PolicyVersion, p.Scope = text(o, "policyVersion"), text(o, "scope")
-	}
-	return p
-}
-
-func resource(n yamldoc.Node) (r engine.Resource) {
-	if o, ok := n.Object("kind", "id", "attr", "policyVersion", "scope"); ok {
-		r.Kind, r.ID, r.Attr = text(o, "kind"), text(o, "id"), attributes(o, "attr")
-		r.PolicyVersion, r.Scope = text(o, "policyVersion"), text(o, "scope")
-	}
-	return r
-}
-
-// auxData reads verified claims. A token that still has to be verified is not
-// taken: the session has no keys.
-func auxData(n yamldoc.Node) (a engine.AuxData) {
-	o, ok := n.Object("jwt", "jwts")
-	if !ok {
-		return a
-	}
-	a.JWT = attributes(o, "jwt")
-	if a.JWT != nil {
-		_, isToken := a.JWT.Lookup("token")
-		if _, named := a.JWT.Lookup("keySetId"); isToken && (named || a.JWT.Len() == 1) {
-			n, _ := o.Field("jwt")
-			n.Report(yamldoc.WrongType, "jwt: tokens are not verified here", "write the claims themselves")
-		}
-	}
-	if n, ok := o.Field("jwts"); ok {
-		entries, _ := n.Entries()
-		for _, e := range entries {
-			if o, ok := e.Value.Object("claims"); ok {
-				if a.JWTs == nil {
-					a.JWTs = map[string]value.Mapping{}
-				}
-				a.JWTs[e.Key.Value] = orNone(attributes(o, "claims"))
-			}
-		}
-	}
-	return a
-}
-
-func orNone(m value.Mapping) value.Mapping {
-	if m == nil {
-		return value.Values{}
-	}
-	return m
-}
-
-func text(o yamldoc.Object, name string) string {
-	n, ok := o.Field(name)
-	if !ok {
-		return ""
-	}
-	t, _ := n.Text()
-	return t.Value
-}
-
-func texts(o yamldoc.Object, name string) (out []string) {
-	n, ok := o.Field(name)
-	if !ok {
-		return nil
-	}
-	list, _ := n.Texts()
-	for _, t := range list {
-		out = append(out, t.Value)
-	}
-	return out
-}
-
-func attributes(o yamldoc.Object, name string) value.Mapping {
-	n, ok := o.Field(name)
-	if !ok {
-		return nil
-	}
-	entries, ok := n.Entries()
-	if !ok {
-		return nil
-	}
-	out := make(value.Values, len(entries))
-	for _, e := range entries {
-		if v, ok := e.Value.Value(); ok {
-			out[e.Key.Value] = v
-		}
-	}
-	return out
+	return r, list
 }
 
 // A fields value is a mapping in the order in which it was made.
