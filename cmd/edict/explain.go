@@ -20,14 +20,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"edict/cmd/edict/internal/config"
+	"edict/cmd/edict/internal/request"
 	"edict/engine"
 	"edict/engine/auxdata"
 	"edict/engine/diag"
 	"edict/engine/explanation"
 	"edict/engine/folder"
-	ast "edict/engine/policy"
-	"edict/engine/policyfile"
-	"edict/engine/schema"
 	"edict/extauthz"
 	"edict/extauthz/routemap"
 )
@@ -47,7 +45,8 @@ type explainFlags struct {
 	flip, noFlip bool
 	alternatives int
 	exitCode     bool
-	noColor      bool
+
+	colorFlags
 }
 
 // explainFormats are the words that --format takes.
@@ -104,7 +103,7 @@ func newExplain(environ []string, stderr io.Writer) *cobra.Command {
 	f.BoolVar(&o.noFlip, "no-flip", false, "do not look for changes that would turn the decision around")
 	f.IntVar(&o.alternatives, "alternatives", 0, "show up to this many other changes, too")
 	f.BoolVar(&o.exitCode, "exit-code", false, "end with 5 if something is denied")
-	f.BoolVar(&o.noColor, "no-color", false, "no colours, not even on a terminal")
+	o.colorFlags.add(f)
 	return c
 }
 
@@ -115,7 +114,7 @@ type explainRun struct {
 	out, stderr io.Writer
 
 	cfg     *config.Config
-	colored bool
+	inColor bool
 	file    string // of the request; empty: it is given by flags
 	instant time.Time
 }
@@ -129,6 +128,9 @@ func (e *explainRun) prepare(flags *pflag.FlagSet, environ, args []string) error
 	}
 	if !slices.Contains(explainFormats[:], e.format) {
 		return suggest(fmt.Errorf("there is no format %q", e.format), e.format, explainFormats[:])
+	}
+	if err := e.colorFlags.check(); err != nil {
+		return err
 	}
 	switch byFlags := e.asked.given(flags); {
 	case len(args) > 0 && e.check != "":
@@ -169,7 +171,7 @@ func (e *explainRun) prepare(flags *pflag.FlagSet, environ, args []string) error
 	e.cfg = cfg
 	e.policies = cleaned(cmp.Or(e.policies, cfg.PoliciesDir))
 	e.routes = cleaned(cmp.Or(e.routes, cfg.RoutesDir))
-	e.colored = !e.noColor && isTerminal(e.out) && !noColor(environ)
+	e.inColor = e.colored(e.out, environ)
 	return nil
 }
 
@@ -200,7 +202,7 @@ func (e *explainRun) run(ctx context.Context) error {
 	if e.format == "json" {
 		err = explanation.JSON(e.out, documents)
 	} else {
-		err = explanation.Text(e.out, documents, explanation.TextOptions{Color: e.colored})
+		err = explanation.Text(e.out, documents, explanation.TextOptions{Color: e.inColor})
 	}
 	switch {
 	case err != nil:
@@ -251,7 +253,7 @@ func (e *explainRun) requests(ctx context.Context) ([]*engine.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	requests, tokens, list := readRequests(name, content)
+	requests, tokens, list := request.Read(name, content, request.Options{Tokens: true})
 	if len(list) > 0 {
 		fmt.Fprint(e.stderr, list.Render())
 		return nil, statusError{exitUsage, errors.New("the request can't be read")}
@@ -271,7 +273,7 @@ func (e *explainRun) requests(ctx context.Context) ([]*engine.Request, error) {
 
 // verify verifies the tokens of a request, if it has any, with the key sets of
 // the configuration.
-func (e *explainRun) verify(ctx context.Context, t *requestTokens) (*engine.AuxData, error) {
+func (e *explainRun) verify(ctx context.Context, t *request.Tokens) (*engine.AuxData, error) {
 	if t == nil {
 		return nil, nil
 	}
@@ -283,7 +285,7 @@ func (e *explainRun) verify(ctx context.Context, t *requestTokens) (*engine.AuxD
 	if err != nil {
 		return nil, statusError{exitUsage, fmt.Errorf("auxData.jwt: %w", err)}
 	}
-	data, err := verifier.All(ctx, t.jwt, t.jwts)
+	data, err := verifier.All(ctx, t.JWT, t.JWTs)
 	if err != nil {
 		// Whoever explains a request has the token, and may know why it is
 		// refused.
@@ -312,22 +314,6 @@ func (e *explainRun) read(file string) (name string, content []byte, err error) 
 	return name, content, nil
 }
 
-// parse reads and parses the policies.
-func (e *explainRun) parse() ([]*ast.Policy, *schema.Set, diag.List, error) {
-	fsys, list := folder.Open(e.policies)
-	if len(list) > 0 {
-		fmt.Fprint(e.stderr, list.Render())
-		return nil, nil, nil, statusError{status: exitUsage}
-	}
-	files, list := policyfile.ReadFolder(fsys, e.policies)
-	policies, more := policyfile.ParseAll(files.Policies)
-	var schemas *schema.Set
-	if e.cfg.SchemaEnforcement != engine.SchemaNone {
-		schemas = schema.New(files.SchemaContents())
-	}
-	return policies, schemas, append(list, more...), nil
-}
-
 // uncompiled tells what is wrong with the policies and routes.
 func (e *explainRun) uncompiled(list diag.List, what string) error {
 	fmt.Fprint(e.stderr, diag.Style{Severities: true}.Render(list.Sorted()))
@@ -336,22 +322,26 @@ func (e *explainRun) uncompiled(list diag.List, what string) error {
 
 // compile compiles the policies alone.
 func (e *explainRun) compile() (*engine.PolicySet, error) {
-	policies, schemas, list, err := e.parse()
+	p, err := e.readPolicies()
 	if err != nil {
 		return nil, err
 	}
-	if len(list) > 0 {
-		return nil, e.uncompiled(list, "the policies")
+	if len(p.broken) > 0 {
+		return nil, e.uncompiled(p.broken, "the policies")
 	}
-	c, err := engine.NewCompiler(e.cfg.Engine())
-	if err != nil {
+	set, list, err := p.compile(e.cfg.Engine())
+	switch {
+	case err != nil:
 		return nil, statusError{exitUsage, err}
-	}
-	set, list := c.Compile(policies, schemas)
-	if set == nil {
+	case set == nil:
 		return nil, e.uncompiled(list, "the policies")
 	}
 	return set, nil
+}
+
+// readPolicies reads the policies, with the schemas if they are enforced.
+func (e *explainRun) readPolicies() (*policyFiles, error) {
+	return readPolicies(e.policies, e.cfg.SchemaEnforcement == engine.SchemaNone)
 }
 
 // explainCheck explains a CheckRequest of Envoy's.
@@ -392,27 +382,27 @@ func (e *explainRun) explainCheck(ctx context.Context) (*explanation.Document, e
 
 // revision compiles policies and route maps.
 func (e *explainRun) revision() (*extauthz.Revision, []*routemap.File, error) {
-	policies, schemas, list, err := e.parse()
+	p, err := e.readPolicies()
 	if err != nil {
 		return nil, nil, err
 	}
 	fsys, missing := folder.Open(e.routes)
 	if len(missing) > 0 {
-		fmt.Fprint(e.stderr, missing.Render())
-		return nil, nil, statusError{status: exitUsage}
+		return nil, nil, statusError{exitUsage, missing}
 	}
 	files, more := folder.Read(fsys, e.routes, nil)
 	routes, unparsed := routemap.ParseAll(files)
 	const what = "the policies and routes"
-	if list = slices.Concat(list, more, unparsed); len(list) > 0 {
+	if list := slices.Concat(p.broken, more, unparsed); len(list) > 0 {
 		return nil, nil, e.uncompiled(list, what)
 	}
 	c, err := extauthz.NewCompiler(e.cfg.Engine(), e.cfg.Checks)
 	if err != nil {
 		return nil, nil, statusError{exitUsage, err}
 	}
-	revision, list := c.Compile("explained", policies, schemas, routes)
+	revision, list := c.Compile("explained", p.sources.Policies, p.schemas, routes)
 	if revision == nil {
+		p.locate(list)
 		return nil, nil, e.uncompiled(list, what)
 	}
 	return revision, routes, nil

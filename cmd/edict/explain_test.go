@@ -157,7 +157,7 @@ func TestExplainEndsWith(t *testing.T) {
 		{[]string{at("denied.yaml"), "--policies", at("policies")}, exitUncompiled, "broken.yaml:2:"},
 		{[]string{at("denied.yaml"), "--policies", at("nowhere")}, exitUsage, "nowhere"},
 		{[]string{at("absent.yaml"), demo}, exitUsage, "absent.yaml"},
-		{[]string{at("empty.yaml"), demo}, exitUsage, "there is no request in the file"},
+		{[]string{at("empty.yaml"), demo}, exitUsage, "there is no request"},
 		{[]string{at("typo.yaml"), demo}, exitUsage, `did you mean "principal"?`},
 		{[]string{at("twice.yaml"), demo}, exitUsage, "resources"},
 		{[]string{at("token.yaml"), demo}, exitUsage, "its token is not valid"},
@@ -277,33 +277,4 @@ func TestExplainingPage(t *testing.T) {
 	if len(seen) < 12 {
 		t.Errorf("only %d types were seen", len(seen))
 	}
-}
-
-// No file makes reading a request panic, and what is wrong with it has a place.
-func FuzzReadRequests(f *testing.F) {
-	for _, seed := range []string{
-		"principal: {id: a, roles: [x], attr: {n: 1, l: [a, {b: null}]}}\nresource: {kind: k, id: '1'}\nactions: [read]\n",
-		`{"principal": {"id": "a", "roles": ["x"]}, "resources": [{"resource": {"kind": "k"}, "actions": ["a", "b"]}], "auxData": {"jwt": {"token": "x"}}}`,
-		"principal: {id: a, roles: [x]}\nresource: {kind: k}\nactions: [a]\nauxData: {jwts: {m: {claims: {a: 1}}, n: {token: t, keySetId: s}}}\n",
-		"principal: []\nresource: 7\nactions: {}\nauxData: {jwt: 3}\n",
-		"- a\n", "", "principal: {id: ''}\nresources: []\n",
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, content []byte) {
-		requests, _, list := readRequests("request.yaml", content)
-		if (len(list) == 0) != (len(requests) > 0) {
-			t.Fatalf("%d requests and %d diagnostics", len(requests), len(list))
-		}
-		for _, d := range list {
-			if d.Pos.File != "request.yaml" || d.Code == "" {
-				t.Errorf("no place or no code: %+v", d)
-			}
-		}
-		for _, r := range requests {
-			if r.Principal.ID == "" || len(r.Principal.Roles) == 0 || r.Resource.Kind == "" || len(r.Actions) == 0 {
-				t.Errorf("a request that asks nothing was read: %+v", r)
-			}
-		}
-	})
 }

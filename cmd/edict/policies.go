@@ -13,8 +13,8 @@ import (
 	"edict/engine/schema"
 )
 
-// policyFiles are the policies of a folder, as `edict compile` and `edict test`
-// read them.
+// policyFiles are the policies of a folder, as `edict compile`, `edict test` and
+// `edict explain` read them.
 type policyFiles struct {
 	fsys    fs.FS
 	sources cerbosjson.Sources

@@ -52,7 +52,7 @@ func (e *Env) tooDeep(a *ast.AST) *Issue {
 // loops gives how deep the loops of an expression nest.
 func loops(x ast.Expr) int {
 	deepest := 0
-	eachMember(x, func(m ast.Expr) { deepest = max(deepest, loops(m)) })
+	EachMember(x, func(m ast.Expr) { deepest = max(deepest, loops(m)) })
 	if x.Kind() == ast.ComprehensionKind {
 		deepest++
 	}
@@ -75,7 +75,7 @@ func (e *Env) tooCostly(checked *cel.Ast) []Issue {
 					"repeat fewer times, or compare without a regular expression")
 			}
 		}
-		eachMember(x, walk)
+		EachMember(x, walk)
 	}
 	walk(a.Expr())
 	if len(issues) > 0 {
@@ -109,7 +109,7 @@ func steps(x ast.Expr) (size, cost float64) {
 		_, result := steps(c.Result())
 		return max(over, sizeOfCollection), first + init + over*(condition+step) + result
 	}
-	eachMember(x, func(m ast.Expr) {
+	EachMember(x, func(m ast.Expr) {
 		_, n := steps(m)
 		cost += n
 	})

@@ -375,7 +375,7 @@ func (u *uses) walk(x ast.Expr) {
 			u.selection(c.Args()[0], string(field))
 			return
 		}
-		eachMember(x, u.walk)
+		EachMember(x, u.walk)
 	case ast.ComprehensionKind:
 		c := x.AsComprehension()
 		u.walk(c.IterRange())
@@ -388,12 +388,12 @@ func (u *uses) walk(x ast.Expr) {
 		u.walk(c.LoopStep())
 		u.bound = u.bound[:outer]
 	default:
-		eachMember(x, u.walk)
+		EachMember(x, u.walk)
 	}
 }
 
-// eachMember visits the expressions that an expression is directly made of.
-func eachMember(x ast.Expr, visit func(ast.Expr)) {
+// EachMember visits the expressions that an expression is directly made of.
+func EachMember(x ast.Expr, visit func(ast.Expr)) {
 	switch x.Kind() {
 	case ast.CallKind:
 		c := x.AsCall()

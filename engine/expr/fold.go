@@ -56,7 +56,7 @@ func (f *folding) look(x ast.Expr) bool {
 		return false
 	}
 	members := 0
-	eachMember(x, func(m ast.Expr) {
+	EachMember(x, func(m ast.Expr) {
 		members++
 		constant = f.look(m) && constant
 	})
@@ -126,7 +126,7 @@ func weight(x ast.Expr, variables map[string]float64) float64 {
 		with[c.IterVar2()] = over / max(1, rounds)
 		return rounds * weight(c.LoopStep(), with)
 	}
-	eachMember(x, func(m ast.Expr) { sum += weight(m, variables) })
+	EachMember(x, func(m ast.Expr) { sum += weight(m, variables) })
 	return sum
 }
 

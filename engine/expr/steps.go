@@ -105,7 +105,7 @@ func (c *counting) find(x ast.Expr) {
 	case ast.CallKind:
 		c.calls = c.calls || costs[x.AsCall().FunctionName()] != nil
 	}
-	eachMember(x, c.find)
+	EachMember(x, c.find)
 }
 
 func (c *counting) decorate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {

@@ -112,7 +112,7 @@ func (t *tracer) visit(x ast.Expr, macro int, inLoop, prefix bool) span {
 		macro = own.start
 	}
 	var inner span
-	eachMember(x, func(m ast.Expr) {
+	EachMember(x, func(m ast.Expr) {
 		loop := inLoop
 		if x.Kind() == ast.ComprehensionKind {
 			c := x.AsComprehension()
@@ -185,7 +185,7 @@ func isConstant(x ast.Expr) bool {
 		return false
 	}
 	constant := true
-	eachMember(x, func(m ast.Expr) { constant = constant && isConstant(m) })
+	EachMember(x, func(m ast.Expr) { constant = constant && isConstant(m) })
 	return constant
 }
 

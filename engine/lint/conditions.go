@@ -9,6 +9,7 @@ import (
 	"github.com/google/cel-go/common/operators"
 
 	"edict/engine/diag"
+	"edict/engine/expr"
 	"edict/engine/policy"
 	"edict/engine/value"
 )
@@ -165,7 +166,7 @@ func (w *walker) visit(x ast.Expr) {
 		w.attribute(x, of, path)
 		return
 	}
-	eachMember(x, w.visit)
+	expr.EachMember(x, w.visit)
 	if x.Kind() == ast.SelectKind && isIdent(x.AsSelect().Operand(), "runtime") {
 		w.runtime(x)
 	}

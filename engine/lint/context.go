@@ -5,6 +5,7 @@ import (
 	"github.com/google/cel-go/common/operators"
 
 	"edict/engine/diag"
+	"edict/engine/expr"
 	"edict/engine/policy"
 	"edict/engine/schema"
 	"edict/engine/value"
@@ -89,7 +90,7 @@ func (l *linter) guards(c *context, t diag.Text) {
 				c.asked[text(l.syntax.factory.NewSelect(0, args[1], name))] = true
 			}
 		}
-		eachMember(x, visit)
+		expr.EachMember(x, visit)
 	}
 	visit(parsed.root)
 }

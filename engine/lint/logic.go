@@ -7,6 +7,7 @@ import (
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/operators"
 
+	"edict/engine/expr"
 	"edict/engine/policy"
 	"edict/engine/value"
 )
@@ -116,7 +117,7 @@ func (a *analysis) mayBeNaN(x ast.Expr) bool {
 		}
 	}
 	found := false
-	eachMember(x, func(m ast.Expr) { found = found || a.mayBeNaN(m) })
+	expr.EachMember(x, func(m ast.Expr) { found = found || a.mayBeNaN(m) })
 	return found
 }
 

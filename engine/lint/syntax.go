@@ -73,7 +73,7 @@ func (s *syntax) compile(text string) *expr.Program {
 var long = map[string]string{"variables": "V", "constants": "C", "globals": "G"}
 
 func (s *syntax) shorten(x ast.Expr) {
-	eachMember(x, s.shorten)
+	expr.EachMember(x, s.shorten)
 	switch x.Kind() {
 	case ast.IdentKind:
 		if short, ok := long[x.AsIdent()]; ok {
@@ -111,7 +111,7 @@ func hidesNames(x ast.Expr) bool {
 		}
 	}
 	found := false
-	eachMember(x, func(m ast.Expr) { found = found || hidesNames(m) })
+	expr.EachMember(x, func(m ast.Expr) { found = found || hidesNames(m) })
 	return found
 }
 
@@ -136,35 +136,6 @@ func loopVariables(x ast.Expr) []string {
 	return out
 }
 
-// eachMember visits the expressions that an expression is directly made of.
-func eachMember(x ast.Expr, visit func(ast.Expr)) {
-	switch x.Kind() {
-	case ast.CallKind:
-		c := x.AsCall()
-		if c.IsMemberFunction() {
-			visit(c.Target())
-		}
-		for _, a := range c.Args() {
-			visit(a)
-		}
-	case ast.SelectKind:
-		visit(x.AsSelect().Operand())
-	case ast.ListKind:
-		for _, m := range x.AsList().Elements() {
-			visit(m)
-		}
-	case ast.MapKind:
-		for _, m := range x.AsMap().Entries() {
-			visit(m.AsMapEntry().Key())
-			visit(m.AsMapEntry().Value())
-		}
-	case ast.StructKind:
-		for _, m := range x.AsStruct().Fields() {
-			visit(m.AsStructField().Value())
-		}
-	}
-}
-
 // text gives the expression in one way of writing it: equal texts mean the
 // same.
 func text(x ast.Expr) string {
@@ -183,7 +154,7 @@ func (p parsed) at(t diag.Text, x ast.Expr) diag.Position {
 		if at := p.info.GetStartLocation(m.ID()); at.Line() > 0 && (at.Line() < start.Line() || at.Line() == start.Line() && at.Column() < start.Column()) {
 			start = at
 		}
-		eachMember(m, visit)
+		expr.EachMember(m, visit)
 	}
 	visit(x)
 	return t.At(max(1, start.Line()), max(0, start.Column())+1)

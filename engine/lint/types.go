@@ -278,7 +278,7 @@ func (a *analysis) expandIn(x ast.Expr, budget *int, within []string) {
 			return
 		}
 	}
-	eachMember(x, func(m ast.Expr) { a.expandIn(m, budget, within) })
+	expr.EachMember(x, func(m ast.Expr) { a.expandIn(m, budget, within) })
 }
 
 // fold gives the value of an expression that reads nothing of a request.
@@ -308,7 +308,7 @@ func (a *analysis) isClosed(x ast.Expr, bound []string) bool {
 		bound = append(slices.Clip(bound), loopVariables(x)...)
 	}
 	closed := true
-	eachMember(x, func(m ast.Expr) { closed = closed && a.isClosed(m, bound) })
+	expr.EachMember(x, func(m ast.Expr) { closed = closed && a.isClosed(m, bound) })
 	return closed
 }
 

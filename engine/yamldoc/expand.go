@@ -45,25 +45,8 @@ func (d *Document) expand(y *yaml.Node, replace func(Node, string) (string, bool
 // uint if it is too large for that. A word that is a boolean in YAML 1.1 and a
 // string in YAML 1.2 is refused, since readers differ over it.
 func (n Node) TypedValue() (value.Value, bool) {
-	switch n.Kind() {
-	case Sequence:
-		elements, ok := n.List()
-		list := make(value.Slice, 0, len(elements))
-		for _, e := range elements {
-			v, sound := e.TypedValue()
-			ok = ok && sound
-			list = append(list, v)
-		}
-		return value.OfSequence(list), ok
-	case Mapping:
-		entries, ok := n.Entries()
-		members := make(value.Values, len(entries))
-		for _, e := range entries {
-			v, sound := e.Value.TypedValue()
-			ok = ok && sound
-			members[e.Key.Value] = v
-		}
-		return value.OfMapping(members), ok
+	if n.IsSequence() || n.IsMapping() {
+		return n.composite(Node.TypedValue)
 	}
 	if n.IsInt() {
 		var signed int64

@@ -194,24 +194,8 @@ func (n Node) Value() (value.Value, bool) {
 	switch n.Kind() {
 	case Null:
 		return value.OfNull(), true
-	case Sequence:
-		elements, ok := n.List()
-		list := make(value.Slice, 0, len(elements))
-		for _, e := range elements {
-			v, sound := e.Value()
-			ok = ok && sound
-			list = append(list, v)
-		}
-		return value.OfSequence(list), ok
-	case Mapping:
-		entries, ok := n.Entries()
-		members := make(value.Values, len(entries))
-		for _, e := range entries {
-			v, sound := e.Value.Value()
-			ok = ok && sound
-			members[e.Key.Value] = v
-		}
-		return value.OfMapping(members), ok
+	case Sequence, Mapping:
+		return n.composite(Node.Value)
 	}
 	switch tag := n.y.ShortTag(); tag {
 	case stringTag, timestampTag, mergeTag:
@@ -237,6 +221,29 @@ func (n Node) Value() (value.Value, bool) {
 	}
 	n.wrongType("a JSON value")
 	return value.Value{}, false
+}
+
+// composite gives a list or a mapping with free keys, the members of which are
+// read by read.
+func (n Node) composite(read func(Node) (value.Value, bool)) (value.Value, bool) {
+	if n.Kind() == Sequence {
+		elements, ok := n.List()
+		list := make(value.Slice, 0, len(elements))
+		for _, e := range elements {
+			v, sound := read(e)
+			ok = ok && sound
+			list = append(list, v)
+		}
+		return value.OfSequence(list), ok
+	}
+	entries, ok := n.Entries()
+	members := make(value.Values, len(entries))
+	for _, e := range entries {
+		v, sound := read(e.Value)
+		ok = ok && sound
+		members[e.Key.Value] = v
+	}
+	return value.OfMapping(members), ok
 }
 
 // number gives the finite number that a scalar stands for.

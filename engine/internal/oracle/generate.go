@@ -121,13 +121,13 @@ func (g *Generator) alone(expr string) string {
 	return fmt.Sprintf("%d != 0 ? dyn(%s) : dyn(null)", g.salt, expr)
 }
 
-// sound makes an expression that has a program: not one that takes the null of
-// a literal for an index. A portable one holds no constant, either, of a type
+// sound makes an expression that compiles and has a program: not one that takes
+// the null of a literal for an index. A portable one holds no constant, either, of a type
 // that it can't be converted to: Cerbos has no program for such a one.
 func (g *Generator) sound(make func() string) string {
 	for {
 		text := make()
-		if x := g.env().compile(text); x.failure == nil && !(x.unsound && g.Portable) {
+		if x := g.env().tryCompile(text); x != nil && x.failure == nil && !(x.unsound && g.Portable) {
 			return text
 		}
 	}
