@@ -94,6 +94,9 @@ SETS           ?= 600
 oracle: ## Compare decisions with the real Cerbos on random policies (needs npm; SETS=600, 200 requests each)
 	@test -x $(CERBOS) || npm install --silent --no-save --prefix .tools/cerbos @cerbos/cerbos-linux-x64@$(CERBOS_VERSION)
 	$(GO) run ./engine/internal/differential -cerbos $(CERBOS) -sets $(SETS)
+	@test -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" \
+	  && $(GO) run ./engine/internal/differential -cerbos $(CERBOS) -store "$${CONFORMANCE_DIR:-../shared/conformance}/store" -sets 50 -batches 40 \
+	  || { test ! -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" && echo 'SKIPPED: the policies of Cerbos own tests, since they are not there (set CONFORMANCE_DIR)'; }
 
 .PHONY: clean
 clean: ## Stop the demo and remove what was built and installed

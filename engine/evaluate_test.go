@@ -137,8 +137,14 @@ func TestEvaluateRefuses(t *testing.T) {
 		message      string
 		hint         string
 	}{
-		{albumKey, "1 +", 1, 4, "Syntax error", ""},
-		{albumKey, "total + (", 1, 10, "Syntax error", ""},
+		{albumKey, "1 +", 1, 4, "Syntax error: the expression ends too early", ""},
+		{albumKey, "total + (", 1, 10, "Syntax error: the expression ends too early", ""},
+		{albumKey, "1 == )", 1, 6, `Syntax error: unexpected ")"`, ""},
+		{albumKey, "size([1, 2", 1, 11, "Syntax error: mismatched input '<EOF>' expecting {']', ','}", ""},
+		{albumKey, "[1,,]", 1, 4, "Syntax error: extraneous input ',' expecting ']'", ""},
+		{albumKey, "resource.attr.photos", 1, 1, "undeclared reference to 'resource'", `did you mean "R"?`},
+		{albumKey, "principal.id", 1, 1, "undeclared reference to 'principal'", `did you mean "P"?`},
+		{albumKey, "user.id", 1, 1, "undeclared reference to 'user'", `did you mean "P"?`},
 		{albumKey, "1), total", 1, 2, "Syntax error", ""},
 		{albumKey, "V.isBg", 1, 1, `there is no variable "isBg"`, `did you mean "isBig"?`},
 		{albumKey, "total > 1 &&\n C.limt", 2, 2, `there is no constant "limt"`, `did you mean "limit"?`},

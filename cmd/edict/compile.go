@@ -80,12 +80,10 @@ func newCompile(environ []string, stderr io.Writer) *cobra.Command {
 			if c.Flags().Changed("explain") {
 				return explain(c.OutOrStdout(), pages, o.explain)
 			}
-			cfg, _, list := config.Load(o.config, environ, o.sets)
-			if len(list) > 0 {
-				fmt.Fprint(stderr, list.Render())
-				return statusError{status: exitUsage}
+			cfg, err := loadSettings(o.config, environ, o.sets, stderr)
+			if err != nil {
+				return err
 			}
-			fmt.Fprint(stderr, diag.Style{Severities: true}.Render(cfg.Warnings))
 			run := &compileRun{compileOptions: o, cfg: cfg, pages: pages, dir: filepath.ToSlash(filepath.Clean(args[0])), out: c.OutOrStdout(), stderr: stderr}
 			run.style = diag.Style{
 				Color:      o.colored(run.out, environ),

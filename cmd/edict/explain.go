@@ -162,12 +162,10 @@ func (e *explainRun) prepare(flags *pflag.FlagSet, environ, args []string) error
 		}
 		e.instant = at
 	}
-	cfg, _, list := config.Load(e.config, environ, e.sets)
-	if len(list) > 0 {
-		fmt.Fprint(e.stderr, list.Render())
-		return statusError{status: exitUsage}
+	cfg, err := loadSettings(e.config, environ, e.sets, e.stderr)
+	if err != nil {
+		return err
 	}
-	fmt.Fprint(e.stderr, diag.Style{Severities: true}.Render(cfg.Warnings))
 	e.cfg = cfg
 	e.policies = cleaned(cmp.Or(e.policies, cfg.PoliciesDir))
 	e.routes = cleaned(cmp.Or(e.routes, cfg.RoutesDir))

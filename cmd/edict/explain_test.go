@@ -136,6 +136,7 @@ func TestExplainEndsWith(t *testing.T) {
 	write(t, dir, "typo.yaml", "principle: {id: a, roles: [x]}\nresource: {kind: service, id: '1'}\nactions: [whoami]\n")
 	write(t, dir, "token.yaml", "principal: {id: a, roles: [x]}\nresource: {kind: service, id: '1'}\nactions: [whoami]\nauxData: {jwt: {token: abc}}\n")
 	write(t, dir, "empty.yaml", "")
+	write(t, dir, "check.json", "{}")
 	at := func(name string) string { return filepath.Join(dir, name) }
 	const demo = "--policies=../../policies"
 	for _, tc := range []struct {
@@ -155,7 +156,9 @@ func TestExplainEndsWith(t *testing.T) {
 		{[]string{at("denied.yaml"), "--now", "today"}, exitUsage, "is not an instant"},
 		{[]string{at("denied.yaml"), "--routes", "x"}, exitUsage, "only with --check-request"},
 		{[]string{at("denied.yaml"), "--policies", at("policies")}, exitUncompiled, "broken.yaml:2:"},
-		{[]string{at("denied.yaml"), "--policies", at("nowhere")}, exitUsage, "nowhere"},
+		{[]string{at("denied.yaml"), "--policies", at("nowhere")}, exitUsage, "edict: " + at("nowhere")},
+		{[]string{"--check-request", at("check.json"), demo, "--routes", at("nowhere")}, exitUsage, "edict: " + at("nowhere")},
+		{[]string{at("denied.yaml"), demo, "--color", "alway"}, exitUsage, `did you mean "always"?`},
 		{[]string{at("absent.yaml"), demo}, exitUsage, "absent.yaml"},
 		{[]string{at("empty.yaml"), demo}, exitUsage, "there is no request"},
 		{[]string{at("typo.yaml"), demo}, exitUsage, `did you mean "principal"?`},
@@ -203,6 +206,53 @@ resourcePolicy:
 			if (a.Effect == engine.Allow.String()) != (a.Action == tc.allowed) {
 				t.Errorf("%s: %s", tc.aux, a.Summary)
 			}
+		}
+	}
+}
+
+func TestExplainColors(t *testing.T) {
+	dir := tempDir(t)
+	write(t, dir, "request.yaml", "principal: {id: a, roles: [x]}\nresource: {kind: service, id: '1'}\nactions: [whoami]\n")
+	for _, tc := range []struct {
+		flags, environ []string
+		colored        bool
+	}{
+		{nil, nil, false},
+		{[]string{"--color=always"}, nil, true},
+		{[]string{"--color=always", "--no-color"}, nil, false},
+		{[]string{"--color=always"}, []string{"NO_COLOR=1"}, false},
+	} {
+		_, out, log := command(tc.environ, append([]string{"explain", filepath.Join(dir, "request.yaml"), "--policies=../../policies"}, tc.flags...)...)
+		if out == "" || strings.Contains(out, "\x1b[") != tc.colored {
+			t.Errorf("%q, %q: %q %s", tc.flags, tc.environ, out, log)
+		}
+	}
+}
+
+// A place in a schema is one that an editor finds.
+func TestExplainNamesTheFolderOfSchemas(t *testing.T) {
+	inFolder(t, map[string]string{
+		"p/thing.yaml":          strings.Replace(policy("a"), "  rules:", "  schemas:\n    resourceSchema: {ref: \"cerbos:///thing.json\"}\n  rules:", 1),
+		"p/_schemas/thing.json": `{"type": "objct"}`,
+		"r/README.md":           "no routes yet", "request.yaml": "principal: {id: a, roles: [x]}\nresource: {kind: thing}\nactions: [a]\n", "check.json": "{}",
+	})
+	for _, args := range []string{"explain request.yaml", "explain --check-request check.json --routes r"} {
+		status, _, log := command(nil, append(strings.Fields(args), "--policies=p", "--set=schema.enforcement=reject")...)
+		if status != exitUncompiled || !strings.Contains(log, "\n      p/_schemas/thing.json:1:10: here in the schema\n") {
+			t.Errorf("%s: got %d, %s", args, status, log)
+		}
+	}
+}
+
+// What begins like a setting and is none is told by every command that reads
+// settings.
+func TestMisspeltVariableIsWarnedOf(t *testing.T) {
+	inFolder(t, map[string]string{"p/thing.yaml": policy("a"), "request.yaml": "principal: {id: a, roles: [x]}\nresource: {kind: thing}\nactions: [a]\n"})
+	for _, args := range []string{"compile p", "test p", "explain request.yaml --policies p", "repl --policies p"} {
+		status, out, log := command([]string{"EDICT_ENGIN_GLOBALS={}", "EDICT_HISTORY=h"}, strings.Fields(args)...)
+		const want = "edict: warning: the environment variable EDICT_ENGIN_GLOBALS begins like a setting and is none\n"
+		if status != exitOK || !strings.HasPrefix(log, want) || strings.Contains(log, "EDICT_HISTORY") || strings.Contains(out, "EDICT_") {
+			t.Errorf("%s: got %d, %s, %s", args, status, out, log)
 		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/repl"
 	"edict/engine/diag"
 	"edict/engine/folder"
@@ -54,12 +53,10 @@ func (o *replFlags) run(c *cobra.Command, environ []string, stderr io.Writer) er
 			return fmt.Errorf("--%s needs a name", name)
 		}
 	}
-	cfg, _, list := config.Load(o.config, environ, o.sets)
-	if len(list) > 0 {
-		fmt.Fprint(stderr, list.Render())
-		return statusError{status: exitUsage}
+	cfg, err := loadSettings(o.config, environ, o.sets, stderr)
+	if err != nil {
+		return err
 	}
-	fmt.Fprint(stderr, diag.Style{Severities: true}.Render(cfg.Warnings))
 	dir := cmp.Or(o.policies, cfg.PoliciesDir)
 	if o.policies == "" && !exists(dir) {
 		dir = "" // expressions alone will do

@@ -19,7 +19,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"edict/cmd/edict/internal/cerbosjson"
-	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/watch"
 	"edict/engine"
 	"edict/engine/diag"
@@ -167,12 +166,10 @@ func (t *testRun) prepare(flags *pflag.FlagSet, environ, args []string) error {
 	if t.pages, err = catalogue.Load(); err != nil {
 		return statusError{exitFailure, err}
 	}
-	cfg, _, list := config.Load(t.config, environ, t.sets)
-	if len(list) > 0 {
-		fmt.Fprint(t.err, list.Render())
-		return statusError{status: exitUsage}
+	cfg, err := loadSettings(t.config, environ, t.sets, t.err)
+	if err != nil {
+		return err
 	}
-	fmt.Fprint(t.err, cfg.Warnings.Render())
 	t.engine = cfg.Engine()
 	t.engine.SchemaEnforcement = engine.SchemaReject
 	if t.ignoreSchemas {

@@ -134,7 +134,7 @@ func (e *Env) check(source string) (*cel.Ast, []Issue) {
 			out = append(out, Issue{
 				Line:    max(1, err.Location.Line()),
 				Column:  max(0, err.Location.Column()) + 1,
-				Message: strings.TrimSuffix(err.Message, " (in container '')"),
+				Message: shortened(strings.TrimSuffix(err.Message, " (in container '')")),
 				Hint:    e.hint(err.Message, source),
 			})
 		}
@@ -258,9 +258,32 @@ var (
 	undefinedField = regexp.MustCompile(`^undefined field '([^']+)'`)
 )
 
+// tokens finds what the parser says of where it stopped, and the list of every
+// token that could stand there instead.
+var tokens = regexp.MustCompile(`(?s)^` + syntaxError + `: (?:mismatched|extraneous) input '(.*)' expecting (\{.*\})$`)
+
+// shortened gives a complaint of CEL without a list of tokens that is too long to
+// be of help.
+func shortened(message string) string {
+	m := tokens.FindStringSubmatch(message)
+	switch {
+	case m == nil || len(m[2]) <= 60:
+		return message
+	case m[1] == "<EOF>":
+		return syntaxError + ": the expression ends too early"
+	}
+	return fmt.Sprintf("%s: unexpected %q", syntaxError, m[1])
+}
+
+// foreign are the names that other languages of policies have for variables.
+var foreign = map[string]string{"principal": "P", "user": "P", "resource": "R"}
+
 // hint guesses the mend for a complaint of CEL.
 func (e *Env) hint(message, source string) string {
 	if m := undeclared.FindStringSubmatch(message); m != nil {
+		if name := foreign[m[1]]; name != "" && slices.Contains(e.Names(), name) {
+			return fmt.Sprintf("did you mean %q?", name)
+		}
 		known := append(e.Names(), slices.Collect(maps.Keys(e.cel.Functions()))...)
 		// Of a single letter every other one is as near.
 		if hint := diag.DidYouMean(m[1], known); hint != "" && len(m[1]) > 1 {

@@ -108,6 +108,9 @@ func (r *reader) apiVersion(o yamldoc.Object) {
 	const hint = "write apiVersion: " + policy.APIVersion + "; a file that is no policy must not lie in the policy folder"
 	n, ok := o.Field("apiVersion")
 	if !ok {
+		if o.Misspelt("apiVersion") {
+			return
+		}
 		r.doc.Report(o.KeyPos("apiVersion"), yamldoc.MissingField, "apiVersion is required", hint)
 		return
 	}

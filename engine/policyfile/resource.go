@@ -48,7 +48,8 @@ func (r *reader) resourceRule(n yamldoc.Node) (policy.Rule, bool) {
 		Condition:    r.condition(o),
 		Output:       r.output(o),
 	}
-	if r.isEmptyList(o, "roles") && r.isEmptyList(o, "derivedRoles") && !r.disabled {
+	nobody := r.isEmptyList(o, "roles") && r.isEmptyList(o, "derivedRoles") && !o.Misspelt("roles") && !o.Misspelt("derivedRoles")
+	if nobody && !r.disabled {
 		r.doc.Report(o.Pos(), RuleWithoutRoles, "the rule names no roles and no derived roles, so it is for nobody",
 			`add roles: [...] or derivedRoles: [...]; roles: ["*"] is for everybody`)
 	}

@@ -30,6 +30,9 @@ func (r *reader) unique(taken names, name diag.Text) {
 func (r *reader) effect(o yamldoc.Object) policy.Effect {
 	n, ok := o.Field("effect")
 	if !ok {
+		if o.Misspelt("effect") {
+			return policy.NoEffect
+		}
 		r.doc.Report(o.KeyPos("effect"), yamldoc.MissingField, "effect is required", "write effect: EFFECT_ALLOW or effect: EFFECT_DENY")
 		return policy.NoEffect
 	}
@@ -70,6 +73,18 @@ func (r *reader) condition(o yamldoc.Object) *policy.Condition {
 	if n.IsNull() {
 		r.doc.Report(o.KeyPos("condition"), EmptyCondition, "the condition is empty", "write match: and an expression below it, or remove the key")
 		return nil
+	}
+	if n.IsScalar() {
+		n.Report(yamldoc.WrongType, "condition: expected a mapping, got an expression or another scalar", "write match: {expr: ...} with the expression in place of the dots")
+		return nil
+	}
+	if _, hasMatch := n.Key("match"); !hasMatch {
+		for _, op := range []string{"all", "any", "none", "expr"} {
+			if key, ok := n.Key(op); ok {
+				key.Report(yamldoc.UnknownField, fmt.Sprintf("unknown field %q", op), fmt.Sprintf("it belongs below match: write match: {%s: ...}", op))
+				return nil
+			}
+		}
 	}
 	c, ok := n.Object("match", "script")
 	if !ok {

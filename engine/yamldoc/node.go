@@ -188,6 +188,32 @@ func (n Node) Entries() ([]Entry, bool) {
 	return entries, ok
 }
 
+// Key finds a key of a mapping, its own or one of its merge keys, without
+// reading the rest: it reports nothing. The answer is false if n is no mapping.
+func (n Node) Key(name string) (Node, bool) {
+	if !n.IsMapping() {
+		return Node{}, false
+	}
+	for i := 0; i+1 < len(n.y.Content); i += 2 {
+		key, sources := n.doc.node(n.y.Content[i]), []Node{n.doc.node(n.y.Content[i+1])}
+		if key.y.Kind != yaml.ScalarNode || key.y.ShortTag() != mergeTag {
+			if key.IsScalar() && key.y.Value == name {
+				return key, true
+			}
+			continue
+		}
+		if sources[0].IsSequence() {
+			sources, _ = sources[0].List()
+		}
+		for _, source := range sources {
+			if key, ok := source.Key(name); ok {
+				return key, true
+			}
+		}
+	}
+	return Node{}, false
+}
+
 // A pair is an entry of a mapping.
 type pair struct {
 	name  string // the key in the spelling that keys are compared in

@@ -12,6 +12,7 @@ import (
 type Object struct {
 	node   Node
 	fields map[string]pair
+	meant  []string // the fields that unknown ones are likely meant to be
 }
 
 // Object reads n as a mapping whose keys are all among fields, which are named
@@ -37,6 +38,8 @@ func (n Node) Object(fields ...string) (Object, bool) {
 			hint := nearest(p.name, fields)
 			if hint == "" {
 				hint = "known fields: " + strings.Join(fields, ", ")
+			} else {
+				o.meant = append(o.meant, diag.Nearest(p.name, fields))
 			}
 			p.key.Report(UnknownField, fmt.Sprintf("unknown field %s", quote(p.name)), hint)
 			continue
@@ -76,10 +79,17 @@ func (o Object) KeyPos(name string) diag.Position {
 	return o.Pos()
 }
 
+// Misspelt tells whether a field is absent, but an unknown one, which has been
+// reported, is likely meant to be it. That it is missing need not be told then.
+func (o Object) Misspelt(name string) bool {
+	_, given := o.fields[name]
+	return !given && slices.Contains(o.meant, name)
+}
+
 // Required gives the value of a field, and reports if it is absent or null.
 func (o Object) Required(name string) (Node, bool) {
 	n, ok := o.Field(name)
-	if !ok {
+	if !ok && !o.Misspelt(name) {
 		o.node.doc.Report(o.KeyPos(name), MissingField, fmt.Sprintf("%s is required", name), "")
 	}
 	return n, ok
@@ -102,6 +112,9 @@ func (o Object) oneOf(field func(string) (Node, bool), names []string) (string, 
 	list := strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 	switch len(present) {
 	case 0:
+		if slices.ContainsFunc(names, o.Misspelt) {
+			return "", Node{}, false
+		}
 		o.node.doc.Report(o.Pos(), OneOfMissing, fmt.Sprintf("one of %s is required", list), "")
 		return "", Node{}, false
 	case 1:

@@ -28,7 +28,11 @@ func newDecider(set *oracle.Set) (*decider, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiled, diagnostics := compiler.Compile(set.Policies, schema.New(oracle.SchemaFiles()))
+	var schemas *schema.Set // nil: those that policies name are not looked at
+	if set.Options.SchemaEnforcement != engine.SchemaNone {
+		schemas = schema.New(oracle.SchemaFiles())
+	}
+	compiled, diagnostics := compiler.Compile(set.Policies, schemas)
 	if compiled == nil {
 		return nil, errors.New(diagnostics.Render())
 	}

@@ -23,6 +23,7 @@ func main() {
 	d := &differential{}
 	var sets, parallel int
 	flag.StringVar(&d.program, "cerbos", "", "the Cerbos `program`")
+	flag.StringVar(&d.store, "store", "", "compare on the policies of this `folder`, instead of random ones")
 	flag.Uint64Var(&d.seed, "seed", 20_240_501, "seed of the policies and requests")
 	flag.IntVar(&sets, "sets", 500, "how many policy sets to compare on")
 	flag.IntVar(&d.batches, "batches", 4, fmt.Sprintf("how many batches of %d requests per set", batchSize))
@@ -43,7 +44,11 @@ func main() {
 			w := oracle.NewWorkshop()
 			for n := range numbers {
 				if !d.enough() {
-					d.run(w, n)
+					if d.store != "" {
+						d.compareStore(w, n)
+					} else {
+						d.run(w, n)
+					}
 				}
 			}
 		})
@@ -68,7 +73,7 @@ func main() {
 // A differential is a run under way.
 type differential struct {
 	ctx               context.Context // done when the run is to end, and all servers with it
-	program           string
+	program, store    string
 	seed              uint64
 	batches, reported int
 
@@ -88,7 +93,21 @@ func (d *differential) run(w *oracle.Workshop, n uint64) {
 	g := oracle.NewGenerator(d.seed, n)
 	g.Portable = true
 	g.Try(w)
-	set := g.Set()
+	d.compare(w, n, g.Set(), g.Batch)
+}
+
+// compareStore compares on a folder of policies.
+func (d *differential) compareStore(w *oracle.Workshop, n uint64) {
+	s, err := readStore(d.store, d.seed, n)
+	if err != nil {
+		d.report(n, oracle.Case{Set: &oracle.Set{}, Request: &engine.Request{}}, err.Error(), nil)
+		return
+	}
+	d.compare(w, n, s.set(), func(_ *oracle.Set, size int) []*engine.Request { return s.batch(size) })
+}
+
+// compare sends batches of requests to Cerbos, the reference and the engine.
+func (d *differential) compare(w *oracle.Workshop, n uint64, set *oracle.Set, batch func(*oracle.Set, int) []*engine.Request) {
 	server, err := startCerbos(d.ctx, d.program, set)
 	if err != nil {
 		d.report(n, oracle.Case{Set: set, Request: &engine.Request{}}, err.Error()+"\n", nil)
@@ -107,7 +126,7 @@ func (d *differential) run(w *oracle.Workshop, n uint64) {
 		if d.enough() {
 			return
 		}
-		requests := g.Batch(set, batchSize)
+		requests := batch(set, batchSize)
 		for _, req := range requests {
 			req.Now = time.Now()
 		}

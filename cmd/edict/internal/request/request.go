@@ -197,28 +197,21 @@ func (r reader) auxData(n yamldoc.Node) (data engine.AuxData, tokens *Tokens) {
 
 // token reads {token, keySetId}, if n is that.
 func (r reader) token(n yamldoc.Node) (t auxdata.Token, ok bool) {
-	if !n.IsMapping() {
+	if _, ok := n.Key("token"); !ok {
 		return t, false
 	}
-	entries, _ := n.Entries()
-	for _, e := range entries {
-		if e.Key.Value != "token" {
-			continue
-		}
-		if !r.Tokens {
-			n.Report(yamldoc.WrongType, "tokens are not verified here", "write the claims themselves")
-			return t, true
-		}
-		if o, ok := n.Object("token", "keySetId"); ok {
-			t.KeySetID = optionalText(o, "keySetId")
-			if n, ok := o.Required("token"); ok {
-				raw, _ := n.NonEmptyText()
-				t.Raw = raw.Value
-			}
-		}
+	if !r.Tokens {
+		n.Report(yamldoc.WrongType, "tokens are not verified here", "write the claims themselves")
 		return t, true
 	}
-	return t, false
+	if o, ok := n.Object("token", "keySetId"); ok {
+		t.KeySetID = optionalText(o, "keySetId")
+		if n, ok := o.Required("token"); ok {
+			raw, _ := n.NonEmptyText()
+			t.Raw = raw.Value
+		}
+	}
+	return t, true
 }
 
 // field gives a field that only a partial request may lack.

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"edict/cmd/edict/internal/config"
+	"edict/engine/diag"
+)
+
+// loadSettings loads the configuration of a command that ends by itself, and
+// writes what is to be warned of. The error, of status exitUsage, has been told.
+func loadSettings(file string, environ, sets []string, stderr io.Writer) (*config.Config, error) {
+	cfg, unknown, list := config.Load(file, environ, sets)
+	if len(list) > 0 {
+		fmt.Fprint(stderr, list.Render())
+		return nil, statusError{status: exitUsage}
+	}
+	fmt.Fprint(stderr, diag.Style{Severities: true}.Render(cfg.Warnings))
+	for _, name := range unknown {
+		fmt.Fprintf(stderr, "edict: warning: the environment variable %s begins like a setting and is none\n", name)
+	}
+	return cfg, nil
+}
