@@ -75,7 +75,7 @@ func (r *reader) condition(o yamldoc.Object) *policy.Condition {
 		return nil
 	}
 	if n.IsScalar() {
-		n.Report(yamldoc.WrongType, "condition: expected a mapping, got an expression or another scalar", "write match: {expr: ...} with the expression in place of the dots")
+		n.Expected("a mapping", "write match: {expr: ...} with the expression in place of the dots")
 		return nil
 	}
 	if _, hasMatch := n.Key("match"); !hasMatch {

@@ -108,11 +108,17 @@ func (n Node) usePos() diag.Position {
 	return n.Pos()
 }
 
-// wrongType reports that n is not what is wanted.
-func (n Node) wrongType(want string) {
+// Expected reports that n is not what is wanted, such as "a mapping".
+func (n Node) Expected(want, hint string) {
 	if !n.doc.hasAllowedTag(n.y) {
 		return // which was reported, and is why the type is wrong
 	}
+	n.Report(WrongType, fmt.Sprintf("%sexpected %s, got %s", n.prefix(), want, n.describe()), hint)
+}
+
+// wrongType reports that n is not what is wanted, with the mend of what is
+// often written instead.
+func (n Node) wrongType(want string) {
 	hint := ""
 	if want == "a string" && (n.y.ShortTag() == floatTag || n.y.ShortTag() == intTag || n.y.ShortTag() == boolTag) {
 		hint = "write it in quotes: " + quote(n.y.Value)
@@ -126,7 +132,7 @@ func (n Node) wrongType(want string) {
 	if n.IsNull() {
 		hint = "give it a value, or remove it"
 	}
-	n.Report(WrongType, fmt.Sprintf("%sexpected %s, got %s", n.prefix(), want, n.describe()), hint)
+	n.Expected(want, hint)
 }
 
 // prefix begins a message about n with its name, if it has one.

@@ -86,7 +86,8 @@ func (o Object) Misspelt(name string) bool {
 	return !given && slices.Contains(o.meant, name)
 }
 
-// Required gives the value of a field, and reports if it is absent or null.
+// Required gives the value of a field, and reports if it is absent or null, but
+// not if it is misspelt.
 func (o Object) Required(name string) (Node, bool) {
 	n, ok := o.Field(name)
 	if !ok && !o.Misspelt(name) {
@@ -96,7 +97,7 @@ func (o Object) Required(name string) (Node, bool) {
 }
 
 // OneOf gives the one of several fields that is there and not null, with its
-// name. It reports if none is there or several are.
+// name. It reports if several are there, or none is and none is misspelt.
 func (o Object) OneOf(names ...string) (string, Node, bool) { return o.oneOf(o.Field, names) }
 
 // OneGiven is OneOf for fields that count if they are null, too.

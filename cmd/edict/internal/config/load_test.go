@@ -253,7 +253,7 @@ func TestRefusedSetsAndVariables(t *testing.T) {
 		{sets: []string{"log.level=loud"}, want: []string{`--set log.level:1:1: "loud" is not a known value [unknown-value]`}},
 		{sets: []string{"log.level=${NO_SUCH}"}, want: []string{`--set log.level:1:1: the environment variable "NO_SUCH" is not set [config-unset-variable]; give it a default, as in ${NO_SUCH:default}`}},
 		{sets: []string{"auxData.jwt.keySets=[{id: a, remote: {ulr: https://x}}]"}, want: []string{
-			`--set auxData.jwt.keySets:1:18: url is required`, `--set auxData.jwt.keySets:1:19: unknown field "ulr" [unknown-field]; did you mean "url"?`}},
+			`--set auxData.jwt.keySets:1:19: unknown field "ulr" [unknown-field]; did you mean "url"?`}},
 		{sets: []string{"log.level="}, want: []string{`--set log.level:1:1: "" is not a known value`}},
 		{sets: []string{"listen.extAuthz="}, want: []string{"--set listen.extAuthz:1:1: the text must not be empty"}},
 		{sets: []string{"listen.extAuthz=[::1]:9001"}, want: []string{`--set listen.extAuthz:1:1: the bracket that is opened here is not closed, or a comma is missing behind it [yaml-unclosed]; the value is read as YAML, and must be quoted`}},

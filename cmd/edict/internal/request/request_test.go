@@ -81,6 +81,8 @@ func TestRefuses(t *testing.T) {
 		{asked + "now: 2026-01-31T08:00:00Z", whole, "r.yaml:4:1: unknown field"},
 		{"auxData: {jwt: {token: t}}", partial, "r.yaml:1:16: tokens are not verified here"},
 		{"auxData: {jwts: {m: {token: t}}}", partial, "tokens are not verified here"},
+		{"auxData: {jwt: {<<: [{a: 1}, {token: t}]}}", partial, "tokens are not verified here"},
+		{"auxData: {jwt: {sub: a, sub: b}}", partial, `"sub" is there twice`},
 		{asked + "auxData: {jwts: {m: {token: t}, n: {claims: {}}}}", whole, "some of jwts are tokens"},
 		{asked + "auxData: {jwt: {a: 1}, jwts: {n: {claims: {}}}}", whole, "jwt and jwts exclude each other"},
 	} {
