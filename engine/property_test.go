@@ -121,7 +121,7 @@ func TestCheckEqualsReference(t *testing.T) {
 
 	t.Logf("actions by outcome: %v", outcomes)
 	for _, r := range []engine.Reason{engine.ReasonAllowed, engine.ReasonDenied, engine.ReasonNoRule, engine.ReasonNoPolicy, engine.ReasonError, engine.ReasonSchema} {
-		if outcomes[r] == 0 {
+		if outcomes[r] == 0 && sets >= 50 {
 			t.Errorf("no action ended as %v: the test does not see enough", r)
 		}
 	}
