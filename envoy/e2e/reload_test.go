@@ -326,7 +326,7 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 		{name: "a function that does not exist",
 			broken: with(good, spare, apply(t, spare, good[spare], edit{"roles: [employee, manager, auditor]\n",
 				"roles: [employee, manager, auditor]\n      condition: {match: {expr: mayBe(P.id)}}\n"})),
-			says: `"at":"policies/[a-z/-]*spare.yaml:12:38",.*mayBe`},
+			says: `"at":"policies/[a-z/-]*spare.yaml:13:38",.*mayBe`},
 		{name: "a cut file",
 			broken: with(good, spare, good[spare][:strings.LastIndex(good[spare], "effect:")]),
 			says:   `"at":"policies/[a-z/-]*spare.yaml:\d+:\d+"`},
