@@ -63,11 +63,11 @@ type state struct {
 
 	// What the resource stage and the principal stage go through.
 	resource, principal stage
-	kind                string // sanitised
-	steps               []step // of the resource's scopes
-	overrides           []*override
-	words               []uint64 // memory of step.roles
-	members             []string // memory of the roles of one role
+	kind                string           // sanitised
+	steps               []step           // of the resource's scopes
+	overrides           []scopedOverride // of the principal's scopes
+	words               []uint64         // memory of step.roles
+	members             []string         // memory of the roles of one role
 
 	// What is remembered during a Check has the number of the Check beside it,
 	// so that nothing needs to be cleared.
@@ -92,6 +92,12 @@ type stage struct {
 	exists  bool   // there is some policy that could have a say
 	key     string // of the policy that results name, once it is needed
 	exact   string // the scope that was asked for
+}
+
+// A scopedOverride is a principal policy and its scope.
+type scopedOverride struct {
+	*override
+	scope *scope
 }
 
 // A step is one scope of the resource's chain.
@@ -226,7 +232,7 @@ func (st *state) findPrincipal() {
 			st.principal.exists = true
 		}
 		if o := units[unitKey{st.resource.version, s.name}]; o != nil {
-			st.overrides = append(st.overrides, o)
+			st.overrides = append(st.overrides, scopedOverride{o, s})
 		}
 	}
 }
@@ -318,19 +324,14 @@ func (st *state) decideByPrincipal(res *Result) {
 	st.isOverride, st.at = true, -1
 	defer func() { st.isOverride = false }()
 	res.Policy, res.Reason = st.principalKey(), ReasonNoRule
-	for s := st.principal.scope; s != nil; s = s.parent {
-		for _, o := range st.overrides {
-			if o.source.Principal.Scope.Value != s.name {
-				continue
-			}
-			st.both = intersect(o.resources.find(st.kind, &st.kinds), o.actions.find(res.Action, &st.rows), st.both)
-			if st.trace != nil {
-				st.trace.begin(StepExplanation{Stage: StagePrincipal, Scope: s.name, Consent: s.consent, Policy: o.key})
-			}
-			v := verdict{scope: s}
-			if st.visitAll(o.rows, st.both, nil, o.key, &v, res) || v.settle(st, res) {
-				return
-			}
+	for _, o := range st.overrides {
+		st.both = intersect(o.resources.find(st.kind, &st.kinds), o.actions.find(res.Action, &st.rows), st.both)
+		if st.trace != nil {
+			st.trace.begin(StepExplanation{Stage: StagePrincipal, Scope: o.scope.name, Consent: o.scope.consent, Policy: o.key})
+		}
+		v := verdict{scope: o.scope}
+		if st.visitAll(o.rows, st.both, nil, o.key, &v, res) || v.settle(st, res) {
+			return
 		}
 	}
 }

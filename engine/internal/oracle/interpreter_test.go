@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"edict/engine"
+	"edict/engine/conformance"
 	"edict/engine/policy"
 	"edict/engine/value"
 )
@@ -563,23 +564,10 @@ func TestOracleSharesNoCode(t *testing.T) {
 	}
 }
 
-// conformance gives the folder of conformance cases, or skips.
-func conformance(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("CONFORMANCE_DIR")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "shared", "conformance")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "MANIFEST.json")); err != nil {
-		t.Skipf("SKIPPED: no conformance data in ../shared/conformance: %v", err)
-	}
-	return dir
-}
-
 // The oracle's CEL environment against values that were recorded from the
 // system whose policies these are.
 func TestCELAgainstRecordedValues(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join(conformance(t), "cel_own", "cases.json"))
+	data, err := os.ReadFile(filepath.Join(conformance.Dir(t), "cel_own", "cases.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
