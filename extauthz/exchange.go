@@ -27,7 +27,7 @@ type exchange struct {
 	route  *route // nil: none matched
 	index  int    // of the route
 
-	source         int // of the identity: an index of Options.Identity; their number if there is none
+	source         int // of the identity: an index of Revision.sources; their number if there is none
 	claims         value.Mapping
 	headerAttrs    value.Values
 	principalAttrs attributeSet
@@ -67,7 +67,7 @@ func (x *exchange) refuse(o Outcome, detail string) error {
 func (x *exchange) decide(ctx context.Context, rev *Revision, b []byte) Outcome {
 	x.rev = rev
 	x.refused = noRefusal
-	x.source = len(rev.options.Identity)
+	x.source = len(rev.sources)
 	if err := x.in.Reset(b); err != nil {
 		x.err, x.detail = err, "malformed_check"
 		return BadRequest

@@ -19,26 +19,66 @@ const (
 	AnonymousUser Provenance = "anonymous"    // no identity, where that is admitted
 )
 
-// identify finds out who asks: by the first source that the request has. A
-// source that it has in the wrong shape ends the request; it does not give way
-// to the next, which might be easier to forge.
+// An identitySource is a Source, ready for use.
+type identitySource struct {
+	name       string
+	provenance Provenance
+	headers    []string // that it reads, and the upstream learns only if it decides
+	tokens     bool     // it takes tokens, so that a bad one does not give way to what follows
+
+	// find takes the identity from the request: id and roles, claims and
+	// attributes. It tells whether the request has this source. An error says
+	// that it has it in the wrong shape, and ends the request: as BadIdentity,
+	// or as the Outcome of a *refusal.
+	find func(x *exchange) (bool, error)
+}
+
+// A refusal is an error that ends the request with an outcome of its own.
+type refusal struct {
+	outcome Outcome
+	reason  error // for the log alone
+}
+
+func (r *refusal) Error() string { return r.reason.Error() }
+
+func (r *refusal) Unwrap() error { return r.reason }
+
+// compileSources makes the sources of the options ready for use.
+func (o *Options) compileSources() []identitySource {
+	out := make([]identitySource, len(o.Identity))
+	for i := range o.Identity {
+		switch s := &o.Identity[i]; {
+		case s.JWTMetadata != nil:
+			m := s.JWTMetadata
+			out[i] = identitySource{name: "jwtMetadata", provenance: VerifiedJWT, tokens: true,
+				find: func(x *exchange) (bool, error) { return x.fromMetadata(m) }}
+		default:
+			h := s.Headers
+			out[i] = identitySource{name: "headers", provenance: ProxyHeaders, headers: h.names(),
+				find: func(x *exchange) (bool, error) { return x.fromHeaders(h) }}
+		}
+	}
+	return out
+}
+
+// identify finds out who asks: by the first source of the route that the
+// request has. A source that it has in the wrong shape ends the request; it
+// does not give way to the next, which might be easier to forge.
 func (x *exchange) identify() Outcome {
 	tokenWanted := false // an earlier source takes tokens
-	for i := range x.rev.options.Identity {
-		s := &x.rev.options.Identity[i]
-		var found bool
-		var err error
-		if s.JWTMetadata != nil {
-			tokenWanted = true
-			found, err = x.fromMetadata(s.JWTMetadata)
-		} else {
-			if tokenWanted && x.badToken() {
-				return BadToken // it does not give way to headers
-			}
-			found, err = x.fromHeaders(s.Headers)
+	for _, i := range x.route.identity {
+		s := &x.rev.sources[i]
+		if tokenWanted && !s.tokens && x.badToken() {
+			return BadToken // it gives way to nothing but other tokens
 		}
+		tokenWanted = tokenWanted || s.tokens
+		found, err := s.find(x)
 		if err != nil {
 			x.err = err
+			var r *refusal
+			if errors.As(err, &r) {
+				return r.outcome
+			}
 			return BadIdentity
 		}
 		if found {
@@ -58,6 +98,9 @@ func (x *exchange) identify() Outcome {
 	x.req.Principal.Roles = x.roles
 	return Allowed
 }
+
+// identified tells whether a source gave the identity.
+func (x *exchange) identified() bool { return x.source < len(x.rev.sources) }
 
 // badToken tells whether the request has a token that nobody verified, or that
 // was rejected. It is no identity, but it tells that the client wants one; so
@@ -105,12 +148,10 @@ func (x *exchange) provenance() Provenance {
 	switch {
 	case x.req.Principal.ID == "":
 		return NoProvenance
-	case x.source == len(x.rev.options.Identity):
+	case !x.identified():
 		return AnonymousUser
-	case x.rev.options.Identity[x.source].JWTMetadata != nil:
-		return VerifiedJWT
 	default:
-		return ProxyHeaders
+		return x.rev.sources[x.source].provenance
 	}
 }
 

@@ -127,42 +127,6 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// sourceHeaders lists the headers that sources of identity read, each once.
-func (o *Options) sourceHeaders() []string {
-	var out []string
-	for _, s := range o.Identity {
-		if s.Headers != nil {
-			out = append(out, s.Headers.names()...)
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// identityHeaders lists the headers that speak of identity: those that are sent
-// upstream and those that sources read. No header is both.
-func (o *Options) identityHeaders() []string {
-	out := o.sourceHeaders()
-	for _, h := range []string{o.PrincipalHeader, o.RolesHeader} {
-		if h != "" {
-			out = append(out, h)
-		}
-	}
-	return out
-}
-
-// removals lists the headers that a request loses whose identity came from a
-// source, an index of Identity: those that only other sources would have read.
-// Of the headers that are sent upstream, one that has no value to send is
-// removed when the answer is made.
-func (o *Options) removals(source int) []string {
-	var used []string
-	if source < len(o.Identity) && o.Identity[source].Headers != nil {
-		used = o.Identity[source].Headers.names()
-	}
-	return slices.DeleteFunc(o.sourceHeaders(), func(h string) bool { return slices.Contains(used, h) })
-}
-
 // names gives the headers that the source reads.
 func (h *TrustedHeaders) names() []string {
 	var out []string

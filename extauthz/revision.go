@@ -61,6 +61,7 @@ type Revision struct {
 	routes   []route
 	env      *expr.Env
 	options  Options
+	sources  []identitySource
 
 	answers         *answers
 	allows          []wire.Prepared // per route and identity source; see prepared
@@ -81,6 +82,7 @@ type route struct {
 	name      string // route map and route
 	anonymous bool
 	grpc      bool
+	identity  []int // sources in the order in which they are asked, indexes of Revision.sources
 
 	kind, id                         term
 	version, scope                   term
@@ -106,6 +108,7 @@ type Compiler struct {
 	policies *engine.Compiler
 	env      *expr.Env
 	options  Options
+	sources  []identitySource
 }
 
 // NewCompiler prepares a Compiler. The error names the option that is wrong.
@@ -122,7 +125,7 @@ func NewCompiler(policies engine.Options, options Options) (*Compiler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Compiler{policies: c, env: env, options: options}, nil
+	return &Compiler{policies: c, env: env, options: options, sources: options.compileSources()}, nil
 }
 
 // Compile compiles policies and route maps to a Revision called id, or gives
@@ -144,9 +147,9 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 	}
 	r := &Revision{
 		id: id, policies: set, table: run.table, routes: run.routes,
-		env: c.env, options: c.options, answers: prepareAnswers(id, c.options),
-		identityHeaders: c.options.identityHeaders(),
+		env: c.env, options: c.options, sources: c.sources, answers: prepareAnswers(id, c.options),
 	}
+	r.identityHeaders = r.headersOfIdentity()
 	r.prepareAllows()
 	return r, nil
 }
@@ -160,11 +163,11 @@ type compilation struct {
 	table    *routing.Table
 	routes   []route
 	patterns []routing.Pattern
-	sources  []source // per pattern
+	places   []place // per pattern
 }
 
-// A source is where a pattern was written.
-type source struct {
+// A place is where a pattern was written.
+type place struct {
 	file  *routemap.File
 	match *routemap.Match
 }
@@ -189,10 +192,10 @@ func (c *compilation) compile(files []*routemap.File) {
 	}
 	table, conflicts := routing.New(c.patterns)
 	for _, k := range conflicts {
-		s := c.sources[k.Second]
+		s := c.places[k.Second]
 		var related []diag.Related
 		if k.First != k.Second {
-			related = []diag.Related{{Pos: matchPos(c.sources[k.First].match), Message: "the other route"}}
+			related = []diag.Related{{Pos: matchPos(c.places[k.First].match), Message: "the other route"}}
 		}
 		c.report(s.file, matchPos(s.match), CodeRouteConflict, k.Message, k.Hint, related...)
 	}
@@ -228,7 +231,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	}
 	if ok {
 		c.patterns = append(c.patterns, pattern)
-		c.sources = append(c.sources, source{f, &r.Match})
+		c.places = append(c.places, place{f, &r.Match})
 	}
 	captures := template.Variables()
 	if !ok {
@@ -238,6 +241,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	out := route{
 		name:             pattern.Name,
 		anonymous:        r.Anonymous,
+		identity:         c.identity(),
 		grpc:             r.Match.GRPC != nil,
 		kind:             t(&r.Resource.Kind),
 		id:               t(&r.Resource.ID),
@@ -276,6 +280,15 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	}
 	c.checkKind(f, &r.Resource.Kind)
 	c.routes = append(c.routes, out)
+}
+
+// identity gives the sources of identity of a route: all, in their order.
+func (c *compilation) identity() []int {
+	out := make([]int, len(c.sources))
+	for i := range out {
+		out[i] = i
+	}
+	return out
 }
 
 // checkKind reports a constant kind that no policy is for.
@@ -346,12 +359,46 @@ func (c *compilation) term(f *routemap.File, t *routemap.Term, captures []string
 	return term{program: program}
 }
 
+// sourceHeaders lists the headers that sources of identity read, each once.
+func (r *Revision) sourceHeaders() []string {
+	var out []string
+	for i := range r.sources {
+		out = append(out, r.sources[i].headers...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// headersOfIdentity lists the headers that speak of identity: those that are
+// sent upstream and those that sources read. No header is both.
+func (r *Revision) headersOfIdentity() []string {
+	out := r.sourceHeaders()
+	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader} {
+		if h != "" {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// removals lists the headers that a request loses whose identity came from a
+// source, an index of sources or their number: those that only other sources
+// would have read. Of the headers that are sent upstream, one that has no value
+// to send is removed when the answer is made.
+func (r *Revision) removals(source int) []string {
+	var used []string
+	if source < len(r.sources) {
+		used = r.sources[source].headers
+	}
+	return slices.DeleteFunc(r.sourceHeaders(), func(h string) bool { return slices.Contains(used, h) })
+}
+
 // prepareAllows encodes the parts of an allow that do not depend on the
 // request.
 func (r *Revision) prepareAllows() {
-	remove := make([][]string, len(r.options.Identity)+1)
+	remove := make([][]string, len(r.sources)+1)
 	for source := range remove {
-		remove[source] = r.options.removals(source)
+		remove[source] = r.removals(source)
 	}
 	for i := range r.routes {
 		for _, headers := range remove {
@@ -368,7 +415,7 @@ func (r *Revision) prepareAllows() {
 }
 
 // prepared gives the prepared part of an allow. The source is an index of
-// Options.Identity, or their number if the request has no identity.
+// sources, or their number if the request has no identity.
 func (r *Revision) prepared(route, source int) wire.Prepared {
-	return r.allows[route*(len(r.options.Identity)+1)+source]
+	return r.allows[route*(len(r.sources)+1)+source]
 }
