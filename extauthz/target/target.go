@@ -230,6 +230,10 @@ func DecodeSegment(raw string) (string, Reason) {
 	return s, OK
 }
 
+// Unescape replaces each %XX by its byte (RFC 3986 §2.1), and nothing else. It
+// answers false if a '%' is not followed by two hexadecimal digits.
+func Unescape(s string) (string, bool) { return unescape(s, false) }
+
 // unescape replaces each %XX by its byte and, if plus is set, each '+' by a
 // space. It answers false if a '%' is not followed by two hexadecimal digits.
 // It allocates only if there is something to replace.
