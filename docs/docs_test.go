@@ -239,7 +239,7 @@ func TestExamples(t *testing.T) {
 					continue
 				}
 				kind := f.Routes[0].Resource.Kind.Constant.Str()
-				c, err := extauthz.NewCompiler(engine.Options{}, extauthz.Options{})
+				c, err := extauthz.NewCompiler(engine.Options{}, extauthz.Options{Identity: sourcesFor(f)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -255,6 +255,25 @@ func TestExamples(t *testing.T) {
 	if found < 8 {
 		t.Errorf("only %d examples were found", found)
 	}
+}
+
+// sourcesFor gives a source of identity for each name that a route map has for
+// one. Which they are is what the configurations on the pages say.
+func sourcesFor(f *routemap.File) []extauthz.Source {
+	named := map[string]bool{}
+	var out []extauthz.Source
+	for i := range f.Routes {
+		if f.Routes[i].Identity == nil {
+			continue
+		}
+		for _, n := range f.Routes[i].Identity.Names {
+			if !named[n.Value] {
+				named[n.Value] = true
+				out = append(out, extauthz.Source{Name: n.Value, JWTMetadata: &extauthz.JWTMetadata{Key: n.Value}})
+			}
+		}
+	}
+	return out
 }
 
 func policyFor(t *testing.T, kind string) []*policy.Policy {

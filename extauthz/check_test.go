@@ -186,6 +186,7 @@ func TestOptions(t *testing.T) {
 		"identity.challenge":          {Challenge: "Bearer\r\nx: y"},
 		"exactly one of":              {Identity: []Source{{}}},
 		"headers.id is missing":       {Identity: []Source{{Headers: &TrustedHeaders{Roles: "x-roles"}}}},
+		"a source \"a\" already":      {Identity: []Source{{Name: "a", JWTMetadata: &JWTMetadata{}}, {Name: "a", JWTMetadata: &JWTMetadata{}}}},
 		"also sent upstream":          {PrincipalHeader: "x-a", Identity: []Source{{Headers: &TrustedHeaders{ID: "x-a"}}}},
 		"not a header name":           {Identity: []Source{{Headers: &TrustedHeaders{ID: "X-User"}}}},
 	} {

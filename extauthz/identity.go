@@ -21,7 +21,7 @@ const (
 
 // An identitySource is a Source, ready for use.
 type identitySource struct {
-	name       string
+	name       string // that routes know it by; of those without one, the kind
 	provenance Provenance
 	headers    []string // that it reads, and the upstream learns only if it decides
 	tokens     bool     // it takes tokens, so that a bad one does not give way to what follows
@@ -57,6 +57,7 @@ func (o *Options) compileSources() []identitySource {
 			out[i] = identitySource{name: "headers", provenance: ProxyHeaders, headers: h.names(),
 				find: func(x *exchange) (bool, error) { return x.fromHeaders(h) }}
 		}
+		out[i].name = orDefault(o.Identity[i].Name, out[i].name)
 	}
 	return out
 }
@@ -82,6 +83,9 @@ func (x *exchange) identify() Outcome {
 			return BadIdentity
 		}
 		if found {
+			if s.provenance == ProxyHeaders && x.failedToken() {
+				return BadToken // whatever the order of the route
+			}
 			x.source = i
 			x.req.Principal.Roles = x.roles
 			return Allowed

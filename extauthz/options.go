@@ -45,6 +45,10 @@ type Options struct {
 // A Source is one place that identity comes from. Exactly one of its members
 // is set.
 type Source struct {
+	// Name is what route maps call the source. Empty means the name of its
+	// kind, as in jwtMetadata.
+	Name string
+
 	JWTMetadata *JWTMetadata
 	Headers     *TrustedHeaders
 }
@@ -100,6 +104,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Identity = slices.Clone(o.Identity)
 	for i := range o.Identity {
 		s := &o.Identity[i]
+		if s.Name != "" && slices.ContainsFunc(o.Identity[:i], func(other Source) bool { return other.Name == s.Name }) {
+			return o, fmt.Errorf("identity.sources[%d].name: there is a source %q already", i, s.Name)
+		}
 		switch {
 		case (s.JWTMetadata == nil) == (s.Headers == nil):
 			return o, fmt.Errorf("identity.sources[%d]: name exactly one of jwtMetadata and headers", i)

@@ -241,7 +241,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	out := route{
 		name:             pattern.Name,
 		anonymous:        r.Anonymous,
-		identity:         c.identity(),
+		identity:         c.identity(f, r),
 		grpc:             r.Match.GRPC != nil,
 		kind:             t(&r.Resource.Kind),
 		id:               t(&r.Resource.ID),
@@ -280,15 +280,6 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	}
 	c.checkKind(f, &r.Resource.Kind)
 	c.routes = append(c.routes, out)
-}
-
-// identity gives the sources of identity of a route: all, in their order.
-func (c *compilation) identity() []int {
-	out := make([]int, len(c.sources))
-	for i := range out {
-		out[i] = i
-	}
-	return out
 }
 
 // checkKind reports a constant kind that no policy is for.

@@ -96,7 +96,7 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 
 func parseRoute(n yamldoc.Node) (Route, bool) {
 	r := Route{Pos: n.Pos()}
-	o, ok := n.Object("name", "description", "match", "anonymous", "principal", "resource", "action", "actions")
+	o, ok := n.Object("name", "description", "match", "anonymous", "identity", "principal", "resource", "action", "actions")
 	if !ok {
 		return r, false
 	}
@@ -110,6 +110,7 @@ func parseRoute(n yamldoc.Node) (Route, bool) {
 	if n, ok := o.Field("anonymous"); ok {
 		r.Anonymous, _ = n.Bool()
 	}
+	r.Identity = parseIdentity(o)
 	r.Principal = parsePrincipal(o)
 	if n, ok := o.Required("resource"); ok {
 		r.Resource = parseResource(n)
@@ -132,6 +133,24 @@ func parseRoute(n yamldoc.Node) (Route, bool) {
 		}
 	}
 	return r, true
+}
+
+// parseIdentity reads the names of sources; that of a source is of the form of
+// every other name.
+func parseIdentity(o yamldoc.Object) *Identity {
+	n, ok := o.Field("identity")
+	if !ok {
+		return nil
+	}
+	list, ok := n.List()
+	if !ok {
+		return nil
+	}
+	i := &Identity{Pos: n.Pos()}
+	for _, n := range list {
+		i.Names = append(i.Names, name(n))
+	}
+	return i
 }
 
 func parseMatch(n yamldoc.Node) Match {
@@ -275,9 +294,13 @@ func expression(n yamldoc.Node) (Term, bool) {
 	return Term{Pos: n.Pos(), IsExpr: true, Expr: t}, ok
 }
 
+// IsName tells whether a text is a plain name, as route maps, routes and sources
+// of identity have: a letter, and then letters, digits and _ . -.
+func IsName(s string) bool { return routeName.MatchString(s) }
+
 func name(n yamldoc.Node) diag.Text {
 	t, ok := n.NonEmptyText()
-	if ok && !routeName.MatchString(t.Value) {
+	if ok && !IsName(t.Value) {
 		n.Report(BadRouteName, fmt.Sprintf("%q is not a plain name", t.Value), "begin with a letter and go on with letters, digits and _ . -")
 	}
 	return t

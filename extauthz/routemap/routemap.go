@@ -35,9 +35,17 @@ type Route struct {
 	Name      diag.Text
 	Match     Match
 	Anonymous bool // the request may come without an identity
+	Identity  *Identity
 	Principal Principal
 	Resource  Resource
 	Actions   []Term // never empty; all must be allowed
+}
+
+// An Identity names the sources of identity that a Route asks, in their order. A
+// Route without one asks all that the configuration has, in the order there.
+type Identity struct {
+	Pos   diag.Position
+	Names []diag.Text // empty: nobody has an identity
 }
 
 // A Match says which requests a Route is for: by path template or by gRPC

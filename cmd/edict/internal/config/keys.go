@@ -1,11 +1,13 @@
 package config
 
 import (
+	"fmt"
 	"time"
 
 	"edict/engine/diag"
 	"edict/engine/yamldoc"
 	"edict/extauthz"
+	"edict/extauthz/routemap"
 	"edict/extauthz/wire"
 )
 
@@ -109,19 +111,44 @@ func setBodyLimit(c *Config, n yamldoc.Node) {
 func setSources(c *Config, n yamldoc.Node) {
 	list, _ := n.List()
 	c.Checks.Identity = nil
+	named := map[string]diag.Position{}
 	for _, n := range list {
-		o, ok := n.Object("jwtMetadata", "headers")
+		o, ok := n.Object("name", "jwtMetadata", "headers")
 		if !ok {
 			continue
 		}
-		switch name, n, ok := o.OneOf("jwtMetadata", "headers"); {
+		s := extauthz.Source{Name: sourceName(o, named)}
+		switch kind, n, ok := o.OneOf("jwtMetadata", "headers"); {
 		case !ok:
-		case name == "jwtMetadata":
-			c.Checks.Identity = append(c.Checks.Identity, extauthz.Source{JWTMetadata: jwtMetadata(n)})
+			continue
+		case kind == "jwtMetadata":
+			s.JWTMetadata = jwtMetadata(n)
 		default:
-			c.Checks.Identity = append(c.Checks.Identity, extauthz.Source{Headers: trustedHeaders(n)})
+			s.Headers = trustedHeaders(n)
 		}
+		c.Checks.Identity = append(c.Checks.Identity, s)
 	}
+}
+
+// sourceName reads the name of a source, of which no two may have the same.
+func sourceName(o yamldoc.Object, named map[string]diag.Position) string {
+	n, ok := o.Field("name")
+	if !ok {
+		return ""
+	}
+	t, ok := n.NonEmptyText()
+	if !ok {
+		return ""
+	}
+	if !routemap.IsName(t.Value) {
+		n.Report(CodeBadValue, fmt.Sprintf("%q is not a plain name", t.Value), "begin with a letter and go on with letters, digits and _ . -")
+	}
+	if first, repeated := named[t.Value]; repeated {
+		n.ReportRelated(CodeBadValue, fmt.Sprintf("there are two sources with the name %q", t.Value), "give each a name of its own",
+			diag.Related{Pos: first, Message: "the first one"})
+	}
+	named[t.Value] = t.Pos
+	return t.Value
 }
 
 func jwtMetadata(n yamldoc.Node) *extauthz.JWTMetadata {
