@@ -1,26 +1,19 @@
 package extauthz
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"math"
 	"mime"
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"edict/engine/value"
+	"edict/extauthz/strictjson"
 )
 
-// The bounds of a JSON body. A condition may compare each value with each other,
-// so their number bounds what a client can make a check cost.
-const (
-	maxBodyDepth  = 64
-	maxBodyTokens = 2_000 // names, values and closing brackets
-)
+// bodyLimits bound a JSON body. A condition may compare each value with each
+// other, so their number bounds what a client can make a check cost.
+var bodyLimits = strictjson.Limits{Depth: 64, Tokens: 2_000}
 
 // partialBody is the header in which Envoy tells whether it cut the body.
 const partialBody = "x-envoy-auth-partial-body"
@@ -63,7 +56,7 @@ func (x *exchange) readBody() (value.Value, Outcome, error) {
 	if contentType != "application/json" && !isJSON(contentType) {
 		return none, BodyUnsupported, errors.New("the content-type is not application/json")
 	}
-	v, err := parseJSON(body)
+	v, err := strictjson.Parse(body, bodyLimits)
 	if err != nil {
 		return none, BodyMalformed, fmt.Errorf("the body is not JSON: %w", err)
 	}
@@ -104,95 +97,4 @@ func utf8Charset(params map[string]string) bool {
 		}
 	}
 	return true
-}
-
-// maxExact is the largest integer below which a double holds every integer (RFC
-// 7493 §2.2). Beyond it two different ids would be one.
-const maxExact = 1<<53 - 1
-
-// parseJSON reads one JSON text (RFC 8259, restricted by RFC 7493: no name
-// twice in an object, valid UTF-8, no number beyond maxExact).
-func parseJSON(text []byte) (value.Value, error) {
-	r := jsonReader{decoder: jsontext.NewDecoder(bytes.NewReader(text))}
-	v, err := r.value()
-	if err != nil {
-		return value.Value{}, err
-	}
-	if _, err := r.decoder.ReadToken(); err != io.EOF {
-		return value.Value{}, errors.New("something follows the JSON value")
-	}
-	return v, nil
-}
-
-type jsonReader struct {
-	decoder *jsontext.Decoder
-	tokens  int
-}
-
-func (r *jsonReader) value() (value.Value, error) {
-	none := value.Value{}
-	t, err := r.token()
-	if err != nil {
-		return none, err
-	}
-	switch t.Kind() {
-	case 'n':
-		return value.OfNull(), nil
-	case 't', 'f':
-		return value.OfBool(t.Bool()), nil
-	case '"':
-		return value.OfString(t.String()), nil
-	case '0':
-		f, err := strconv.ParseFloat(t.String(), 64)
-		if err != nil || math.Abs(f) > maxExact {
-			return none, errors.New("a number is too large to be exact")
-		}
-		return value.OfDouble(f), nil
-	case '[':
-		list := value.Slice{}
-		for r.decoder.PeekKind() != ']' {
-			v, err := r.value()
-			if err != nil {
-				return none, err
-			}
-			list = append(list, v)
-		}
-		_, err := r.token()
-		return value.OfSequence(list), err
-	case '{':
-		object := value.Values{}
-		for r.decoder.PeekKind() != '}' {
-			name, err := r.token()
-			if err != nil {
-				return none, err
-			}
-			key := name.String()
-			v, err := r.value()
-			if err != nil {
-				return none, err
-			}
-			object[key] = v
-		}
-		_, err := r.token()
-		return value.OfMapping(object), err
-	default:
-		return none, errors.New("not a JSON value")
-	}
-}
-
-func (r *jsonReader) token() (jsontext.Token, error) {
-	if r.tokens++; r.tokens > maxBodyTokens {
-		return jsontext.Token{}, errors.New("there are too many values")
-	}
-	t, err := r.decoder.ReadToken()
-	if err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return t, err
-	}
-	if r.decoder.StackDepth() > maxBodyDepth {
-		return t, errors.New("it is nested too deep")
-	}
-	return t, nil
 }

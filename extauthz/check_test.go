@@ -289,26 +289,3 @@ func FuzzAppendCheck(f *testing.F) {
 		}
 	})
 }
-
-// What the strict reader takes, the standard library takes too, and reads the
-// same.
-func FuzzJSON(f *testing.F) {
-	for _, s := range []string{`{"a":[1,true,null,"x"]}`, `{"a":1,"a":2}`, `[`, `1e999`, `"\ud800"`, ` {} `, `{}{}`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		v, err := parseJSON(text)
-		if err != nil {
-			return
-		}
-		var plain any
-		if err := json.Unmarshal(text, &plain); err != nil {
-			t.Fatalf("%q: only Edict reads it: %v", text, err)
-		}
-		got, _ := json.Marshal(v.Native())
-		want, _ := json.Marshal(plain)
-		if string(got) != string(want) {
-			t.Fatalf("%q: got %s, want %s", text, got, want)
-		}
-	})
-}

@@ -10,6 +10,7 @@ import (
 	"github.com/lestrrat-go/jwx/v3/jwt"
 
 	"edict/engine"
+	"edict/engine/keyset"
 	"edict/engine/value"
 )
 
@@ -64,7 +65,7 @@ func (e *Error) Is(target error) bool { return target == ErrInvalid }
 
 // A Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
-	sets     map[string]*source // nil: signatures are not verified
+	sets     map[string]*keyset.Source[*keys] // nil: signatures are not verified
 	disabled bool
 	validate []jwt.ParseOption
 }
@@ -87,7 +88,7 @@ func New(ctx context.Context, o Options) (*Verifier, error) {
 	if o.DisableVerification {
 		return v, nil
 	}
-	v.sets = make(map[string]*source, len(o.KeySets))
+	v.sets = make(map[string]*keyset.Source[*keys], len(o.KeySets))
 	for _, set := range o.KeySets {
 		if v.sets[set.ID] != nil {
 			return nil, fmt.Errorf("there are two key sets with the id %q", set.ID)
@@ -99,9 +100,7 @@ func New(ctx context.Context, o Options) (*Verifier, error) {
 		v.sets[set.ID] = s
 	}
 	for _, s := range v.sets {
-		if s.load != nil {
-			go s.keepFresh(ctx)
-		}
+		go s.Run(ctx)
 	}
 	return v, nil
 }
@@ -155,14 +154,14 @@ func (v *Verifier) parse(ctx context.Context, t Token) (jwt.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := s.keys(ctx)
+	keys, err := s.First(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return jwt.ParseString(t.Raw, append([]jwt.ParseOption{jwt.WithKeyProvider(keys)}, v.validate...)...)
 }
 
-func (v *Verifier) source(id string) (*source, error) {
+func (v *Verifier) source(id string) (*keyset.Source[*keys], error) {
 	if id != "" {
 		if s := v.sets[id]; s != nil {
 			return s, nil
