@@ -2,8 +2,6 @@ package extauthz_test
 
 import (
 	"context"
-	"runtime/debug"
-	"slices"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -47,7 +45,7 @@ func TestDemoChecks(t *testing.T) {
 // bytes of the answer. What is left is the reading of JSON bodies and the
 // joining of several roles for the upstream.
 func TestCheckAllocations(t *testing.T) {
-	if raceDetector() {
+	if extauthz.RaceDetector() {
 		t.Skip("the race detector makes pools forget what they hold, so that counts mean nothing; the run without it counts")
 	}
 	most := map[string]float64{"manager lists": 2, "employee creates": 20, "manager approves": 14, "owner approves": 12}
@@ -61,12 +59,6 @@ func TestCheckAllocations(t *testing.T) {
 			}
 		}
 	}
-}
-
-// raceDetector tells whether the test was built with -race.
-func raceDetector() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // A whole check in process, from bytes to bytes.

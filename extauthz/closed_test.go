@@ -293,14 +293,14 @@ func TestChecksForgetEachOther(t *testing.T) {
 	rev := s.Revision()
 	known := get("/forgetful").as("alice", "admin")
 	known.claims["tenant"] = "acme"
-	if o := x.decide(context.Background(), rev, known.bytes(t)); o != Allowed || x.req.Resource.ID != "acme" {
-		t.Fatalf("got %v, %q", o, x.req.Resource.ID)
+	if o := x.decide(context.Background(), rev, known.bytes(t)); o != Allowed || x.questions[0].req.Resource.ID != "acme" {
+		t.Fatalf("got %v, %q", o, x.questions[0].req.Resource.ID)
 	}
 	x.release()
 	if x.claims != nil || x.in.HasHTTP() || len(x.roles) > 0 || x.principalAttrs.Len() > 0 || x.req.Principal.ID != "" || x.frame.Get(slotClaims).Kind() != 0 {
 		t.Errorf("a released exchange remembers: %+v", x.req)
 	}
-	if o := x.decide(context.Background(), rev, get("/forgetful").bytes(t)); o != Allowed || x.req.Resource.ID != "none" || len(x.req.Principal.Roles) != 1 {
-		t.Errorf("got %v, %q, %v", o, x.req.Resource.ID, x.req.Principal.Roles)
+	if o := x.decide(context.Background(), rev, get("/forgetful").bytes(t)); o != Allowed || x.questions[0].req.Resource.ID != "none" || len(x.req.Principal.Roles) != 1 {
+		t.Errorf("got %v, %q, %v", o, x.questions[0].req.Resource.ID, x.req.Principal.Roles)
 	}
 }

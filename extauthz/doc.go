@@ -9,8 +9,9 @@
 //
 // What always holds here:
 //
-//  1. A request passes only if the engine allowed every action of its route.
-//     Every other end, a panic and a passed deadline included, is a denial.
+//  1. A request passes only if the engine allowed every action of every check
+//     of its route, or the route says that it is public. Every other end, a
+//     panic and a passed deadline included, is a denial.
 //  2. A denial is an answer, never a gRPC error: Envoy may be set to let
 //     requests pass when the server fails, and no client may bring that about.
 //  3. A request sees one Revision: policies, routes and prepared answers that

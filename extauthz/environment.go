@@ -12,15 +12,20 @@ import (
 	"edict/extauthz/wire"
 )
 
+// itemVariable is the item of forEach that a check is made of.
+const itemVariable = "item"
+
 // The slots of a route expression's frame.
 const (
 	slotRequest = iota
 	slotPath
 	slotClaims
 	slotPrincipal
+	slotItem
 )
 
-// newEnv declares what the expressions of route maps can read.
+// newEnv declares what the expressions of route maps can read. An item of
+// forEach is known only to the check that has it.
 func newEnv() (*expr.Env, error) {
 	return expr.NewEnv(
 		[]expr.Variable{
@@ -28,6 +33,7 @@ func newEnv() (*expr.Env, error) {
 			{Name: "path", Type: expr.StringMap, Slot: slotPath},
 			{Name: "claims", Type: expr.Attrs, Slot: slotClaims},
 			{Name: "principal", Type: expr.Object("RoutePrincipal"), Slot: slotPrincipal},
+			{Name: itemVariable, Type: expr.Dyn, Slot: slotItem},
 		},
 		[]expr.Struct{
 			{Name: "HTTPRequest", Fields: map[string]*expr.Type{

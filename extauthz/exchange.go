@@ -3,7 +3,6 @@ package extauthz
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -31,14 +30,15 @@ type exchange struct {
 	claims         value.Mapping
 	headerAttrs    value.Values
 	principalAttrs attributeSet
-	resourceAttrs  attributeSet
 	roles          []string
-	actions        []string
+	pins           pins
 
 	parsedBody value.Value // absent: not read yet
 	frame      *expr.Frame
-	req        engine.Request
-	decision   engine.Decision
+	req        engine.Request // what all questions have in common: who asks, and when
+	questions  []*question    // the first asked of them are of this request
+	asked      int
+	settling   int // the question that settles the request
 
 	// What a view found to be wrong with the request while an expression read
 	// it. It stands whatever the expression made of the error.
@@ -78,24 +78,12 @@ func (x *exchange) decide(ctx context.Context, rev *Revision, b []byte) Outcome 
 	if ctx.Err() != nil {
 		return Timeout
 	}
-	for _, step := range [...]func() Outcome{x.readTarget, x.screen, x.findRoute, x.identify, x.makeRequest} {
+	for _, step := range [...]func() Outcome{x.readTarget, x.screen, x.readPins, x.findRoute, x.identify, x.makeRequest} {
 		if o := step(); o != Allowed {
 			return o
 		}
 	}
-	rev.policies.Check(&x.req, &x.decision)
-	switch {
-	case ctx.Err() != nil: // an answer after the deadline is no answer
-		return Timeout
-	case x.refused != noRefusal: // found while a policy read the request
-		return x.refused
-	case x.decision.Allowed():
-		return Allowed
-	case x.source == len(rev.options.Identity):
-		return NoIdentity // whoever that is might be allowed to
-	default:
-		return DeniedByPolicy
-	}
+	return x.ask(ctx)
 }
 
 // readTarget reads host, method and path, and refuses what can be read in
@@ -133,141 +121,37 @@ func (x *exchange) checkGRPCPath() Outcome {
 
 // findRoute finds the route that the request is for.
 func (x *exchange) findRoute() Outcome {
-	if !x.rev.table.Match(x.host, x.in.Method(), &x.target, &x.match) {
+	if name := x.pins.route; name != "" {
+		i, ok := x.rev.byName[name]
+		switch {
+		case !ok:
+			return x.badPin("no_such_route")
+		case !x.rev.table.MatchPattern(i, x.host, x.in.Method(), &x.target, &x.match):
+			return x.badPin("not_of_this_route")
+		}
+	} else if !x.rev.table.Match(x.host, x.in.Method(), &x.target, &x.match) {
 		return NoRoute
 	}
 	x.index = x.match.ID()
 	x.route = &x.rev.routes[x.index]
 	if x.route.grpc {
-		return x.checkGRPCPath()
+		if o := x.checkGRPCPath(); o != Allowed {
+			return o
+		}
+	}
+	if x.route.public {
+		if x.pins.any() {
+			return x.badPin("public_route")
+		}
+		return Public
 	}
 	return Allowed
-}
-
-// makeRequest turns the request into a question for the engine.
-func (x *exchange) makeRequest() Outcome {
-	r := x.route
-	if x.frame == nil {
-		x.frame = x.rev.env.NewFrame()
-	}
-	f := x.frame
-	now := time.Now() // one instant, for the route and for the policies
-	x.req.Now = now
-	f.Reset(now)
-	f.Set(slotRequest, value.OfMapping((*requestView)(x)))
-	f.Set(slotPath, value.OfMapping(&x.match))
-	f.Set(slotPrincipal, value.OfMapping((*identityView)(x)))
-	if x.claims == nil {
-		x.claims = value.Values(nil)
-	}
-	f.Set(slotClaims, value.OfMapping(x.claims))
-
-	req := &x.req
-	for i := range r.principalAttrs {
-		if err := x.attribute(&x.principalAttrs, &r.principalAttrs[i]); err != nil {
-			return x.unmappable(err)
-		}
-	}
-	f.Set(slotPrincipal, value.OfMapping((*principalView)(x)))
-	for i := range r.resourceAttrs {
-		if err := x.attribute(&x.resourceAttrs, &r.resourceAttrs[i]); err != nil {
-			return x.unmappable(err)
-		}
-	}
-	for _, t := range [...]struct {
-		what     string
-		dst      *string
-		term     *term
-		required bool
-	}{
-		{"the resource's kind", &req.Resource.Kind, &r.kind, true},
-		{"the resource's id", &req.Resource.ID, &r.id, true},
-		{"the resource's policyVersion", &req.Resource.PolicyVersion, &r.version, false},
-		{"the resource's scope", &req.Resource.Scope, &r.scope, false},
-		{"the principal's policyVersion", &req.Principal.PolicyVersion, &r.principalVersion, false},
-		{"the principal's scope", &req.Principal.Scope, &r.principalScope, false},
-	} {
-		s, err := t.term.text(f, t.required)
-		if err != nil {
-			return x.unmappable(fmt.Errorf("%s: %w", t.what, err))
-		}
-		*t.dst = s
-	}
-	req.Actions = r.constantActions
-	if req.Actions == nil {
-		for i := range r.actions {
-			s, err := r.actions[i].text(f, true)
-			if err != nil {
-				return x.unmappable(fmt.Errorf("the action: %w", err))
-			}
-			x.actions = append(x.actions, s)
-		}
-		req.Actions = x.actions
-	}
-	if x.refused != noRefusal {
-		return x.refused
-	}
-	req.Principal.Attr = &x.principalAttrs
-	req.Resource.Attr = &x.resourceAttrs
-	req.AuxData.JWT = x.claims
-	return Allowed
-}
-
-// unmappable ends a request that an expression failed on: as what a view
-// found wrong with it, if that is the reason.
-func (x *exchange) unmappable(err error) Outcome {
-	x.err = err
-	if x.refused != noRefusal {
-		return x.refused
-	}
-	return Unmappable
-}
-
-// attribute evaluates an attribute and adds it to a set. An optional without a
-// value adds nothing.
-func (x *exchange) attribute(set *attributeSet, a *attribute) error {
-	v := a.term.eval(x.frame)
-	if v.Kind() == value.Opaque {
-		var ok bool
-		if v, ok = expr.Optional(v); !ok {
-			return nil
-		}
-	}
-	switch v.Kind() {
-	case value.Error:
-		return fmt.Errorf("the attribute %s: %w", a.name, v.Err())
-	case value.Absent, value.Opaque:
-		return fmt.Errorf("the attribute %s is of a type that no attribute has", a.name)
-	}
-	set.own = append(set.own, attributeValue{a.name, v})
-	return nil
-}
-
-func (t *term) eval(f *expr.Frame) value.Value {
-	if t.program == nil {
-		return t.constant
-	}
-	return t.program.Eval(f)
-}
-
-// text evaluates a term that must be text.
-func (t *term) text(f *expr.Frame, required bool) (string, error) {
-	v := t.eval(f)
-	switch {
-	case v.Kind() == value.Error:
-		return "", v.Err()
-	case v.Kind() != value.String:
-		return "", fmt.Errorf("got a %s instead of a text", v.Kind())
-	case required && v.Str() == "":
-		return "", errors.New("got an empty text")
-	}
-	return v.Str(), nil
 }
 
 // answer encodes the outcome.
 func (x *exchange) answer(dst []byte, o Outcome) ([]byte, Outcome) {
 	more := x.dynamic()
-	if o == Allowed {
+	if o.Passes() {
 		headers, err := x.upstreamHeaders()
 		if err == nil {
 			out, ok := wire.AppendAllowed(dst, &wire.Allow{
@@ -276,7 +160,7 @@ func (x *exchange) answer(dst []byte, o Outcome) ([]byte, Outcome) {
 				Metadata: more[1:], // the route is prepared
 			})
 			if ok {
-				return out, Allowed
+				return out, o
 			}
 			err = errors.New("the principal can't be sent upstream in a header")
 		}
@@ -299,7 +183,7 @@ func (x *exchange) dynamic() []wire.MetadataValue {
 	if x.req.Principal.ID != "" {
 		more = append(more, wire.MetadataValue{Key: "principal", Value: x.req.Principal.ID})
 	}
-	if r := x.decision.Deciding(); r != nil {
+	if r := x.deciding(); r != nil {
 		more = append(more, wire.MetadataValue{Key: "policy", Value: r.Policy})
 		if r.Rule != nil {
 			more = append(more, wire.MetadataValue{Key: "rule", Value: r.Rule.Name})
@@ -397,16 +281,16 @@ func (x *exchange) release() {
 	x.target.Reset()
 	_ = x.in.Reset(nil)
 	x.principalAttrs.reset()
-	x.resourceAttrs.reset()
 	clear(x.roles)
-	clear(x.actions)
-	x.roles, x.actions = x.roles[:0], x.actions[:0]
+	x.roles, x.pins = x.roles[:0], pins{}
+	for _, q := range x.questions[:x.asked] {
+		q.release()
+	}
+	x.asked, x.settling = 0, 0
 	x.host, x.detail, x.parsedBody = "", "", value.Value{}
 	if x.frame != nil {
 		x.frame.Reset(time.Time{})
 	}
 	x.req = engine.Request{}
-	clear(x.decision.Results)
-	x.decision.Results = x.decision.Results[:0]
 	x.headers, x.metadata = [2]wire.HeaderValue{}, [4]wire.MetadataValue{}
 }

@@ -18,9 +18,9 @@ type Explained struct {
 	Route      string // name of the route map and route, "" if none matched
 	Provenance Provenance
 
-	// Request is the question that the engine was asked, with the instant at
-	// which it was; nil if the check ended before that.
-	Request *engine.Request
+	// Requests are the questions for the engine, with the instant at which they
+	// were asked. All must be allowed. None: the check ended before that.
+	Requests []*engine.Request
 }
 
 // Explain answers an encoded CheckRequest as a Server with the Revision would,
@@ -38,8 +38,10 @@ func (r *Revision) Explain(ctx context.Context, request []byte) *Explained {
 	if x.route != nil {
 		e.Route = x.route.name
 	}
-	if len(x.decision.Results) > 0 {
-		e.Request = &x.req
+	if x.settled() != nil {
+		for _, q := range x.questions[:x.asked] {
+			e.Requests = append(e.Requests, &q.req)
+		}
 	}
 	return e
 }

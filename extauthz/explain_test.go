@@ -31,13 +31,13 @@ func TestExplain(t *testing.T) {
 		if e.Outcome.String() != want || e.Outcome.Status() != status {
 			t.Errorf("%s: got %v (%d), the server answers %s (%d)", tc.request.path, e.Outcome, e.Outcome.Status(), want, status)
 		}
-		if e.Route != tc.route || e.Provenance != tc.provenance || (e.Request != nil) != tc.asked {
+		if e.Route != tc.route || e.Provenance != tc.provenance || (len(e.Requests) == 1) != tc.asked {
 			t.Errorf("%s: got %+v", tc.request.path, e)
 		}
-		if e.Request == nil {
+		if len(e.Requests) == 0 {
 			continue
 		}
-		decided := s.Revision().PolicySet().Explain(e.Request)
+		decided := s.Revision().PolicySet().Explain(e.Requests[0])
 		if allowed := decided.Decision.Allowed(); allowed != (want == "allow" || want == "bad_identity") {
 			t.Errorf("%s: the policies allow: %v, the server answers %s", tc.request.path, allowed, want)
 		}

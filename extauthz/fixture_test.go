@@ -2,6 +2,8 @@ package extauthz
 
 import (
 	"context"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +14,7 @@ import (
 
 	"edict/engine"
 	"edict/engine/folder"
+	"edict/engine/policy"
 	"edict/engine/policyfile"
 	"edict/extauthz/routemap"
 )
@@ -121,10 +124,7 @@ func compile(t testing.TB, o Options, policies, routes string) *Revision {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, list := policyfile.ParseAll([]folder.File{{Name: "album.yaml", Content: []byte(policies)}})
-	if len(list) > 0 {
-		t.Fatal(list.Render())
-	}
+	p := parsePolicies(t, policies)
 	r, list := routemap.ParseAll([]folder.File{{Name: "routes.yaml", Content: []byte(routes)}})
 	if len(list) > 0 {
 		t.Fatal(list.Render())
@@ -134,6 +134,20 @@ func compile(t testing.TB, o Options, policies, routes string) *Revision {
 		t.Fatal(list.Render())
 	}
 	return rev
+}
+
+// parsePolicies reads policies, with a line --- between one and the next.
+func parsePolicies(t testing.TB, text string) []*policy.Policy {
+	t.Helper()
+	var files []folder.File
+	for i, content := range strings.Split(text, "\n---\n") {
+		files = append(files, folder.File{Name: strings.Repeat("more-", i) + "album.yaml", Content: []byte(content)})
+	}
+	p, list := policyfile.ParseAll(files)
+	if len(list) > 0 {
+		t.Fatal(list.Render())
+	}
+	return p
 }
 
 func newServer(t testing.TB, o Options) *Server {
@@ -270,4 +284,10 @@ func upstream(out *authv3.CheckResponse) (set map[string]string, removed []strin
 		set[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
 	}
 	return set, out.GetOkResponse().GetHeadersToRemove()
+}
+
+// RaceDetector tells whether the test was built with -race.
+func RaceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

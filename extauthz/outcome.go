@@ -18,6 +18,7 @@ type Outcome uint8
 const (
 	Internal Outcome = iota // a panic, or something that should not happen
 	Allowed
+	Public
 	DeniedByPolicy
 	NoRoute
 	NoIdentity
@@ -29,6 +30,7 @@ const (
 	BodyIncomplete
 	BodyUnsupported
 	Unmappable
+	BadPin
 	NotHTTP
 	NotReady
 	Timeout
@@ -46,6 +48,7 @@ var outcomes = [outcomeCount]struct {
 }{
 	Internal:        {"internal", "Edict failed; the failure is in its log", codes.Internal, http.StatusForbidden},
 	Allowed:         {"allow", "every action of the route is allowed", codes.OK, http.StatusOK},
+	Public:          {"public", "the route is public, so that nobody and nothing is asked", codes.OK, http.StatusOK},
 	DeniedByPolicy:  {"deny", "a rule denies, or no rule allows", codes.PermissionDenied, http.StatusForbidden},
 	NoRoute:         {"no_route", "no route matches host, method and path", codes.PermissionDenied, http.StatusForbidden},
 	NoIdentity:      {"no_identity", "the request has no identity and its route asks for one", codes.Unauthenticated, http.StatusUnauthorized},
@@ -57,6 +60,7 @@ var outcomes = [outcomeCount]struct {
 	BodyIncomplete:  {"body_incomplete", "the route reads the body, and it may have been cut", codes.InvalidArgument, http.StatusRequestEntityTooLarge},
 	BodyUnsupported: {"body_unsupported", "the route reads the body, and it is not plain JSON", codes.InvalidArgument, http.StatusUnsupportedMediaType},
 	Unmappable:      {"unmappable", "an expression of the route can't be evaluated for this request", codes.PermissionDenied, http.StatusForbidden},
+	BadPin:          {"bad_pin", "Envoy's configuration has a context extension `edict.*` that can't be followed", codes.FailedPrecondition, http.StatusForbidden},
 	NotHTTP:         {"not_http", "the check is not about an HTTP request", codes.InvalidArgument, http.StatusForbidden},
 	NotReady:        {"not_ready", "no policies are loaded", codes.Unavailable, http.StatusServiceUnavailable},
 	Timeout:         {"timeout", "Envoy's deadline passed before there was a decision", codes.DeadlineExceeded, http.StatusForbidden},
@@ -70,8 +74,11 @@ func (o Outcome) String() string {
 	return outcomes[o].Label
 }
 
-// Status gives the HTTP status that the client sees; of Allowed, what the
-// upstream answers instead.
+// Passes tells whether the request goes on to the upstream.
+func (o Outcome) Passes() bool { return o == Allowed || o == Public }
+
+// Status gives the HTTP status that the client sees; of an outcome that passes,
+// it is 200 and the upstream answers instead.
 func (o Outcome) Status() int {
 	if o >= outcomeCount {
 		o = Internal
@@ -88,7 +95,7 @@ type answers struct {
 func prepareAnswers(revision string, o Options) *answers {
 	a := new(answers)
 	for i := range outcomeCount {
-		if i == Allowed {
+		if i.Passes() {
 			continue
 		}
 		row := outcomes[i]
@@ -133,9 +140,9 @@ type Record struct {
 	Route     string // name of the route map and route, "" if none matched
 	Principal string // id, "" if there is none
 	Source    Provenance
-	Kind      string
-	Resource  string           // id
-	Decision  *engine.Decision // nil if the engine was not asked
+	Kind      string           // of the resource of that check
+	Resource  string           // its id
+	Decision  *engine.Decision // on the check that settles the request; nil if the engine was not asked
 	Revision  string
 	RequestID string // x-request-id
 	Method    string

@@ -44,6 +44,9 @@ const (
 	// route would deny every request.
 	CodeRouteKind diag.Code = "route-kind"
 
+	// CodeRouteItem is for an expression that reads item where there is none.
+	CodeRouteItem diag.Code = "route-item"
+
 	// CodeNoPolicies is for a folder without policies. It is more often a
 	// folder that was not mounted than a wish to deny everything.
 	CodeNoPolicies diag.Code = "no-policies"
@@ -59,6 +62,7 @@ type Revision struct {
 	policies *engine.PolicySet
 	table    *routing.Table
 	routes   []route
+	byName   map[string]int // index of routes
 	env      *expr.Env
 	options  Options
 	sources  []identitySource
@@ -77,19 +81,38 @@ func (r *Revision) Policies() int { return r.policies.Len() }
 // Routes is the number of routes.
 func (r *Revision) Routes() int { return len(r.routes) }
 
+// Public is the number of routes that pass whoever asks.
+func (r *Revision) Public() int {
+	n := 0
+	for i := range r.routes {
+		if r.routes[i].public {
+			n++
+		}
+	}
+	return n
+}
+
 // A route is a routemap.Route, compiled.
 type route struct {
 	name      string // route map and route
+	public    bool
 	anonymous bool
 	grpc      bool
 	identity  []int // sources in the order in which they are asked, indexes of Revision.sources
 
-	kind, id                         term
-	version, scope                   term
 	principalVersion, principalScope term
-	actions                          []term
-	constantActions                  []string // if all are constant
-	resourceAttrs, principalAttrs    []attribute
+	principalAttrs                   []attribute
+	checks                           []routeCheck // none of a public route
+}
+
+// A routeCheck is a routemap.Check, compiled.
+type routeCheck struct {
+	forEach         *term // nil: one question
+	kind, id        term
+	version, scope  term
+	attrs           []attribute
+	actions         []term
+	constantActions []string // if all are constant
 }
 
 // A term is a routemap.Term, compiled. The zero term is the empty text.
@@ -148,6 +171,10 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 	r := &Revision{
 		id: id, policies: set, table: run.table, routes: run.routes,
 		env: c.env, options: c.options, sources: c.sources, answers: prepareAnswers(id, c.options),
+	}
+	r.byName = make(map[string]int, len(r.routes))
+	for i := range r.routes {
+		r.byName[r.routes[i].name] = i
 	}
 	r.identityHeaders = r.headersOfIdentity()
 	r.prepareAllows()
@@ -237,49 +264,76 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	if !ok {
 		captures = nil
 	}
-	t := func(t *routemap.Term) term { return c.term(f, t, captures, ok) }
+	t := terms{c, f, captures, ok}
 	out := route{
 		name:             pattern.Name,
+		public:           r.Public,
 		anonymous:        r.Anonymous,
 		identity:         c.identity(f, r),
 		grpc:             r.Match.GRPC != nil,
-		kind:             t(&r.Resource.Kind),
-		id:               t(&r.Resource.ID),
-		version:          t(r.Resource.PolicyVersion),
-		scope:            t(r.Resource.Scope),
-		principalVersion: t(firstOf(r.Principal.PolicyVersion, f.Principal.PolicyVersion)),
-		principalScope:   t(firstOf(r.Principal.Scope, f.Principal.Scope)),
+		principalVersion: t.term(firstOf(r.Principal.PolicyVersion, f.Principal.PolicyVersion), noItem),
+		principalScope:   t.term(firstOf(r.Principal.Scope, f.Principal.Scope), noItem),
+		principalAttrs:   t.attributes(r.Principal.Attributes, noItem),
 	}
-	for i := range r.Actions {
-		out.actions = append(out.actions, t(&r.Actions[i]))
+	for _, a := range t.attributes(f.Principal.Attributes, noItem) {
+		if !slices.ContainsFunc(out.principalAttrs, func(own attribute) bool { return own.name == a.name }) {
+			out.principalAttrs = append(out.principalAttrs, a)
+		}
+	}
+	for i := range r.Checks {
+		out.checks = append(out.checks, t.check(&r.Checks[i]))
+	}
+	c.routes = append(c.routes, out)
+}
+
+// terms compiles the terms of a route.
+type terms struct {
+	*compilation
+	file     *routemap.File
+	captures []string // of the path
+	known    bool     // what the path captures
+}
+
+// noItem is for terms that can't read the item of forEach.
+const noItem = false
+
+func (t terms) check(c *routemap.Check) routeCheck {
+	item := c.ForEach != nil
+	out := routeCheck{
+		kind:    t.term(&c.Resource.Kind, item),
+		id:      t.term(&c.Resource.ID, item),
+		version: t.term(c.Resource.PolicyVersion, item),
+		scope:   t.term(c.Resource.Scope, item),
+		attrs:   t.attributes(c.Resource.Attributes, item),
+	}
+	if item {
+		each := t.term(c.ForEach, noItem)
+		out.forEach = &each
+	}
+	for i := range c.Actions {
+		out.actions = append(out.actions, t.term(&c.Actions[i], item))
 	}
 	if !slices.ContainsFunc(out.actions, func(t term) bool { return t.program != nil }) {
 		for _, a := range out.actions {
 			out.constantActions = append(out.constantActions, a.constant.Str())
 		}
 	}
-	attributes := func(list []routemap.Attribute) []attribute {
-		var out []attribute
-		for i := range list {
-			a := attribute{list[i].Name.Value, t(&list[i].Term)}
-			if p := a.term.program; p != nil && c.env.IsStruct(p.ResultType()) {
-				c.report(f, list[i].Term.Expr.Pos, CodeRouteAttribute,
-					fmt.Sprintf("the attribute %s would be a whole %s, which no condition can read", a.name, p.ResultType().TypeName()),
-					"name the field that is meant, as in request.source.address")
-			}
-			out = append(out, a)
+	t.checkKind(t.file, &c.Resource.Kind)
+	return out
+}
+
+func (t terms) attributes(list []routemap.Attribute, item bool) []attribute {
+	var out []attribute
+	for i := range list {
+		a := attribute{list[i].Name.Value, t.term(&list[i].Term, item)}
+		if p := a.term.program; p != nil && t.env.IsStruct(p.ResultType()) {
+			t.report(t.file, list[i].Term.Expr.Pos, CodeRouteAttribute,
+				fmt.Sprintf("the attribute %s would be a whole %s, which no condition can read", a.name, p.ResultType().TypeName()),
+				"name the field that is meant, as in request.source.address")
 		}
-		return out
+		out = append(out, a)
 	}
-	out.resourceAttrs = attributes(r.Resource.Attributes)
-	out.principalAttrs = attributes(r.Principal.Attributes)
-	for _, a := range attributes(f.Principal.Attributes) {
-		if !slices.ContainsFunc(out.principalAttrs, func(own attribute) bool { return own.name == a.name }) {
-			out.principalAttrs = append(out.principalAttrs, a)
-		}
-	}
-	c.checkKind(f, &r.Resource.Kind)
-	c.routes = append(c.routes, out)
+	return out
 }
 
 // checkKind reports a constant kind that no policy is for.
@@ -326,25 +380,29 @@ func (c *compilation) templateError(f *routemap.File, at diag.Text, err error) {
 }
 
 // term compiles a term; nil gives the empty text.
-func (c *compilation) term(f *routemap.File, t *routemap.Term, captures []string, checkCaptures bool) term {
+func (t terms) term(from *routemap.Term, item bool) term {
 	switch {
-	case t == nil:
+	case from == nil:
 		return term{constant: value.OfString("")}
-	case !t.IsExpr:
-		return term{constant: t.Constant}
+	case !from.IsExpr:
+		return term{constant: from.Constant}
 	}
-	program, issues := c.env.Compile(t.Expr.Value)
+	program, issues := t.env.Compile(from.Expr.Value)
 	for _, i := range issues {
-		c.report(f, t.Expr.At(i.Line, i.Column), CodeRouteExpression, i.Message, i.Hint)
+		t.report(t.file, from.Expr.At(i.Line, i.Column), CodeRouteExpression, i.Message, i.Hint)
 	}
 	if program == nil {
 		return term{}
 	}
 	for _, s := range program.Selections() {
-		// Of path as a whole nothing is known before there is a request.
-		if s.Variable == "path" && s.Field != "" && checkCaptures && !slices.Contains(captures, s.Field) {
-			c.report(f, t.Expr.At(s.Line, s.Column), CodeRouteCapture, fmt.Sprintf("the path captures no %q", s.Field),
-				orDefault(diag.DidYouMean(s.Field, captures), fmt.Sprintf("write {%s} in the path template", s.Field)))
+		at := from.Expr.At(s.Line, s.Column)
+		switch {
+		case s.Variable == itemVariable && !item:
+			t.report(t.file, at, CodeRouteItem, "there is no item here", "items are read within a check that has forEach")
+		case s.Variable == "path" && s.Field != "" && t.known && !slices.Contains(t.captures, s.Field):
+			// Of path as a whole nothing is known before there is a request.
+			t.report(t.file, at, CodeRouteCapture, fmt.Sprintf("the path captures no %q", s.Field),
+				orDefault(diag.DidYouMean(s.Field, t.captures), fmt.Sprintf("write {%s} in the path template", s.Field)))
 		}
 	}
 	return term{program: program}
@@ -392,11 +450,15 @@ func (r *Revision) prepareAllows() {
 		remove[source] = r.removals(source)
 	}
 	for i := range r.routes {
+		reason := Allowed
+		if r.routes[i].public {
+			reason = Public
+		}
 		for _, headers := range remove {
 			// The headers' names were checked with the options.
 			p, _ := wire.Prepare(nil, headers, []wire.MetadataValue{
 				{Key: "effect", Value: "allow"},
-				{Key: "reason", Value: Allowed.String()},
+				{Key: "reason", Value: reason.String()},
 				{Key: "revision", Value: r.id},
 				{Key: "route", Value: r.routes[i].name},
 			})

@@ -97,16 +97,15 @@ func (r *Revision) observe(x *exchange, o Outcome, err error) {
 		record.Detail = x.detail
 		record.Principal = x.req.Principal.ID
 		record.Source = x.provenance()
-		record.Kind = x.req.Resource.Kind
-		record.Resource = x.req.Resource.ID
 		record.RequestID, _ = x.in.Header("x-request-id")
 		record.Method = x.in.Method()
 		record.Path = x.target.RawPath()
 		if x.route != nil {
 			record.Route = x.route.name
 		}
-		if len(x.decision.Results) > 0 {
-			record.Decision = &x.decision
+		if q := x.settled(); q != nil {
+			record.Kind, record.Resource = q.req.Resource.Kind, q.req.Resource.ID
+			record.Decision = &q.decision
 		}
 	}
 	r.options.Observe(&record)

@@ -178,11 +178,11 @@ func cleaned(dir string) string { return filepath.ToSlash(filepath.Clean(dir)) }
 func (e *explainRun) run(ctx context.Context) error {
 	var documents []*explanation.Document
 	if e.check != "" {
-		d, err := e.explainCheck(ctx)
+		explained, err := e.explainCheck(ctx)
 		if err != nil {
 			return err
 		}
-		documents = append(documents, d)
+		documents = explained
 	} else {
 		requests, err := e.requests(ctx)
 		if err != nil {
@@ -214,7 +214,7 @@ func (e *explainRun) run(ctx context.Context) error {
 // denied tells whether a document tells of a denial.
 func denied(d *explanation.Document) bool {
 	if d.Check != nil && d.Check.Outcome != extauthz.Allowed.String() {
-		return true
+		return d.Check.Outcome != extauthz.Public.String()
 	}
 	return len(d.Actions) == 0 || slices.ContainsFunc(d.Actions, func(a explanation.Action) bool { return a.Effect != engine.Allow.String() })
 }
@@ -342,8 +342,9 @@ func (e *explainRun) readPolicies() (*policyFiles, error) {
 	return readPolicies(e.policies, e.cfg.SchemaEnforcement == engine.SchemaNone)
 }
 
-// explainCheck explains a CheckRequest of Envoy's.
-func (e *explainRun) explainCheck(ctx context.Context) (*explanation.Document, error) {
+// explainCheck explains a CheckRequest of Envoy's: by one document for each
+// check of its route, and by one without a decision if the engine was not asked.
+func (e *explainRun) explainCheck(ctx context.Context) ([]*explanation.Document, error) {
 	name, content, err := e.read(e.check)
 	if err != nil {
 		return nil, err
@@ -361,21 +362,27 @@ func (e *explainRun) explainCheck(ctx context.Context) (*explanation.Document, e
 		return nil, err
 	}
 	told := revision.Explain(ctx, encoded)
-	d := &explanation.Document{Actions: []explanation.Action{}}
-	if told.Request != nil {
-		d = e.document(revision.PolicySet(), told.Request)
-	}
-	d.Check = &explanation.Check{
+	about := explanation.Check{
 		Outcome: told.Outcome.String(), Status: told.Outcome.Status(), Detail: told.Detail, Method: told.Method, Host: told.Host,
 		Path: told.Path, Route: told.Route, At: placeOfRoute(routes, told.Route), Provenance: string(told.Provenance),
 	}
 	if told.Err != nil {
-		d.Check.Error = told.Err.Error()
+		about.Error = told.Err.Error()
 	}
-	if told.Request != nil {
-		d.Check.Actions = told.Request.Actions
+	if len(told.Requests) == 0 {
+		return []*explanation.Document{{Check: &about, Actions: []explanation.Action{}}}, nil
 	}
-	return d, nil
+	var documents []*explanation.Document
+	for i, asked := range told.Requests {
+		d, check := e.document(revision.PolicySet(), asked), about
+		check.Actions = asked.Actions
+		if len(told.Requests) > 1 {
+			check.Question, check.Questions = i+1, len(told.Requests)
+		}
+		d.Check = &check
+		documents = append(documents, d)
+	}
+	return documents, nil
 }
 
 // revision compiles policies and route maps.

@@ -142,7 +142,7 @@ func (r *reloader) reload() (err error) {
 	}
 	r.server.Use(revision)
 	r.ready(true)
-	r.log.Info().Str("revision", id).Int("policies", revision.Policies()).Int("routes", revision.Routes()).
+	r.log.Info().Str("revision", id).Int("policies", revision.Policies()).Int("routes", revision.Routes()).Int("publicRoutes", revision.Public()).
 		Stringer("took", time.Since(began).Round(time.Microsecond)).Msg("policies and routes are in force")
 	if revision.Routes() == 0 {
 		r.log.Warn().Str("folder", r.config.RoutesDir).Msg("there are no routes, so every check is denied")

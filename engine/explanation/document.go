@@ -42,6 +42,11 @@ type Check struct {
 	At         *Place   `json:"at,omitempty"`    // of the route
 	Provenance string   `json:"provenance"`      // where the identity came from
 	Actions    []string `json:"actions,omitempty"`
+
+	// A route may ask for several resources. There is a Document for each, all
+	// of which must be allowed.
+	Question  int `json:"question,omitempty"`  // which of them this is, from 1; absent if there is one
+	Questions int `json:"questions,omitempty"` // how many there are
 }
 
 // A Principal is who asked.

@@ -146,6 +146,9 @@ func (t *text) check(c *Check) {
 		outcome += ": " + c.Error
 	}
 	t.line("Outcome    %s", outcome)
+	if c.Questions > 0 {
+		t.line("Check      %d of %d, all of which must be allowed", c.Question, c.Questions)
+	}
 }
 
 var provenances = map[string]string{

@@ -3,6 +3,7 @@ package routemap
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"edict/engine/diag"
 	"edict/engine/value"
@@ -29,7 +30,17 @@ const (
 
 	// NoActions is for an empty list of actions.
 	NoActions diag.Code = "route-no-actions"
+
+	// BadChecks is for a list of checks that is empty or too long, and for a
+	// resource or an action beside it.
+	BadChecks diag.Code = "route-checks"
+
+	// BadPublic is for a public route that also says what it asks for.
+	BadPublic diag.Code = "route-public"
 )
+
+// MaxChecks is the number of checks that a route may list.
+const MaxChecks = 20
 
 var routeName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
 
@@ -64,7 +75,7 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 	if !ok {
 		return f
 	}
-	o, ok := body.Object("name", "hosts", "principal", "routes")
+	o, ok := body.Object("name", "hosts", "principal", "defaults", "routes")
 	if !ok {
 		return f
 	}
@@ -73,6 +84,7 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 	}
 	f.Hosts = texts(o, "hosts")
 	f.Principal = parsePrincipal(o)
+	base := parseDefaults(o)
 	n, ok := o.Required("routes")
 	if !ok {
 		return f
@@ -80,7 +92,7 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 	routes, _ := n.List()
 	named := map[string]diag.Position{}
 	for _, n := range routes {
-		r, ok := parseRoute(n)
+		r, ok := parseRoute(n, base)
 		if !ok {
 			continue
 		}
@@ -94,9 +106,39 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 	return f
 }
 
-func parseRoute(n yamldoc.Node) (Route, bool) {
+// defaults are what the routes of a file have unless they say otherwise.
+type defaults struct {
+	identity *Identity
+	resource Resource // its Kind has no position if there is none
+}
+
+func parseDefaults(o yamldoc.Object) (d defaults) {
+	n, ok := o.Field("defaults")
+	if !ok {
+		return d
+	}
+	if o, ok = n.Object("identity", "resource"); !ok {
+		return d
+	}
+	d.identity = parseIdentity(o)
+	if n, ok = o.Field("resource"); !ok {
+		return d
+	}
+	if o, ok = n.Object("kind", "policyVersion", "scope", "attributes"); !ok {
+		return d
+	}
+	if t := optionalTerm(o, "kind"); t != nil {
+		d.resource.Kind = *t
+	}
+	d.resource.PolicyVersion = optionalTerm(o, "policyVersion")
+	d.resource.Scope = optionalTerm(o, "scope")
+	d.resource.Attributes = attributes(o)
+	return d
+}
+
+func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	r := Route{Pos: n.Pos()}
-	o, ok := n.Object("name", "description", "match", "anonymous", "identity", "principal", "resource", "action", "actions")
+	o, ok := n.Object("name", "description", "match", "public", "anonymous", "identity", "principal", "resource", "action", "actions", "checks")
 	if !ok {
 		return r, false
 	}
@@ -107,19 +149,74 @@ func parseRoute(n yamldoc.Node) (Route, bool) {
 	if n, ok := o.Required("match"); ok {
 		r.Match = parseMatch(n)
 	}
+	if n, ok := o.Field("public"); ok {
+		r.Public, _ = n.Bool()
+	}
+	if r.Public {
+		for _, field := range []string{"anonymous", "identity", "principal", "resource", "action", "actions", "checks"} {
+			if n, ok := o.Given(field); ok {
+				n.Report(BadPublic, fmt.Sprintf("%s can't stand beside public: true, which lets every request pass unasked", field),
+					"remove one of the two; anonymous: true lets requests without an identity ask the policies")
+			}
+		}
+		return r, true
+	}
 	if n, ok := o.Field("anonymous"); ok {
 		r.Anonymous, _ = n.Bool()
 	}
-	r.Identity = parseIdentity(o)
+	if r.Identity = parseIdentity(o); r.Identity == nil {
+		r.Identity = base.identity
+	}
 	r.Principal = parsePrincipal(o)
+	r.Checks = parseChecks(o, base)
+	return r, true
+}
+
+// parseChecks reads what a route asks for: checks, or the one check that its
+// own fields make.
+func parseChecks(o yamldoc.Object, base defaults) []Check {
+	n, ok := o.Field("checks")
+	if !ok {
+		return []Check{parseCheck(o, base)}
+	}
+	for _, field := range []string{"resource", "action", "actions"} {
+		if beside, ok := o.Given(field); ok {
+			beside.Report(BadChecks, field+" can't stand beside checks", "move it into the list as one of the checks")
+		}
+	}
+	list, ok := n.List()
+	if ok && (len(list) == 0 || len(list) > MaxChecks) {
+		n.Report(BadChecks, fmt.Sprintf("the route has %d checks", len(list)),
+			fmt.Sprintf("name at least one and at most %d; forEach makes one of each item of a list", MaxChecks))
+	}
+	var out []Check
+	for _, n := range list {
+		o, ok := n.Object("forEach", "resource", "action", "actions")
+		if !ok {
+			continue
+		}
+		c := parseCheck(o, base)
+		if n, ok := o.Field("forEach"); ok {
+			if t, ok := expression(n); ok {
+				c.ForEach = &t
+			}
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// parseCheck reads resource and actions.
+func parseCheck(o yamldoc.Object, base defaults) Check {
+	c := Check{Pos: o.Pos()}
 	if n, ok := o.Required("resource"); ok {
-		r.Resource = parseResource(n)
+		c.Resource = parseResource(n, base.resource)
 	}
 	switch field, n, ok := o.OneOf("action", "actions"); {
 	case !ok:
 	case field == "action":
 		if t, ok := textTerm(n); ok {
-			r.Actions = []Term{t}
+			c.Actions = []Term{t}
 		}
 	default:
 		list, ok := n.List()
@@ -128,11 +225,11 @@ func parseRoute(n yamldoc.Node) (Route, bool) {
 		}
 		for _, n := range list {
 			if t, ok := textTerm(n); ok {
-				r.Actions = append(r.Actions, t)
+				c.Actions = append(c.Actions, t)
 			}
 		}
 	}
-	return r, true
+	return c
 }
 
 // parseIdentity reads the names of sources; that of a source is of the form of
@@ -209,21 +306,34 @@ func parsePrincipal(o yamldoc.Object) Principal {
 	return p
 }
 
-func parseResource(n yamldoc.Node) Resource {
-	r := Resource{Pos: n.Pos()}
+// parseResource reads a resource; what it does not say is that of base.
+func parseResource(n yamldoc.Node, base Resource) Resource {
+	r := base
+	r.Pos = n.Pos()
 	o, ok := n.Object("kind", "id", "policyVersion", "scope", "attributes")
 	if !ok {
 		return r
 	}
-	if n, ok := o.Required("kind"); ok {
-		r.Kind, _ = textTerm(n)
+	if t := optionalTerm(o, "kind"); t != nil {
+		r.Kind = *t
+	} else if !base.Kind.Pos.IsValid() {
+		o.Required("kind")
 	}
 	if n, ok := o.Required("id"); ok {
 		r.ID, _ = textTerm(n)
 	}
-	r.PolicyVersion = optionalTerm(o, "policyVersion")
-	r.Scope = optionalTerm(o, "scope")
+	if t := optionalTerm(o, "policyVersion"); t != nil {
+		r.PolicyVersion = t
+	}
+	if t := optionalTerm(o, "scope"); t != nil {
+		r.Scope = t
+	}
 	r.Attributes = attributes(o)
+	for _, a := range base.Attributes {
+		if !slices.ContainsFunc(r.Attributes, func(own Attribute) bool { return own.Name.Value == a.Name.Value }) {
+			r.Attributes = append(r.Attributes, a)
+		}
+	}
 	return r
 }
 

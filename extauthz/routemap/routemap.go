@@ -14,7 +14,7 @@ type File struct {
 	Name      diag.Text
 	Hosts     []diag.Text // of every route that names none; empty: any host
 	Principal Principal   // added to the principal of every route
-	Routes    []Route
+	Routes    []Route     // with the defaults of the file filled in
 
 	// Source holds the lines of the file, for diagnostics to show.
 	Source []string
@@ -28,17 +28,24 @@ func (f *File) Line(n int) string {
 	return f.Source[n-1]
 }
 
-// A Route says which requests it is for, and which resource and actions they
-// ask for.
+// A Route says which requests it is for, and what they ask for.
 type Route struct {
 	Pos       diag.Position
 	Name      diag.Text
 	Match     Match
+	Public    bool // the request passes, whoever asks; there are no Checks
 	Anonymous bool // the request may come without an identity
 	Identity  *Identity
 	Principal Principal
-	Resource  Resource
-	Actions   []Term // never empty; all must be allowed
+	Checks    []Check // of a route that is not public at least one; all must be allowed
+}
+
+// A Check is a resource and the actions that a request asks for on it.
+type Check struct {
+	Pos      diag.Position
+	ForEach  *Term // an expression that gives a list: one check of each item; nil: one check
+	Resource Resource
+	Actions  []Term // never empty; all must be allowed
 }
 
 // An Identity names the sources of identity that a Route asks, in their order. A

@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"slices"
 	"strings"
 
 	"edict/engine/value"
@@ -36,6 +37,74 @@ func (t *Table) Match(host, method string, tgt *target.Target, m *Match) bool {
 		return true
 	}
 	return false
+}
+
+// MatchPattern tells whether the pattern with this index, in the order in which
+// New got them, matches a request, whichever others do. m is overwritten as by
+// Match.
+func (t *Table) MatchPattern(index int, host, method string, tgt *target.Target, m *Match) bool {
+	*m = Match{}
+	if t == nil || index < 0 || index >= len(t.routes) || host == "" || method == "" || !tgt.OK() {
+		return false
+	}
+	s := search{target: tgt, method: method, length: tgt.Len()}
+	if tgt.TrailingSlash() {
+		s.length++
+	}
+	r := t.routes[index]
+	if !r.takesHost(host) || !r.takesMethod(method) || !r.takesPath(&s) {
+		return false
+	}
+	*m = Match{route: r, target: tgt}
+	return true
+}
+
+func (r *route) takesHost(host string) bool {
+	for _, h := range r.hosts {
+		if h == host || h == "*" {
+			return true
+		}
+		if suffix, ok := strings.CutPrefix(h, "*"); ok && len(host) > len(suffix) && strings.HasSuffix(host, suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *route) takesMethod(method string) bool {
+	return len(r.methods) == 0 || slices.Contains(r.methods, method) || method == "HEAD" && slices.Contains(r.methods, "GET")
+}
+
+// takesPath compares the segments from the left up to **, and those after it
+// from the right.
+func (r *route) takesPath(s *search) bool {
+	for i := range r.segments[:r.rest] {
+		if i >= s.length || !r.segments[i].takes(s.segment(i)) {
+			return false
+		}
+	}
+	if r.rest == r.length {
+		return s.length == r.length
+	}
+	after := r.segments[r.rest+1:]
+	first := s.length - len(after) // of those after **
+	if first <= r.rest {
+		return false // nothing is left for **
+	}
+	for i := range after {
+		if !after[i].takes(s.segment(first + i)) {
+			return false
+		}
+	}
+	return strings.HasSuffix(s.segment(first-1), r.segments[r.rest].suffix)
+}
+
+// takes tells whether a pattern segment other than ** matches a segment.
+func (p *segment) takes(text string) bool {
+	if p.kind == literal {
+		return p.text == text
+	}
+	return len(text) > len(p.text)+len(p.suffix) && strings.HasPrefix(text, p.text) && strings.HasSuffix(text, p.suffix)
 }
 
 // find goes through the host patterns that fit, from the most specific one.

@@ -38,6 +38,7 @@ type Table struct {
 	hosts     map[string]*node // by exact name
 	wildcards map[string]*node // by what follows "*."
 	any       *node            // for every host; nil if no pattern is
+	routes    []*route         // by index of the pattern
 }
 
 // A route is what a leaf of the table gives: the pattern, ready for use.
@@ -48,6 +49,9 @@ type route struct {
 	length   int // segments of the template, a trailing slash included
 	rest     int // which of them is **; length if none is
 	captures []capture
+	segments []segment
+	hosts    []string // canonical; "*" for any
+	methods  []string // empty: any
 }
 
 // A node stands for the pattern segments on the way to it. Below rest, the ways
@@ -188,10 +192,14 @@ func (b *builder) add(i int) {
 	if len(b.conflicts) > before {
 		return
 	}
-	r := &route{id: p.ID, name: p.Name, index: i, captures: p.Path.captures, length: len(p.Path.segments), rest: len(p.Path.segments)}
+	r := &route{
+		id: p.ID, name: p.Name, index: i, captures: p.Path.captures, length: len(p.Path.segments), rest: len(p.Path.segments),
+		segments: p.Path.segments, hosts: hosts, methods: p.Methods,
+	}
 	if k := slices.IndexFunc(p.Path.segments, func(s segment) bool { return s.kind == rest }); k >= 0 {
 		r.rest = k
 	}
+	b.table.routes = append(b.table.routes, r)
 	for _, h := range hosts {
 		leaf := &b.root(h).grow(p.Path.segments).leaf
 		if len(p.Methods) == 0 {

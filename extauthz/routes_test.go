@@ -1,0 +1,397 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"edict/engine"
+	"edict/engine/folder"
+	"edict/extauthz/routemap"
+)
+
+// The accounts of a bank: whoever owns one may debit it, everybody may credit
+// one that is open.
+const (
+	accountPolicy = `
+apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: account
+  version: default
+  rules:
+    - name: owner-debits
+      actions: [debit]
+      effect: EFFECT_ALLOW
+      roles: [user]
+      condition: {match: {expr: R.attr.owner == P.id && R.attr.tenant == "acme"}}
+    - name: open-credits
+      actions: [credit]
+      effect: EFFECT_ALLOW
+      roles: [user]
+      condition: {match: {expr: R.attr.open}}
+    - name: reads
+      actions: [read]
+      effect: EFFECT_ALLOW
+      roles: [user]
+---
+apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: account
+  version: default
+  scope: acme
+  rules:
+    - name: acme-denies
+      actions: [read]
+      effect: EFFECT_DENY
+      roles: [user]
+`
+	accountRoutes = `
+apiVersion: edict.dev/v1
+routeMap:
+  name: bank
+  defaults:
+    resource:
+      kind: account
+      attributes:
+        tenant: acme
+        open: {expr: '!(request.path.contains("closed"))'}
+  routes:
+    - name: transfer
+      match: {methods: [POST], path: "/transfer/{from}/{owner}/{to}"}
+      checks:
+        - {resource: {id: {expr: path.from}, attributes: {owner: {expr: path.owner}}}, action: debit}
+        - {resource: {id: {expr: path.to}}, action: credit}
+    - name: batch
+      match: {methods: [POST], path: /batch}
+      checks:
+        - {resource: {id: all}, action: read}
+        - forEach: {expr: request.body.items}
+          resource: {id: {expr: item.id}, attributes: {owner: {expr: item.owner}}}
+          actions: [debit, {expr: item.also}]
+    - name: read
+      match: {methods: [GET], path: "/accounts/{id}"}
+      resource: {id: {expr: path.id}}
+      action: read
+    - name: all
+      match: {methods: [GET], path: /accounts/**}
+      resource: {id: all}
+      action: read
+    - name: other-tenant
+      match: {path: /other}
+      resource: {id: x, attributes: {tenant: other, owner: {expr: principal.id}}}
+      action: debit
+    - name: logo
+      match: {methods: [GET], path: /logo}
+      public: true
+`
+)
+
+func bank(t testing.TB) *Server {
+	t.Helper()
+	s := new(Server)
+	s.Use(compile(t, jwtOnly, accountPolicy, accountRoutes))
+	return s
+}
+
+// items is a body with a list of accounts, each owner:also.
+func items(owners ...string) string {
+	var list []string
+	for i, o := range owners {
+		owner, also, _ := strings.Cut(o, ":")
+		list = append(list, fmt.Sprintf(`{"id":"a%d","owner":%q,"also":%q}`, i, owner, also))
+	}
+	return `{"items":[` + strings.Join(list, ",") + `]}`
+}
+
+func batch(body string) testRequest {
+	return post("/batch", body, fmt.Sprintf("content-length: %d", len(body))).as("alice", "user")
+}
+
+// A request for several resources passes if all are allowed, and the one that
+// is denied first is what the answer, the record and the explanation tell of.
+func TestChecks(t *testing.T) {
+	fifty, more := make([]string, 50), make([]string, 51)
+	for i := range more {
+		more[i] = "alice:read"
+	}
+	copy(fifty, more)
+	for _, tc := range []struct {
+		name     string
+		request  testRequest
+		reason   string
+		detail   string
+		rule     string // of the answer
+		resource string // that settles
+		asked    int
+	}{
+		{"both allowed", testRequest{method: "POST", path: "/transfer/1/alice/2"}, "allow", "", "owner-debits", "1", 2},
+		{"the first denied", testRequest{method: "POST", path: "/transfer/1/bob/2"}, "deny", "", "", "1", 2},
+		{"the second denied", testRequest{method: "POST", path: "/transfer/1/alice/closed"}, "deny", "", "", "closed", 2},
+		{"both denied", testRequest{method: "POST", path: "/transfer/1/bob/closed"}, "deny", "", "", "1", 2},
+		{"a batch", batch(items("alice:read", "alice:credit")), "allow", "", "reads", "all", 3},
+		{"the last of a batch denied", batch(items("alice:read", "alice:read", "bob:read")), "deny", "", "", "a2", 4},
+		{"another action of one of a batch denied", batch(items("alice:read", "alice:write", "alice:read")), "deny", "", "", "a1", 4},
+		{"as many items as may be", batch(items(fifty...)), "allow", "", "reads", "all", 51},
+		{"more items than may be", batch(items(more...)), "bad_request", "too_many_items", "", "", 0},
+		{"no items", batch(items()), "bad_request", "no_items", "", "", 0},
+		{"no list", batch(`{"items":{"id":"1"}}`), "unmappable", "", "", "", 0},
+		{"items that are no objects", batch(`{"items":[1]}`), "unmappable", "", "", "", 0},
+		{"an item without an action", batch(items("alice:")), "unmappable", "", "", "", 0},
+		{"not there", batch(`{}`), "unmappable", "", "", "", 0},
+		{"the attributes of the route outweigh the defaults", get("/other"), "deny", "", "", "x", 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := jwtOnly
+			var record Record
+			o.Observe = func(r *Record) { record = *r }
+			s := new(Server)
+			s.Use(compile(t, o, accountPolicy, accountRoutes))
+			request := tc.request.as("alice", "user")
+			for range 2 { // the second time with what the first left in the pool
+				out := check(t, s, request)
+				if got, _ := reason(out); got != tc.reason || metadata(out, "rule") != tc.rule {
+					t.Errorf("got %s by %q, want %s by %q", got, metadata(out, "rule"), tc.reason, tc.rule)
+				}
+				if record.Outcome.String() != tc.reason || record.Detail != tc.detail || record.Resource != tc.resource || (record.Decision != nil) != (tc.asked > 0) {
+					t.Errorf("recorded %v (%s) of the resource %q, want %s (%s) of %q", record.Outcome, record.Detail, record.Resource, tc.reason, tc.detail, tc.resource)
+				}
+			}
+			told := s.Revision().Explain(context.Background(), request.bytes(t))
+			if told.Outcome.String() != tc.reason || len(told.Requests) != tc.asked {
+				t.Errorf("explained as %v with %d questions, want %d", told.Outcome, len(told.Requests), tc.asked)
+			}
+			for _, r := range told.Requests {
+				if r.Principal.ID != "alice" || !r.Now.Equal(told.Requests[0].Now) || r.Resource.Kind != "account" {
+					t.Errorf("asked %+v", r)
+				}
+			}
+		})
+	}
+}
+
+// A question keeps nothing of the request before.
+func TestChecksDoNotMix(t *testing.T) {
+	s := bank(t)
+	for range 20 {
+		for request, want := range map[*testRequest]string{
+			ptr(batch(items("alice:read", "alice:read"))):                                     "allow",
+			ptr(batch(items("bob:read"))):                                                     "deny",
+			ptr(testRequest{method: "POST", path: "/transfer/1/alice/2"}.as("alice", "user")): "allow",
+			ptr(testRequest{method: "POST", path: "/transfer/1/alice/2"}.as("bob", "user")):   "deny",
+			ptr(testRequest{method: "POST", path: "/transfer/1/alice/2"}):                     "no_identity",
+			ptr(get("/accounts/7").as("alice", "user")):                                       "allow",
+			ptr(get("/logo")): "public",
+			ptr(testRequest{method: "POST", path: "/transfer/1/alice/closed-1"}.as("alice", "user")): "deny",
+		} {
+			if got, _ := reason(check(t, s, *request)); got != want {
+				t.Fatalf("%s: got %s, want %s", request.path, got, want)
+			}
+		}
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// Whoever asks for what is public gets it; the headers that tell who asks are
+// removed, and what is no proper request is refused as anywhere else.
+func TestPublic(t *testing.T) {
+	o := jwtOnly
+	o.Identity = append(o.Identity, Source{Headers: &TrustedHeaders{ID: "x-user"}})
+	var record Record
+	o.Observe = func(r *Record) { record = *r }
+	s := new(Server)
+	s.Use(compile(t, o, accountPolicy, accountRoutes))
+	for name, request := range map[string]testRequest{
+		"nobody":          get("/logo"),
+		"somebody":        get("/logo").as("alice", "user"),
+		"a bad token":     get("/logo").with("authorization: Bearer x.y.z"),
+		"odd claims":      get("/logo").as(""),
+		"forged headers":  get("/logo").with("x-edict-principal: root", "x-edict-roles: admin", "x-user: root"),
+		"with HEAD":       {method: "HEAD", path: "/logo"},
+		"pinned by Envoy": {method: "GET", path: "/logo", extensions: map[string]string{"edict.route": "bank/logo"}},
+	} {
+		out := check(t, s, request)
+		if got, status := reason(out); got != "public" || status != 200 || metadata(out, "effect") != "allow" || metadata(out, "route") != "bank/logo" {
+			t.Errorf("%s: got %s, HTTP %d, %v", name, got, status, out.GetDynamicMetadata())
+		}
+		set, removed := upstream(out)
+		slices.Sort(removed)
+		if len(set) > 0 || !slices.Equal(removed, []string{"x-edict-principal", "x-edict-roles", "x-user"}) {
+			t.Errorf("%s: the upstream gets %v, and not %v", name, set, removed)
+		}
+		if record.Outcome != Public || record.Route != "bank/logo" || record.Principal != "" || record.Decision != nil {
+			t.Errorf("%s: recorded %+v", name, record)
+		}
+	}
+	for name, request := range map[string]testRequest{
+		"a path in two ways": get("/logo/../logo"),
+		"a second spelling":  get("/logo").with("x_edict_principal: root"),
+	} {
+		if got, status := reason(check(t, s, request)); got != "bad_request" || status != 400 {
+			t.Errorf("%s: got %s, HTTP %d", name, got, status)
+		}
+	}
+	if n := s.Revision().Public(); n != 1 {
+		t.Errorf("%d routes are public", n)
+	}
+}
+
+// Context extensions pin what Envoy's operator wants to be asked.
+func TestPins(t *testing.T) {
+	s := bank(t)
+	for _, tc := range []struct {
+		name           string
+		request        testRequest
+		pins           string // "name=value name=value"
+		reason, detail string
+		route          string
+		want           string // scope, version and kind that the engine is asked for
+	}{
+		{"none", get("/accounts/7"), "", "allow", "", "bank/read", "  account"},
+		{"a route", get("/accounts/7"), "edict.route=bank/all", "allow", "", "bank/all", "  account"},
+		{"another's extension", get("/accounts/7"), "team=edict edictx=1", "allow", "", "bank/read", "  account"},
+		{"a scope", get("/accounts/7"), "edict.resource.scope=acme", "deny", "", "bank/read", "acme  account"},
+		{"a version", get("/accounts/7"), "edict.resource.policyVersion=v2", "deny", "", "bank/read", " v2 account"},
+		{"a kind without a policy", get("/accounts/7"), "edict.resource.kind=vault", "deny", "", "bank/read", "  vault"},
+		{"of all checks", testRequest{method: "POST", path: "/transfer/1/alice/2"}, "edict.resource.kind=vault", "deny", "", "bank/transfer", "  vault"},
+		{"the principal's", get("/accounts/7"), "edict.principal.scope=acme edict.principal.policyVersion=v9", "allow", "", "bank/read", "  account"},
+		{"no such route", get("/accounts/7"), "edict.route=bank/nothing", "bad_pin", "no_such_route", "", ""},
+		{"a route by half its name", get("/accounts/7"), "edict.route=read", "bad_pin", "no_such_route", "", ""},
+		{"a route for other requests", get("/accounts/7"), "edict.route=bank/transfer", "bad_pin", "not_of_this_route", "", ""},
+		{"a route for another method", testRequest{method: "PUT", path: "/accounts/7"}, "edict.route=bank/read", "bad_pin", "not_of_this_route", "", ""},
+		{"nothing that matches", get("/nothing"), "edict.route=bank/read", "bad_pin", "not_of_this_route", "", ""},
+		{"an unknown name", get("/accounts/7"), "edict.resource.kinds=account", "bad_pin", "unknown_pin", "", ""},
+		{"no name", get("/accounts/7"), "edict.=account", "bad_pin", "unknown_pin", "", ""},
+		{"an unknown name where nothing matches", get("/nothing"), "edict.rout=x", "bad_pin", "unknown_pin", "", ""},
+		{"an empty value", get("/accounts/7"), "edict.resource.scope=", "bad_pin", "empty_pin", "", ""},
+		{"a public route", get("/logo"), "edict.route=bank/logo", "public", "", "bank/logo", ""},
+		{"a kind of a public route", get("/logo"), "edict.resource.kind=account", "bad_pin", "public_route", "bank/logo", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			request := tc.request.as("alice", "user")
+			request.extensions = map[string]string{}
+			for _, pin := range strings.Fields(tc.pins) {
+				name, text, _ := strings.Cut(pin, "=")
+				request.extensions[name] = text
+			}
+			out := check(t, s, request)
+			got, status := reason(out)
+			told := s.Revision().Explain(context.Background(), request.bytes(t))
+			if got != tc.reason || told.Detail != tc.detail || told.Route != tc.route || (status == 200) != told.Outcome.Passes() {
+				t.Errorf("got %s (%s) by the route %q, want %s (%s) by %q", got, told.Detail, told.Route, tc.reason, tc.detail, tc.route)
+			}
+			if got == "bad_pin" && status != 403 {
+				t.Errorf("HTTP %d", status)
+			}
+			for _, r := range told.Requests {
+				if asked := r.Resource.Scope + " " + r.Resource.PolicyVersion + " " + r.Resource.Kind; asked != tc.want {
+					t.Errorf("asked for %q, want %q", asked, tc.want)
+				}
+				if text, ok := request.extensions["edict.principal.scope"]; ok && (r.Principal.Scope != text || r.Principal.PolicyVersion != "v9") {
+					t.Errorf("asked by %+v", r.Principal)
+				}
+			}
+		})
+	}
+	// What a client sends is never a pin.
+	for _, h := range []string{"edict.route: bank/all", "edict.resource.scope: acme", "edict.nothing: x"} {
+		if got := s.Revision().Explain(context.Background(), get("/accounts/7").as("alice", "user").with(h).bytes(t)); got.Outcome != Allowed || got.Route != "bank/read" {
+			t.Errorf("%s: got %v by %q", h, got.Outcome, got.Route)
+		}
+	}
+}
+
+// What is wrong with routes is told at the place where it stands.
+func TestRouteMistakes(t *testing.T) {
+	const head = "apiVersion: edict.dev/v1\nrouteMap:\n  name: m\n"
+	check := "resource: {kind: account, id: x}, action: read"
+	for name, tc := range map[string]struct{ routes, want string }{
+		"an item without a list": {`  routes:
+    - {name: a, match: {path: /a}, resource: {kind: account, id: {expr: item.id}}, action: read}`, "5:73 route-item"},
+		"an item of another check": {`  routes:
+    - name: a
+      match: {path: /a}
+      checks:
+        - {forEach: {expr: request.body.x}, resource: {kind: account, id: {expr: item.id}}, action: read}
+        - {resource: {kind: account, id: x}, action: {expr: item.action}}`, "9:61 route-item"},
+		"an item in its own list": {`  routes:
+    - name: a
+      match: {path: /a}
+      checks:
+        - {forEach: {expr: item.x}, resource: {kind: account, id: x}, action: read}`, "8:28 route-item"},
+		"an item of the principal": {`  routes:
+    - name: a
+      match: {path: /a}
+      principal: {attributes: {x: {expr: item}}}
+      checks: [{forEach: {expr: request.body.x}, resource: {kind: account, id: x}, action: read}]`, "7:42 route-item"},
+		"a variable called item": {`  routes:
+    - {name: a, match: {path: /a}, resource: {kind: account, id: x, attributes: {all: {expr: "request.body.x.all(item, item > 1)"}}}, action: read}`, ""},
+		"a capture that only some routes have": {`  defaults: {resource: {kind: account, attributes: {t: {expr: path.tenant}}}}
+  routes:
+    - {name: a, match: {path: "/{tenant}/a"}, resource: {id: x}, action: read}
+    - {name: b, match: {path: /b}, resource: {id: x}, action: read}
+    - {name: c, match: {path: /c}, resource: {id: x}, action: read}
+    - {name: d, match: {path: /d}, resource: {id: x, attributes: {t: none}}, action: read}`, "4:63 route-capture"},
+		"a default kind that no policy is for": {`  defaults: {resource: {kind: vault}}
+  routes: [{name: a, match: {path: /a}, resource: {id: x}, action: read}]`, "4:31 route-kind"},
+		"no kind at all": {`  routes: [{name: a, match: {path: /a}, resource: {id: x}, action: read}]`, "4:51 missing-field"},
+		"an id for all":  {`  defaults: {resource: {id: x}}` + "\n  routes: []", "4:25 unknown-field"},
+		"checks beside a resource": {`  routes:
+    - name: a
+      match: {path: /a}
+      ` + strings.Replace(check, ", action", "\n      action", 1) + `
+      checks: [{` + check + `}]`, "7:17 route-checks, 8:15 route-checks"},
+		"no checks":          {`  routes: [{name: a, match: {path: /a}, checks: []}]`, "4:49 route-checks"},
+		"too many checks":    {`  routes: [{name: a, match: {path: /a}, checks: [` + strings.Repeat("{"+check+"}, ", 21) + `]}]`, "4:49 route-checks"},
+		"public with checks": {`  routes: [{name: a, match: {path: /a}, public: true, checks: []}]`, "4:63 route-public"},
+		"public with anonymous and principal": {`  routes: [{name: a, match: {path: /a}, public: true, anonymous: false, principal: {}}]`,
+			"4:66 route-public, 4:84 route-public"},
+		"nothing asked": {`  routes: [{name: a, match: {path: /a}, public: false, resource: {kind: account, id: x}}]`, "4:12 one-of-missing"},
+		"all is well":   {`  routes: [{name: a, match: {path: /a}, ` + check + `}, {name: b, match: {path: /b}, public: true}]`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			routes, list := routemap.ParseAll([]folder.File{{Name: "r.yaml", Content: []byte(head + tc.routes)}})
+			if len(list) == 0 {
+				c, err := NewCompiler(engine.Options{}, Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, list = c.Compile("x", parsePolicies(t, accountPolicy), nil, routes)
+			}
+			var got []string
+			for _, d := range list {
+				got = append(got, fmt.Sprintf("%d:%d %s", d.Pos.Line, d.Pos.Column, d.Code))
+				if d.Message == "" || d.Source == "" {
+					t.Errorf("says nothing: %+v", d)
+				}
+			}
+			if s := strings.Join(got, ", "); s != tc.want {
+				t.Errorf("got %q, want %q\n%s", s, tc.want, list.Render())
+			}
+		})
+	}
+}
+
+// A route with one check costs what it did before there could be several.
+func TestChecksDoNotAllocate(t *testing.T) {
+	if RaceDetector() {
+		t.Skip("the race detector makes pools forget what they hold")
+	}
+	s := bank(t)
+	requests := map[string]testRequest{
+		"one check": get("/accounts/7").as("alice", "user"),
+		"pinned":    {method: "GET", path: "/accounts/7", extensions: map[string]string{"edict.route": "bank/all", "edict.resource.scope": "acme"}},
+		"two":       testRequest{method: "POST", path: "/transfer/1/alice/2"}.as("alice", "user"),
+		"public":    get("/logo").as("alice", "user"),
+	}
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		b := requests[name].bytes(t)
+		dst := make([]byte, 0, 4096)
+		if n := testing.AllocsPerRun(200, func() { s.AppendCheck(context.Background(), dst, b) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
