@@ -64,6 +64,10 @@ demo-up: build venv ## Start the demo and leave it running
 demo-down: venv ## Stop the demo
 	$(DEMO) down
 
+.PHONY: routes
+routes: build venv ## Make the demo's route map anew from the service's OpenAPI document
+	$(DEMO) openapi | bin/edict routes from-openapi - --schema ../../docs/schemas/routes.schema.json --output envoy/routes/expenses.yaml
+
 .PHONY: test
 test: build venv c-compiler lint ## Run all tests: unit, race, fuzz seeds, property, end to end
 	@test -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" || echo 'SKIPPED: the tests of conformance with Cerbos, since their data is not there (set CONFORMANCE_DIR)'

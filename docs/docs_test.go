@@ -420,7 +420,7 @@ func TestPartsNameTheSame(t *testing.T) {
 		}
 	}
 	// The README's curl lines ask what the demo's routes are for.
-	if !strings.Contains(readme, "/expenses/emea/alice/1") || !strings.Contains(read(t, "envoy/routes/expenses.yaml"), "/expenses/{region}/{owner}/{id}") {
+	if !strings.Contains(readme, "/expenses/emea/alice/1") || !strings.Contains(read(t, "envoy/routes/expenses.yaml"), "/expenses/{region}/{owner}/{number}") {
 		t.Error("README.md asks for what the demo has no route for")
 	}
 }

@@ -41,6 +41,9 @@ var codeOfLine = regexp.MustCompile(`(?m)^(?:\s*\S+\.(?:yaml|json):|\S+: ).* \[(
 func codesOf(t *testing.T, group string, files []catalogue.File) ([]string, string) {
 	t.Helper()
 	dir := tempDir(t)
+	if group == "openapi" {
+		return codesOfOpenAPI(t, dir, files)
+	}
 	args := []string{"compile", filepath.Join(dir, "policies")}
 	if group != "lint" {
 		args = append(args, "--warnings=false")
@@ -64,10 +67,31 @@ func codesOf(t *testing.T, group string, files []catalogue.File) ([]string, stri
 	}
 	write(t, dir, "policies", "README", "so that there is a folder")
 	_, stdout, stderr := command(nil, args...)
+	return codesIn(stdout + stderr)
+}
+
+// codesOfOpenAPI makes a route map of openapi.yaml, or compares the two if the
+// example has a route map.
+func codesOfOpenAPI(t *testing.T, dir string, files []catalogue.File) ([]string, string) {
+	t.Helper()
+	document := filepath.Join(dir, "openapi.yaml")
+	args := []string{"routes", "from-openapi", document}
+	for _, f := range files {
+		write(t, dir, f.Name, f.Content)
+		if strings.HasPrefix(f.Name, "routes/") {
+			args = []string{"routes", "check", "--openapi", document, "--routes", filepath.Join(dir, "routes"), "--policies", filepath.Join(dir, "policies")}
+		}
+	}
+	_, stdout, stderr := command(nil, args...)
+	return codesIn(stdout + stderr)
+}
+
+// codesIn gives the codes of what a command said, each once, and all it said.
+func codesIn(said string) ([]string, string) {
 	var codes []string
-	for _, m := range codeOfLine.FindAllStringSubmatch(stdout+stderr, -1) {
+	for _, m := range codeOfLine.FindAllStringSubmatch(said, -1) {
 		codes = append(codes, m[1])
 	}
 	slices.Sort(codes)
-	return slices.Compact(codes), stdout + stderr
+	return slices.Compact(codes), said
 }

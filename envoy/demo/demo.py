@@ -6,6 +6,7 @@
     demo.py down         stop what "up" left running
     demo.py keys         make the keys, tokens and the bootstrap for Docker Compose
     demo.py token WHO    print a new token for alice, bob, carol or dave
+    demo.py openapi      print the service's OpenAPI document, which its route map is made from
     demo.py check        let the real Envoy validate both bootstraps
 
 Everything is written to .demo in the repository's root: keys, tokens, the database
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import yaml
 
+from app.main import create_app
 from identity import PEOPLE, token, write, write_keys
 from processes import Demo, Failure, Part
 from scenario import scenario
@@ -51,7 +53,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="demo.py COMMAND"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in ("run", "up", "down", "keys", "check"):
+    for name in ("run", "up", "down", "keys", "openapi", "check"):
         commands.add_parser(name)
     commands.add_parser("token").add_argument("who", choices=PEOPLE)
     arguments = parser.parse_args()
@@ -65,6 +67,9 @@ def main() -> int:
                 return down()
             case "keys":
                 prepare()
+                return 0
+            case "openapi":
+                print(json.dumps(create_app(":memory:").openapi(), indent=2))
                 return 0
             case "token":
                 print(token(write_keys(STATE), arguments.who))

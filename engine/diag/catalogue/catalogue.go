@@ -55,6 +55,7 @@ func Groups() []Group {
 		{"lint", "Policies: warnings"},
 		{"test", "Tests of policies"},
 		{"route", "Route maps"},
+		{"openapi", "OpenAPI documents"},
 		{"folder", "Folders"},
 		{"config", "Configuration"},
 	}

@@ -11,6 +11,9 @@ What is left to the backend is to keep the words that Edict judged by:
   the answer is 409: what was judged is not what would be approved.
 
 A request without x-edict-principal did not come through Envoy and gets 401.
+
+What each operation is about stands beside it, under x-edict in the OpenAPI document.
+envoy/routes/expenses.yaml is made from that, by `make routes`.
 """
 
 import os
@@ -32,6 +35,39 @@ ANONYMOUS = {"/healthz"}
 
 Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Number = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,17}$")]
+
+
+# ---- What Edict is to judge ---------------------------------------------------------
+# Under x-edict an operation says what it is about, in the words of a route map: plain
+# values are constants, {"expr": …} is CEL over the request. Nothing here decides.
+
+
+def expr(expression: str) -> dict:
+    return {"expr": expression}
+
+
+def edict(**route) -> dict:
+    return {"x-edict": route}
+
+
+# For the route map as a whole.
+ROUTE_MAP = {
+    "name": "expenses",
+    "hosts": ["*"],
+    # The connection's own peer, as Envoy saw it; X-Forwarded-For is not asked.
+    "principal": {"attributes": {"clientIp": expr("request.source.address")}},
+}
+
+# The address of an expense names its region and owner, so that both can be judged
+# before this service is asked.
+EXPENSE = {
+    "kind": "expense",
+    "attributes": {"ownerId": expr("path.owner"), "region": expr("path.region")},
+}
+
+
+def expense_with(**attributes) -> dict:
+    return EXPENSE | {"attributes": EXPENSE["attributes"] | attributes}
 
 
 class Strict(BaseModel):
@@ -110,6 +146,8 @@ def create_app(database: str) -> FastAPI:
         redirect_slashes=False,
     )
     app.add_middleware(PrincipalRequired)
+    document = app.openapi
+    app.openapi = lambda: document() | edict(**ROUTE_MAP)
 
     def store(request: Request) -> Store:
         return request.app.state.store
@@ -117,7 +155,19 @@ def create_app(database: str) -> FastAPI:
     # Handlers are coroutines, hence run one after the other on the event loop's
     # thread; so one SQLite connection serves them all.
 
-    @app.get("/expenses")
+    @app.get(
+        "/expenses",
+        openapi_extra=edict(
+            resource={
+                "kind": "expense",
+                "id": expr("request.query.region"),
+                "attributes": {
+                    "region": expr("request.query.region"),
+                    "ownerId": expr('has(request.query.owner) ? request.query.owner : ""'),
+                },
+            },
+        ),
+    )
     async def list_expenses(
         request: Request,
         region: Annotated[list[str], Query(min_length=1, max_length=1)],
@@ -125,26 +175,46 @@ def create_app(database: str) -> FastAPI:
     ) -> list[dict]:
         return store(request).list_region(principal(request), region[0], owner[0] if owner else None)
 
-    @app.post("/expenses", status_code=201)
+    @app.post(
+        "/expenses",
+        status_code=201,
+        openapi_extra=edict(
+            description="The owner of a new expense is whoever the token names. Region and amount are the body's.",
+            resource={
+                "kind": "expense",
+                "attributes": {
+                    "ownerId": expr("principal.id"),
+                    "region": expr("request.body.region"),
+                    "amount": expr("request.body.amount"),
+                },
+            },
+        ),
+    )
     async def create_expense(request: Request, response: Response, new: NewExpense) -> dict:
         who = principal(request)
         expense = store(request).create(who, new.region, new.department, cents(new.amount), new.description)
         response.headers["location"] = f"/expenses/{expense['region']}/{expense['ownerId']}/{expense['id']}"
         return expense
 
-    @app.get("/expenses/{region}/{owner}/{number}")
+    @app.get("/expenses/{region}/{owner}/{number}", openapi_extra=edict(resource=EXPENSE))
     async def read_expense(request: Request, region: Name, owner: Name, number: Number) -> dict:
         return store(request).read(principal(request), region, owner, int(number))
 
-    @app.post("/expenses/{region}/{owner}/{number}/approve")
+    @app.post(
+        "/expenses/{region}/{owner}/{number}/approve",
+        openapi_extra=edict(
+            description="The policy judges the amount that the approver saw; 409 if the row has another.",
+            resource=expense_with(amount=expr("request.body.amount")),
+        ),
+    )
     async def approve_expense(request: Request, region: Name, owner: Name, number: Number, approval: Approval) -> dict:
         return store(request).approve(principal(request), region, owner, int(number), cents(approval.amount))
 
-    @app.delete("/expenses/{region}/{owner}/{number}", status_code=204)
+    @app.delete("/expenses/{region}/{owner}/{number}", status_code=204, openapi_extra=edict(resource=EXPENSE))
     async def delete_expense(request: Request, region: Name, owner: Name, number: Number) -> None:
         store(request).delete(principal(request), region, owner, int(number))
 
-    @app.get("/whoami")
+    @app.get("/whoami", openapi_extra=edict(resource={"kind": "service", "id": "expenses"}, action="whoami"))
     async def whoami(request: Request) -> dict[str, list[str]]:
         """The identity headers that arrived, each with all its values."""
         store(request).record("whoami", principal(request))
@@ -154,7 +224,16 @@ def create_app(database: str) -> FastAPI:
                 seen.setdefault(name, []).append(value)
         return seen
 
-    @app.get("/healthz")
+    @app.get(
+        "/healthz",
+        openapi_extra=edict(
+            name="health",
+            description='No identity needed: the principal is "anonymous" with the role "anonymous".',
+            anonymous=True,
+            resource={"kind": "service", "id": "expenses"},
+            action="health",
+        ),
+    )
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
