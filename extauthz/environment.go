@@ -40,6 +40,11 @@ func newEnv() (*expr.Env, error) {
 				"id":                expr.String,
 				"method":            expr.String,
 				"path":              expr.String,
+				"rawPath":           expr.String,
+				"size":              expr.Int,
+				"upgrade":           expr.String,
+				"cookies":           expr.StringMap,
+				"headerLists":       expr.MapOf(expr.Strings),
 				"query":             expr.Attrs,
 				"queryLists":        expr.Attrs,
 				"host":              expr.String,
@@ -49,11 +54,20 @@ func newEnv() (*expr.Env, error) {
 				"body":              expr.Dyn,
 				"time":              expr.Timestamp,
 				"sni":               expr.String,
-				"source":            expr.Object("Peer"),
+				"source":            expr.Object("Source"),
 				"destination":       expr.Object("Peer"),
 				"contextExtensions": expr.StringMap,
 				"metadata":          expr.Attrs,
 				"routeMetadata":     expr.Attrs,
+			}},
+			{Name: "Source", Fields: map[string]*expr.Type{
+				"address":     expr.String,
+				"port":        expr.Int,
+				"pipe":        expr.String,
+				"principal":   expr.String,
+				"service":     expr.String,
+				"labels":      expr.StringMap,
+				"certificate": expr.Object("Certificate"),
 			}},
 			{Name: "Peer", Fields: map[string]*expr.Type{
 				"address":   expr.String,
@@ -62,6 +76,18 @@ func newEnv() (*expr.Env, error) {
 				"principal": expr.String,
 				"service":   expr.String,
 				"labels":    expr.StringMap,
+			}},
+			{Name: "Certificate", Fields: map[string]*expr.Type{
+				"subject":     expr.String,
+				"issuer":      expr.String,
+				"serial":      expr.String,
+				"fingerprint": expr.String,
+				"uris":        expr.Strings,
+				"dnsNames":    expr.Strings,
+				"emails":      expr.Strings,
+				"ips":         expr.Strings,
+				"notBefore":   expr.Timestamp,
+				"notAfter":    expr.Timestamp,
 			}},
 			{Name: "RoutePrincipal", Fields: map[string]*expr.Type{
 				"id":    expr.String,
@@ -88,6 +114,16 @@ func (v *requestView) Lookup(field string) (value.Value, bool) {
 		return value.OfString(x.in.Method()), true
 	case "path":
 		return value.OfString(x.target.Path()), true
+	case "rawPath":
+		return value.OfString(x.target.RawPath()), true
+	case "size":
+		return value.OfInt(x.in.Size()), true
+	case "upgrade":
+		return value.OfString(x.upgrade()), true
+	case "cookies":
+		return value.OfMapping((*cookieView)(x)), true
+	case "headerLists":
+		return value.OfMapping((*headerListsView)(x)), true
 	case "query", "queryLists":
 		q, reason := x.target.Query()
 		switch {
@@ -196,14 +232,21 @@ func (v *headersView) Lookup(name string) (value.Value, bool) {
 func (v *headersView) Len() int { return count(v.Range) }
 
 func (v *headersView) Range(yield func(string, value.Value) bool) {
+	v.names(func(name string) bool {
+		e, _ := v.Lookup(name)
+		return yield(name, e)
+	})
+}
+
+// names yields the name of each header once.
+func (v *headersView) names(yield func(string) bool) {
 	seen := map[string]bool{}
 	v.in.Headers(func(name, _ string) bool {
 		if seen[name] {
 			return true
 		}
 		seen[name] = true
-		e, _ := v.Lookup(name)
-		return yield(name, e)
+		return yield(name)
 	})
 }
 
@@ -218,9 +261,12 @@ func count(all func(func(string, value.Value) bool)) int {
 
 type sourceView exchange
 
-func (*sourceView) StructName() string { return "Peer" }
+func (*sourceView) StructName() string { return "Source" }
 func (*sourceView) Len() int           { return 1 }
 func (v *sourceView) Lookup(field string) (value.Value, bool) {
+	if field == "certificate" {
+		return (*exchange)(v).certificate(), true
+	}
 	return peerField(v.in.Source(), field)
 }
 func (v *sourceView) Range(yield func(string, value.Value) bool) { rangePeer(v.in.Source(), yield) }

@@ -34,6 +34,7 @@ type exchange struct {
 	pins           pins
 
 	parsedBody value.Value // absent: not read yet
+	peer       readCertificate
 	frame      *expr.Frame
 	req        engine.Request // what all questions have in common: who asks, and when
 	questions  []*question    // the first asked of them are of this request
@@ -89,7 +90,7 @@ func (x *exchange) decide(ctx context.Context, rev *Revision, b []byte) Outcome 
 // readTarget reads host, method and path, and refuses what can be read in
 // more than one way. Of these steps, Allowed means: go on.
 func (x *exchange) readTarget() Outcome {
-	if r := x.target.Parse(x.in.Path()); r != target.OK {
+	if r := x.target.Parse(x.in.Path()); r != target.OK && !x.rev.lifts(r) {
 		x.detail = r.String()
 		return BadRequest
 	}
@@ -126,14 +127,21 @@ func (x *exchange) findRoute() Outcome {
 		switch {
 		case !ok:
 			return x.badPin("no_such_route")
+		case !x.target.OK() && !x.rereadFor(&x.rev.routes[i]):
+			return BadRequest
 		case !x.rev.table.MatchPattern(i, x.host, x.in.Method(), &x.target, &x.match):
 			return x.badPin("not_of_this_route")
+		}
+	} else if !x.target.OK() {
+		if o := x.reread(); o != Allowed {
+			return o
 		}
 	} else if !x.rev.table.Match(x.host, x.in.Method(), &x.target, &x.match) {
 		return NoRoute
 	}
 	x.index = x.match.ID()
 	x.route = &x.rev.routes[x.index]
+	x.target.Admit(x.route.accept)
 	if x.route.grpc {
 		if o := x.checkGRPCPath(); o != Allowed {
 			return o
@@ -287,7 +295,7 @@ func (x *exchange) release() {
 		q.release()
 	}
 	x.asked, x.settling = 0, 0
-	x.host, x.detail, x.parsedBody = "", "", value.Value{}
+	x.host, x.detail, x.parsedBody, x.peer = "", "", value.Value{}, readCertificate{}
 	if x.frame != nil {
 		x.frame.Reset(time.Time{})
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"edict/extauthz/target"
 	"edict/extauthz/wire"
 )
 
@@ -30,6 +31,10 @@ type Options struct {
 	// could not carry them. Empty means that the header is not sent.
 	PrincipalHeader string
 	RolesHeader     string
+
+	// Accept holds the spellings of paths and queries that routes admit which
+	// name none of their own. They must not conflict.
+	Accept target.Accept
 
 	// BodyLimit is Envoy's max_request_bytes. A body of that size may have
 	// been cut, so it is not taken for whole. The context extension
@@ -100,6 +105,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.PrincipalHeader != "" && o.PrincipalHeader == o.RolesHeader {
 		return o, fmt.Errorf("upstream.rolesHeader: %q is upstream.principalHeader already", o.RolesHeader)
+	}
+	if first, second := o.Accept.Conflict(); first != 0 {
+		return o, fmt.Errorf("accept: %s and %s give one spelling two meanings", first, second)
 	}
 	o.Identity = slices.Clone(o.Identity)
 	for i := range o.Identity {

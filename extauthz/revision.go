@@ -13,6 +13,7 @@ import (
 	"edict/engine/value"
 	"edict/extauthz/routemap"
 	"edict/extauthz/routing"
+	"edict/extauthz/target"
 	"edict/extauthz/wire"
 )
 
@@ -66,6 +67,7 @@ type Revision struct {
 	env      *expr.Env
 	options  Options
 	sources  []identitySource
+	readings []target.Accept // of paths that are refused otherwise
 
 	answers         *answers
 	allows          []wire.Prepared // per route and identity source; see prepared
@@ -98,6 +100,7 @@ type route struct {
 	public    bool
 	anonymous bool
 	grpc      bool
+	accept    target.Accept
 	identity  []int // sources in the order in which they are asked, indexes of Revision.sources
 
 	principalVersion, principalScope term
@@ -176,6 +179,7 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 	for i := range r.routes {
 		r.byName[r.routes[i].name] = i
 	}
+	r.readings = readings(r.routes)
 	r.identityHeaders = r.headersOfIdentity()
 	r.prepareAllows()
 	return r, nil
@@ -271,6 +275,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 		anonymous:        r.Anonymous,
 		identity:         c.identity(f, r),
 		grpc:             r.Match.GRPC != nil,
+		accept:           c.accept(f, r),
 		principalVersion: t.term(firstOf(r.Principal.PolicyVersion, f.Principal.PolicyVersion), noItem),
 		principalScope:   t.term(firstOf(r.Principal.Scope, f.Principal.Scope), noItem),
 		principalAttrs:   t.attributes(r.Principal.Attributes, noItem),

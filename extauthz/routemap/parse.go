@@ -109,6 +109,7 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 // defaults are what the routes of a file have unless they say otherwise.
 type defaults struct {
 	identity *Identity
+	accept   *Names
 	resource Resource // its Kind has no position if there is none
 }
 
@@ -117,10 +118,11 @@ func parseDefaults(o yamldoc.Object) (d defaults) {
 	if !ok {
 		return d
 	}
-	if o, ok = n.Object("identity", "resource"); !ok {
+	if o, ok = n.Object("identity", "accept", "resource"); !ok {
 		return d
 	}
 	d.identity = parseIdentity(o)
+	d.accept = names(o, "accept")
 	if n, ok = o.Field("resource"); !ok {
 		return d
 	}
@@ -138,7 +140,7 @@ func parseDefaults(o yamldoc.Object) (d defaults) {
 
 func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	r := Route{Pos: n.Pos()}
-	o, ok := n.Object("name", "description", "match", "public", "anonymous", "identity", "principal", "resource", "action", "actions", "checks")
+	o, ok := n.Object("name", "description", "match", "public", "anonymous", "identity", "accept", "principal", "resource", "action", "actions", "checks")
 	if !ok {
 		return r, false
 	}
@@ -148,6 +150,9 @@ func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	text(o, "description")
 	if n, ok := o.Required("match"); ok {
 		r.Match = parseMatch(n)
+	}
+	if r.Accept = names(o, "accept"); r.Accept == nil {
+		r.Accept = base.accept
 	}
 	if n, ok := o.Field("public"); ok {
 		r.Public, _ = n.Bool()
@@ -429,6 +434,16 @@ func texts(o yamldoc.Object, field string) []diag.Text {
 	}
 	t, _ := n.Texts()
 	return t
+}
+
+// names reads a list of names that may be empty; nil if it is not there.
+func names(o yamldoc.Object, field string) *Names {
+	n, ok := o.Field(field)
+	if !ok {
+		return nil
+	}
+	t, _ := n.Texts()
+	return &Names{Pos: n.Pos(), Names: t}
 }
 
 // methodHint says how to mend an HTTP method, "" if there is nothing to mend.

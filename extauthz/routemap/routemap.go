@@ -36,6 +36,7 @@ type Route struct {
 	Public    bool // the request passes, whoever asks; there are no Checks
 	Anonymous bool // the request may come without an identity
 	Identity  *Identity
+	Accept    *Names
 	Principal Principal
 	Checks    []Check // of a route that is not public at least one; all must be allowed
 }
@@ -63,6 +64,12 @@ type Match struct {
 	Methods []diag.Text // empty: any method
 	Path    diag.Text   // template; empty if GRPC is set
 	GRPC    *GRPC
+}
+
+// Names is a list that was given, perhaps an empty one.
+type Names struct {
+	Pos   diag.Position
+	Names []diag.Text
 }
 
 // GRPC names the gRPC methods that a Route is for.

@@ -151,6 +151,14 @@ func (s *search) segment(i int) string {
 	return s.target.Segment(i)
 }
 
+// visible gives segment i as target.Target.Visible does.
+func (s *search) visible(i int) string {
+	if i == s.target.Len() {
+		return ""
+	}
+	return s.target.Visible(i)
+}
+
 // from finds the route for segments i and on, below n.
 func (s *search) from(n *node, i int) *route {
 	if i == s.length {
@@ -248,8 +256,9 @@ func (m *Match) Len() int {
 }
 
 // Capture gives name and value of capture i, 0 <= i < Len(), in the order of
-// the template. The value is the decoded text. A variable of several segments
-// has them joined by '/', which no segment holds; that alone allocates.
+// the template. The value is the decoded text. A variable that takes, or could
+// take, several segments has them as target.Target.Visible gives them, joined
+// by '/', which none of them holds then; that alone allocates.
 func (m *Match) Capture(i int) (name, val string) {
 	c := &m.route.captures[i]
 	return c.name, m.text(c)
@@ -300,6 +309,9 @@ func (m *Match) text(c *capture) string {
 	}
 	if first == last {
 		text := s.segment(first)
+		if c.first == m.route.rest { // there might have been more segments
+			text = s.visible(first)
+		}
 		return text[c.skip : len(text)-c.trim]
 	}
 	var b strings.Builder
@@ -307,7 +319,7 @@ func (m *Match) text(c *capture) string {
 		if i > first {
 			b.WriteByte('/')
 		}
-		b.WriteString(s.segment(i))
+		b.WriteString(s.visible(i))
 	}
 	return b.String()[c.skip : b.Len()-c.trim]
 }

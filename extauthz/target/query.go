@@ -37,7 +37,7 @@ func (t *Target) Query() (*Query, Reason) {
 		return nil, t.state
 	}
 	if t.queryReason == Unread {
-		t.queryReason = t.query.parse(t.RawQuery())
+		t.queryReason = t.query.parse(t.RawQuery(), t.admitted)
 	}
 	if t.queryReason != OK {
 		return nil, t.queryReason
@@ -50,17 +50,17 @@ func (q *Query) reset() {
 	q.pairs = q.pairs[:0]
 }
 
-func (q *Query) parse(raw string) Reason {
+func (q *Query) parse(raw string, accept Accept) Reason {
 	q.reset()
-	if r := q.read(raw); r != OK {
+	if r := q.read(raw, accept); r != OK {
 		q.reset()
 		return r
 	}
 	return OK
 }
 
-func (q *Query) read(raw string) Reason {
-	if strings.IndexByte(raw, ';') >= 0 {
+func (q *Query) read(raw string, accept Accept) Reason {
+	if accept&AcceptQuerySemicolon == 0 && strings.IndexByte(raw, ';') >= 0 {
 		return QuerySemicolon
 	}
 	for more := true; more; {

@@ -26,7 +26,10 @@ type Target struct {
 	count    int
 	state    Reason
 	trailing bool // the path ends with '/'
-	escaped  bool // at least one segment was decoded
+	escaped  bool // the segments are not those of raw, byte for byte
+	met      Accept
+
+	admitted Accept // for the query
 
 	query       Query
 	queryReason Reason // Unread until the query is asked for
@@ -34,9 +37,12 @@ type Target struct {
 
 // Parse reads the value of the :path pseudo-header, path and query, as it was
 // received. On any answer but OK the Target is left empty.
-func (t *Target) Parse(raw string) Reason {
+func (t *Target) Parse(raw string) Reason { return t.ParseAccepting(raw, 0) }
+
+// ParseAccepting is Parse with options, which must not conflict.
+func (t *Target) ParseAccepting(raw string, accept Accept) Reason {
 	t.Reset()
-	if r := t.parse(raw); r != OK {
+	if r := t.parse(raw, accept); r != OK {
 		t.Reset()
 		t.state = r
 		return r
@@ -50,12 +56,12 @@ func (t *Target) Parse(raw string) Reason {
 func (t *Target) Reset() {
 	clear(t.segments[:t.count])
 	t.raw, t.pathEnd, t.count, t.state = "", 0, 0, Unread
-	t.trailing, t.escaped = false, false
+	t.trailing, t.escaped, t.met, t.admitted = false, false, 0, 0
 	t.query.reset()
 	t.queryReason = Unread
 }
 
-func (t *Target) parse(raw string) Reason {
+func (t *Target) parse(raw string, accept Accept) Reason {
 	t.pathEnd = len(raw)
 	if i := strings.IndexByte(raw, '?'); i >= 0 {
 		t.pathEnd = i
@@ -84,33 +90,73 @@ func (t *Target) parse(raw string) Reason {
 		}
 	}
 	for rest := path[1:]; ; {
-		i := strings.IndexByte(rest, '/')
-		segment := rest
-		if i >= 0 {
-			segment = rest[:i]
+		segment, after, more := cutSegment(rest, accept)
+		if more > 1 {
+			t.met, t.escaped = t.met|AcceptDecodedSlash, true
 		}
-		if segment == "" {
-			if i >= 0 {
-				return EmptySegment
+		switch {
+		case segment != "":
+			decoded, met, r := readSegment(segment, accept)
+			if r != OK {
+				return r
 			}
+			t.met |= met
+			t.escaped = t.escaped || len(decoded) != len(segment)
+			if r := t.add(decoded); r != OK {
+				return r
+			}
+		case more == 0:
 			t.trailing = true // nothing follows the last slash
-			return OK
+		case t.count == 0:
+			return DoubleSlash
+		case accept&AcceptMergedSlashes != 0:
+			t.met, t.escaped = t.met|AcceptMergedSlashes, true
+		case accept&AcceptEmptySegments != 0:
+			t.met |= AcceptEmptySegments
+			if r := t.add(""); r != OK {
+				return r
+			}
+		default:
+			return EmptySegment
 		}
-		if t.count == MaxSegments {
-			return TooManySegments
+		if more == 0 {
+			break
 		}
-		decoded, r := DecodeSegment(segment)
-		if r != OK {
-			return r
-		}
-		t.escaped = t.escaped || len(decoded) != len(segment)
-		t.segments[t.count] = decoded
-		t.count++
-		if i < 0 {
-			return OK
-		}
-		rest = rest[i+1:]
+		rest = after
 	}
+	if t.met.Has(AcceptEncodedSlash | AcceptDoubleEncoding) {
+		return DoubleEncoding // its %2F could not be told from the other's
+	}
+	return OK
+}
+
+func (t *Target) add(segment string) Reason {
+	if t.count == MaxSegments {
+		return TooManySegments
+	}
+	t.segments[t.count] = segment
+	t.count++
+	return OK
+}
+
+// cutSegment splits s after its first segment. The number is that of the bytes
+// of the slash between the two, 0 if there is none.
+func cutSegment(s string, accept Accept) (segment, rest string, slash int) {
+	if accept&AcceptDecodedSlash == 0 {
+		if i := strings.IndexByte(s, '/'); i >= 0 {
+			return s[:i], s[i+1:], 1
+		}
+		return s, "", 0
+	}
+	for i := range len(s) {
+		switch {
+		case s[i] == '/':
+			return s[:i], s[i+1:], 1
+		case s[i] == '%' && len(s) >= i+3 && s[i+1] == '2' && (s[i+2] == 'F' || s[i+2] == 'f'):
+			return s[:i], s[i+3:], 3
+		}
+	}
+	return s, "", 0
 }
 
 // OK tells whether the last Parse accepted its path.
@@ -124,6 +170,27 @@ func (t *Target) Len() int { return t.count }
 
 // Segment gives decoded segment i, 0 <= i < Len().
 func (t *Target) Segment(i int) string { return t.segments[:t.count][i] }
+
+// Visible gives segment i as it is shown beside others: a '/' within it, which
+// AcceptEncodedSlash admits, is %2F, so that it can't be taken for the end of
+// the segment.
+func (t *Target) Visible(i int) string {
+	if t.met&AcceptEncodedSlash == 0 {
+		return t.Segment(i)
+	}
+	return strings.ReplaceAll(t.Segment(i), "/", "%2F")
+}
+
+// Met gives the options that the path needed. Parsed with these alone, it
+// reads the same; without one of them, it is refused.
+func (t *Target) Met() Accept { return t.met }
+
+// Admit says which options the query is read with.
+func (t *Target) Admit(accept Accept) {
+	if accept != t.admitted {
+		t.admitted, t.queryReason = accept, Unread
+	}
+}
 
 // TrailingSlash tells whether the path ends with '/', as "/" itself does. It
 // is a fact of its own: "/a" and "/a/" have the same segments.
@@ -145,17 +212,18 @@ func (t *Target) RawQuery() string {
 	return t.raw[t.pathEnd+1:]
 }
 
-// Path is the path with its segments decoded: "/caf%C3%A9/" gives "/café/". It
-// is "" of a refused path, and allocates only if something was decoded.
+// Path is the path as it was read, its segments decoded: "/caf%C3%A9/" gives
+// "/café/". It is "" of a refused path, and allocates only if that differs from
+// what was received.
 func (t *Target) Path() string {
 	if t.state != OK || !t.escaped {
 		return t.RawPath()
 	}
 	var b strings.Builder
 	b.Grow(t.pathEnd)
-	for _, s := range t.segments[:t.count] {
+	for i := range t.count {
 		b.WriteByte('/')
-		b.WriteString(s)
+		b.WriteString(t.Visible(i))
 	}
 	if t.trailing {
 		b.WriteByte('/')

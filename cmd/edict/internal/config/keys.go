@@ -75,6 +75,8 @@ func Keys() []Key {
 			header(func(c *Config, s string) { c.Checks.PrincipalHeader = s })},
 		{"upstream.rolesHeader", "x-edict-roles", "The header that tells the upstream the principal's roles. `\"\"`: none.",
 			header(func(c *Config, s string) { c.Checks.RolesHeader = s })},
+		{"accept", "[]", "Spellings of paths and queries that routes admit which name none of their own; see [routes](routes.md#spellings-that-can-be-accepted).",
+			setAccept},
 		{"body.limit", "0", "Envoy's `max_request_bytes`, where no context extension `body_limit` tells it. `0`: not known.",
 			setBodyLimit},
 
