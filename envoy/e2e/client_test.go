@@ -93,8 +93,14 @@ func (r *rig) try(q request) (answer, error) {
 // connect opens a connection to Envoy from an address.
 func (r *rig) connect(t *testing.T, from string) net.Conn {
 	t.Helper()
+	return connect(t, from, r.port)
+}
+
+// connect opens a connection to a port from an address.
+func connect(t *testing.T, from string, port int) net.Conn {
+	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
-	conn, err := dialer.Dial("tcp", "127.0.0.1:"+strconv.Itoa(r.port))
+	conn, err := dialer.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +115,12 @@ func (r *rig) connect(t *testing.T, from string) net.Conn {
 // as many as asked for or Envoy closes the connection.
 func (r *rig) sendRaw(t *testing.T, from string, raw []byte, want int) (got []answer) {
 	t.Helper()
-	conn := r.connect(t, from)
+	return exchange(t, r.connect(t, from), raw, want)
+}
+
+// exchange does so on a connection, and closes it.
+func exchange(t *testing.T, conn net.Conn, raw []byte, want int) (got []answer) {
+	t.Helper()
 	defer conn.Close()
 	if _, err := conn.Write(raw); err != nil {
 		t.Logf("writing: %v", err) // Envoy may close before it has read everything
@@ -155,7 +166,12 @@ func isTimeout(err error) bool {
 // status of the answer is 0 if the stream or the connection was reset.
 func (r *rig) sendRaw2(t *testing.T, from string, fields [][2]string, body string) (got answer) {
 	t.Helper()
-	conn := r.connect(t, from)
+	return exchange2(t, r.connect(t, from), fields, body)
+}
+
+// exchange2 does so on a connection, and closes it.
+func exchange2(t *testing.T, conn net.Conn, fields [][2]string, body string) (got answer) {
+	t.Helper()
 	defer conn.Close()
 	var out bytes.Buffer
 	out.WriteString(http2.ClientPreface)

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -29,32 +30,39 @@ type standIn struct {
 	authv3.UnimplementedAuthorizationServer
 
 	mu     sync.Mutex
-	answer func() (*authv3.CheckResponse, error)
+	answer func(context.Context) (*authv3.CheckResponse, error)
 	asked  []asked
 }
 
 // asked is one question of Envoy's.
 type asked struct {
-	request *authv3.CheckRequest
-	left    time.Duration // until the deadline
-	limited bool          // there is a deadline
+	request  *authv3.CheckRequest
+	metadata metadata.MD   // of the call
+	left     time.Duration // until the deadline
+	limited  bool          // there is a deadline
 }
 
 func (s *standIn) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	deadline, limited := ctx.Deadline()
+	md, _ := metadata.FromIncomingContext(ctx)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked = append(s.asked, asked{in, time.Until(deadline), limited})
-	return s.answer()
+	s.asked = append(s.asked, asked{in, md, time.Until(deadline), limited})
+	answer := s.answer
+	s.mu.Unlock()
+	return answer(ctx)
 }
 
 // will sets the answer to all questions from now on, and forgets the earlier
 // questions.
 func (s *standIn) will(answer *authv3.CheckResponse, err error) {
+	s.act(func(context.Context) (*authv3.CheckResponse, error) { return answer, err })
+}
+
+// act does so with what works the answer out.
+func (s *standIn) act(answer func(context.Context) (*authv3.CheckResponse, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answer = func() (*authv3.CheckResponse, error) { return answer, err }
-	s.asked = nil
+	s.answer, s.asked = answer, nil
 }
 
 func (s *standIn) questions() []asked {
@@ -77,7 +85,18 @@ func (s *standIn) only(t *testing.T) asked {
 func startStandIn(t *testing.T, edits ...edit) (*rig, *standIn) {
 	t.Helper()
 	r := newRig(t, edits...)
-	l, err := net.Listen("tcp", r.authzAddress)
+	s := serveStandIn(t, r.authzAddress)
+	r.startBackend(t)
+	r.startEnvoy(t)
+	r.waitServing(t)
+	return r, s
+}
+
+// serveStandIn lets a standIn answer at an address. It allows until it is told
+// otherwise.
+func serveStandIn(t *testing.T, address string) *standIn {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,10 +109,7 @@ func startStandIn(t *testing.T, edits ...edit) (*rig, *standIn) {
 	grpc_health_v1.RegisterHealthServer(server, healthy)
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(server.Stop)
-	r.startBackend(t)
-	r.startEnvoy(t)
-	r.waitServing(t)
-	return r, s
+	return s
 }
 
 // allow is an OK that sets headers as Edict does, and removes some.
@@ -105,6 +121,18 @@ func allow(changes ...func(*authv3.OkHttpResponse)) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status:       &statuspb.Status{Code: int32(codes.OK)},
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok},
+	}
+}
+
+// denied is a denial with an HTTP status, and with changes.
+func denied(code codes.Code, http typev3.StatusCode, changes ...func(*authv3.DeniedHttpResponse)) *authv3.CheckResponse {
+	no := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: http}}
+	for _, change := range changes {
+		change(no)
+	}
+	return &authv3.CheckResponse{
+		Status:       &statuspb.Status{Code: int32(code)},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: no},
 	}
 }
 
