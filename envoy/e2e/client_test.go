@@ -39,6 +39,7 @@ type answer struct {
 	header http.Header
 	body   string
 	proto  string
+	frames int // HEADERS and DATA, of HTTP/2
 }
 
 // send sends a request to Envoy.
@@ -85,7 +86,7 @@ func (r *rig) try(q request) (answer, error) {
 	}
 	defer resp.Body.Close()
 	content, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, string(content), resp.Proto}, err
+	return answer{status: resp.StatusCode, header: resp.Header, body: string(content), proto: resp.Proto}, err
 }
 
 // ---- Bytes as they are -----------------------------------------------------
@@ -152,7 +153,7 @@ func readAnswer(in *bufio.Reader, method string) (answer, error) {
 			return answer{}, err
 		}
 		if resp.StatusCode >= 200 {
-			return answer{resp.StatusCode, resp.Header, string(body), resp.Proto}, nil
+			return answer{status: resp.StatusCode, header: resp.Header, body: string(body), proto: resp.Proto}, nil
 		}
 	}
 }
@@ -213,6 +214,7 @@ func exchange2(t *testing.T, conn net.Conn, fields [][2]string, body string) (go
 		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
 			return got
 		case *http2.MetaHeadersFrame:
+			got.frames++
 			for _, h := range f.Fields {
 				if h.Name == ":status" {
 					got.status, _ = strconv.Atoi(h.Value)
@@ -223,6 +225,7 @@ func exchange2(t *testing.T, conn net.Conn, fields [][2]string, body string) (go
 				return got
 			}
 		case *http2.DataFrame:
+			got.frames++
 			got.body += string(f.Data())
 			if f.StreamEnded() {
 				return got

@@ -186,7 +186,7 @@ func (l *lab) listener(t *testing.T, d door) map[string]any {
 			routes = `[{match: {prefix: /}, route: {cluster: upstream}}]`
 		}
 		vhost := over(t, map[string]any{"name": "all", "domains": []any{"*"}, "routes": yamlList(t, routes)}, d.vhost)
-		hcm := over(t, yamlMap(t, ordinaryHCM), "stat_prefix: "+d.name)
+		hcm := over(t, yamlMap(t, ordinaryHCM), fmt.Sprintf("stat_prefix: %q", d.name))
 		hcm["route_config"] = map[string]any{"virtual_hosts": []any{vhost}}
 		hcm["http_filters"] = http
 		filters = []any{map[string]any{"name": "hcm", "typed_config": over(t, hcm, d.hcm)}}
@@ -522,7 +522,7 @@ func (u *upstream) serve(in *bufio.Reader, out io.Writer) error {
 	}
 	q := &reached{}
 	q.Method, q.Target, _ = strings.Cut(first, " ")
-	q.Target, _, _ = strings.Cut(q.Target, " ")
+	q.Target = strings.TrimSuffix(q.Target, " HTTP/1.1")
 	q.Path, q.Query, _ = strings.Cut(q.Target, "?")
 	for {
 		line, err := lines.ReadLine()

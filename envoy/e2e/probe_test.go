@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -24,6 +25,7 @@ import (
 //	answered: 403                       the status, 0 without an answer
 //	answer.x-a: 1                       a header of the answer
 //	answer body: no                     its body
+//	answer frames: 1                    the frames that it came in, of HTTP/2
 //	upstream: GET /x                    what reached the upstream; "nothing"
 //	upstream.x-a: 1                     a header there
 //	upstream body: x                    the body there
@@ -42,7 +44,8 @@ type probe struct {
 	body  string
 	over  func() net.Conn // the connection to use; nil: a plain one
 
-	answer *authv3.CheckResponse // nil: allow
+	reply  string                // the answer, in protobuf's text format
+	answer *authv3.CheckResponse // or as it is; without both: allow
 	err    error                 // of the call, instead
 	says   []string              // further headers of the upstream's answer
 
@@ -55,7 +58,10 @@ func (l *lab) run(t *testing.T, probes []probe) {
 	for _, p := range probes {
 		t.Run(p.name, func(t *testing.T) {
 			answer := p.answer
-			if answer == nil {
+			switch {
+			case p.reply != "":
+				answer = parse(t, p.reply)
+			case answer == nil:
 				answer = allow()
 			}
 			l.will(answer, p.err)
@@ -63,6 +69,16 @@ func (l *lab) run(t *testing.T, probes []probe) {
 			checkSeen(t, l.seen(t, l.probe(t, p), p.want), p.want)
 		})
 	}
+}
+
+// parse reads an answer in protobuf's text format.
+func parse(t *testing.T, text string) *authv3.CheckResponse {
+	t.Helper()
+	out := new(authv3.CheckResponse)
+	if err := prototext.Unmarshal([]byte(text), out); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return out
 }
 
 // probe sends a probe's request.
@@ -117,7 +133,7 @@ func (l *lab) seen(t *testing.T, e event, want []string) []string {
 		}
 	}
 	a := e.one()
-	lines = append(lines, fmt.Sprintf("answered: %d", a.status), "answer body: "+a.body)
+	lines = append(lines, fmt.Sprintf("answered: %d", a.status), "answer body: "+a.body, fmt.Sprintf("answer frames: %d", a.frames))
 	for name, values := range a.header {
 		for _, v := range values {
 			lines = append(lines, "answer."+strings.ToLower(name)+": "+v)
