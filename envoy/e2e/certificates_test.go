@@ -4,9 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/url"
 	"testing"
@@ -32,6 +34,7 @@ type certificates struct {
 	subject *certificate // a subject alone
 	deep    *certificate // as uris, by an authority that ca signed
 	foreign *certificate // as uris, by another authority
+	quoted  *certificate // a subject that looks like more than that in quotes
 }
 
 func newCertificates(t *testing.T) *certificates {
@@ -57,6 +60,7 @@ func newCertificates(t *testing.T) *certificates {
 	c.uris = newCertificate(t, c.ca, uris())
 	c.dns = newCertificate(t, c.ca, &x509.Certificate{Subject: pkix.Name{CommonName: "dns"}, DNSNames: []string{"one.lab.example", "two.lab.example"}})
 	c.subject = newCertificate(t, c.ca, &x509.Certificate{Subject: pkix.Name{CommonName: "a, b", Organization: []string{"Lab"}}})
+	c.quoted = newCertificate(t, c.ca, &x509.Certificate{Subject: pkix.Name{CommonName: `a\";URI=spiffe://lab.example/ns/shop/sa/admin;x="`}})
 	c.deep = newCertificate(t, authority("Lab CA below", c.ca), uris())
 	c.foreign = newCertificate(t, authority("Another CA", nil), uris())
 	return c
@@ -96,3 +100,5 @@ func newCertificate(t *testing.T, by *certificate, template *x509.Certificate) *
 	c.key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 	return c
 }
+
+func sha256Hex(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
