@@ -317,7 +317,7 @@ func (e event) one() answer {
 	return e.answers[0]
 }
 
-// http gives what the one question says of the request.
+// only gives the one question.
 func (e event) only(t *testing.T) asked {
 	t.Helper()
 	if len(e.asked) != 1 {
@@ -326,8 +326,7 @@ func (e event) only(t *testing.T) asked {
 	return e.asked[0]
 }
 
-// get sends GET with further lines to a door; a line without a colon replaces
-// the request line.
+// get sends GET with further lines to a door.
 func (l *lab) get(t *testing.T, door string, lines ...string) event {
 	t.Helper()
 	return l.lines(t, door, "GET / HTTP/1.1", lines...)
@@ -360,19 +359,6 @@ func head(requestLine string, lines ...string) string {
 func (l *lab) raw(t *testing.T, door, raw string) event {
 	t.Helper()
 	return l.watch(func() []answer { return exchange(t, l.connectTo(t, door), []byte(raw), 1) })
-}
-
-// http2 sends the header fields of a request over HTTP/2, and a body.
-func (l *lab) http2(t *testing.T, door string, fields [][2]string, body string) event {
-	t.Helper()
-	return l.watch(func() []answer { return []answer{exchange2(t, l.connectTo(t, door), fields, body)} })
-}
-
-// grpc sends what a gRPC client does.
-func (l *lab) grpcCall(t *testing.T, door, path string) event {
-	t.Helper()
-	return l.http2(t, door, [][2]string{{":method", "POST"}, {":scheme", "http"}, {":authority", "lab.example"}, {":path", path},
-		{"content-type", "application/grpc"}, {"te", "trailers"}}, "\x00\x00\x00\x00\x00")
 }
 
 func (l *lab) connectTo(t *testing.T, door string) net.Conn {
@@ -431,9 +417,6 @@ type logLine struct {
 func (l *lab) loggedOf(t *testing.T, a answer) (found logLine) {
 	t.Helper()
 	id := a.header.Get("X-Request-Id")
-	if id == "" {
-		id = strings.Join(a.header["x-request-id"], "") // HTTP/2
-	}
 	if id == "" {
 		t.Fatal("the answer has no x-request-id to look for in the access log")
 	}
