@@ -22,8 +22,10 @@
 //     takes as an allow.
 //  5. A header that does not satisfy ValidHeader is never written: it turns an
 //     allow into a deny, since leaving it out could let the client's own header
-//     of that name through, and is left out of a deny.
-//  6. What is written always parses: text that is not UTF-8 is mended first. A
-//     response that Envoy cannot parse would be a failure of the service,
-//     which failure_mode_allow turns into an allow.
+//     of that name through, and is left out of a deny. The same holds for
+//     query parameters and metadata.
+//  6. What is written always parses: text that is not UTF-8 is mended first, and
+//     metadata is not nested deeper than Envoy reads. A response that Envoy
+//     cannot parse would be a failure of the service, which failure_mode_allow
+//     turns into an allow.
 package wire

@@ -2,10 +2,14 @@ package wire
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"math"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -16,6 +20,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"edict/engine/value"
 )
 
 func decode(t *testing.T, b []byte) *authv3.CheckResponse {
@@ -84,11 +90,32 @@ func allow(metadata *structpb.Struct, remove []string, hs ...HeaderValue) *authv
 	}
 }
 
+// textsOf gives metadata of keys and texts.
+func textsOf(kv ...string) (out []MetadataValue) {
+	for i := 0; i < len(kv); i += 2 {
+		out = append(out, TextValue(kv[i], kv[i+1]))
+	}
+	return out
+}
+
+// nestedValue gives a value of maps and lists, as many levels as asked for.
+func nestedValue(levels int) value.Value {
+	v := value.OfNull()
+	for i := range levels {
+		if i%2 == 0 {
+			v = value.OfMapping(value.Values{"k": v})
+		} else {
+			v = value.OfSequence(value.Slice{v})
+		}
+	}
+	return v
+}
+
 func TestZeroResponseDenies(t *testing.T) {
 	var r Response
 	wantMessage(t, r.Bytes(), deny(7, 403, ""))
-	wantMessage(t, r.Append(nil, nil), deny(7, 403, ""))
-	wantMessage(t, r.Append(nil, []MetadataValue{{"id", "1"}}), with(deny(7, 403, ""), metadataOf("id", "1")))
+	wantMessage(t, r.Append(nil, nil, nil), deny(7, 403, ""))
+	wantMessage(t, r.Append(nil, nil, textsOf("id", "1")), with(deny(7, 403, ""), metadataOf("id", "1")))
 	r.Bytes()[3] = 0 // must not reach other zero Responses
 	wantMessage(t, Response{}.Bytes(), deny(7, 403, ""))
 }
@@ -102,9 +129,9 @@ func TestDenied(t *testing.T) {
 		want *authv3.CheckResponse
 	}{
 		{"bare", Denied(7, 403, nil, "", nil), deny(7, 403, "")},
-		{"full", Denied(16, 302, []HeaderValue{location, {"set-cookie", "a=1"}, {"set-cookie", "b=2"}}, "moved", []MetadataValue{{"policy", "p"}, {"rule", ""}}),
+		{"full", Denied(16, 302, []HeaderValue{location, {"set-cookie", "a=1"}, {"set-cookie", "b=2"}}, "moved", textsOf("policy", "p", "rule", "")),
 			with(deny(16, 302, "moved", location, HeaderValue{"set-cookie", "a=1"}, HeaderValue{"set-cookie", "b=2"}), metadataOf("policy", "p", "rule", ""))},
-		{"lengths of two bytes", Denied(7, 403, []HeaderValue{{"x-long", long}}, long, []MetadataValue{{long, long}}),
+		{"lengths of two bytes", Denied(7, 403, []HeaderValue{{"x-long", long}}, long, textsOf(long, long)),
 			with(deny(7, 403, long, HeaderValue{"x-long", long}), metadataOf(long, long))},
 		{"code 0 would allow", Denied(0, 401, nil, "", nil), deny(7, 401, "")},
 		{"negative code", Denied(-1, 401, nil, "", nil), deny(7, 401, "")},
@@ -115,7 +142,7 @@ func TestDenied(t *testing.T) {
 		{"extreme numbers", Denied(math.MinInt32, math.MaxInt32, nil, "", nil), deny(7, 403, "")},
 		{"invalid headers are left out", Denied(7, 403, []HeaderValue{{"a", "x\r\nb: y"}, {"", "x"}, {":status", "200"}, {"empty", ""}, {"c", "ok"}}, "", nil),
 			deny(7, 403, "", HeaderValue{"c", "ok"})},
-		{"body not UTF-8", Denied(7, 403, nil, "a\xffb", []MetadataValue{{"k\xff", "\xff"}}), with(deny(7, 403, "a\uFFFDb"), metadataOf("k\uFFFD", "\uFFFD"))},
+		{"body not UTF-8", Denied(7, 403, nil, "a\xffb", textsOf("k\xff", "\xff")), with(deny(7, 403, "a\uFFFDb"), metadataOf("k\uFFFD", "\uFFFD"))},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantMessage(t, c.got.Bytes(), c.want) })
 	}
@@ -146,22 +173,34 @@ func TestFailed(t *testing.T) {
 }
 
 func TestAppendAddsMetadata(t *testing.T) {
-	r := Denied(7, 403, nil, "no", []MetadataValue{{"policy", "p"}, {"id", "?"}})
+	r := Denied(7, 403, nil, "no", textsOf("policy", "p", "id", "?"))
 	dst := []byte("before")
-	got := r.Append(dst, []MetadataValue{{"id", "42"}})
+	got := r.Append(dst, nil, textsOf("id", "42"))
 	if !bytes.HasPrefix(got, dst) {
 		t.Fatal("what was in dst is gone")
 	}
 	wantMessage(t, got[len(dst):], with(deny(7, 403, "no"), metadataOf("policy", "p", "id", "42")))
-	wantMessage(t, r.Append(nil, nil), with(deny(7, 403, "no"), metadataOf("policy", "p", "id", "?")))
-	wantMessage(t, Denied(7, 403, nil, "no", nil).Append(nil, []MetadataValue{{"id", "42"}}), with(deny(7, 403, "no"), metadataOf("id", "42")))
-	if !bytes.Equal(r.Append(nil, nil), r.Bytes()) {
+	wantMessage(t, r.Append(nil, nil, nil), with(deny(7, 403, "no"), metadataOf("policy", "p", "id", "?")))
+	wantMessage(t, Denied(7, 403, nil, "no", nil).Append(nil, nil, textsOf("id", "42")), with(deny(7, 403, "no"), metadataOf("id", "42")))
+	if !bytes.Equal(r.Append(nil, nil, nil), r.Bytes()) {
 		t.Error("Append with no more metadata differs from Bytes")
 	}
 }
 
+func TestAppendAddsHeaders(t *testing.T) {
+	id, bad := HeaderValue{"x-id", "42"}, []HeaderValue{{"a", "b\r\nc: d"}, {"empty", ""}}
+	wantMessage(t, Response{}.Append(nil, []HeaderValue{id}, textsOf("k", "v")), with(deny(7, 403, "", id), metadataOf("k", "v")))
+	for _, body := range []string{"", "no", strings.Repeat("b", 120), strings.Repeat("b", 20_000)} {
+		r := Denied(16, 401, []HeaderValue{{"x-a", "1"}}, body, textsOf("p", "q"))
+		wantMessage(t, r.Append([]byte{}, append(bad, id), nil), with(deny(16, 401, body, HeaderValue{"x-a", "1"}, id), metadataOf("p", "q")))
+		if !bytes.Equal(r.Append(nil, bad, nil), r.Bytes()) {
+			t.Error("what is not valid changes the message")
+		}
+	}
+}
+
 func TestAllowed(t *testing.T) {
-	prepared, ok := Prepare([]HeaderValue{{"x-bundle", "7"}, {"x-stale", ""}}, []string{"x-user"}, []MetadataValue{{"policy", "p"}, {"id", "?"}})
+	prepared, ok := Prepare(&Allow{Headers: []HeaderValue{{"x-bundle", "7"}, {"x-stale", ""}}, RemoveHeaders: []string{"x-user"}, Metadata: textsOf("policy", "p", "id", "?")})
 	if !ok {
 		t.Fatal("Prepare refused valid headers")
 	}
@@ -172,7 +211,7 @@ func TestAllowed(t *testing.T) {
 	}{
 		{"bare", &Allow{}, allow(nil, nil)},
 		{"prepared", &Allow{Prepared: prepared}, allow(metadataOf("policy", "p", "id", "?"), []string{"x-stale", "x-user"}, HeaderValue{"x-bundle", "7"})},
-		{"full", &Allow{prepared, []HeaderValue{{"x-sub", "alice"}, {"x-empty", ""}}, []string{"authorization"}, []MetadataValue{{"id", "42"}}},
+		{"full", &Allow{Prepared: prepared, Headers: []HeaderValue{{"x-sub", "alice"}, {"x-empty", ""}}, RemoveHeaders: []string{"authorization"}, Metadata: textsOf("id", "42")},
 			allow(metadataOf("policy", "p", "id", "42"), []string{"x-stale", "x-user", "x-empty", "authorization"}, HeaderValue{"x-bundle", "7"}, HeaderValue{"x-sub", "alice"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -186,6 +225,73 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// Every field that an allow can have, against the generated types.
+func TestMutations(t *testing.T) {
+	got, allowed := AppendAllowed(nil, &Allow{
+		Headers:       []HeaderValue{{"x-set", "1"}},
+		AppendHeaders: []HeaderValue{{"x-more", "2"}},
+		ResponseHeaders: []ResponseHeader{
+			{"x-a", "1", Overwrite}, {"x-b", "2", Append}, {"x-c", "3", AddIfAbsent}, {"x-d", "4", OverwriteIfExists}, {"x-empty", "", Append},
+		},
+		SetQuery:    []Parameter{{"tenant", "acme"}, {"a b", "\u00e4&=+~"}, {"empty", ""}, {"long", strings.Repeat("x", 200)}},
+		RemoveQuery: []string{"debug", "%64ebug", "a+b"},
+	})
+	if !allowed {
+		t.Fatal("refused")
+	}
+	more := options(HeaderValue{"x-more", "2"})[0]
+	//lint:ignore SA1019 Envoy before 1.37 obeys this field alone
+	more.Append = wrapperspb.Bool(true)
+	more.AppendAction = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+	want := allow(nil, nil, HeaderValue{"x-set", "1"})
+	ok := want.GetOkResponse()
+	ok.Headers = append(ok.Headers, more)
+	for i, action := range []corev3.HeaderValueOption_HeaderAppendAction{
+		corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD, corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
+		corev3.HeaderValueOption_ADD_IF_ABSENT, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS,
+	} {
+		ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, &corev3.HeaderValueOption{
+			Header: &corev3.HeaderValue{Key: "x-" + string(rune('a'+i)), Value: string(rune('1' + i))}, AppendAction: action,
+		})
+	}
+	for _, p := range [][2]string{{"tenant", "acme"}, {"a%20b", "%C3%A4%26%3D%2B~"}, {"empty", ""}, {"long", strings.Repeat("x", 200)}} {
+		ok.QueryParametersToSet = append(ok.QueryParametersToSet, &corev3.QueryParameter{Key: p[0], Value: p[1]})
+	}
+	ok.QueryParametersToRemove = []string{"debug", "%64ebug", "a+b"}
+	wantMessage(t, got, want)
+}
+
+// Values of every kind, against the generated types.
+func TestMetadataKinds(t *testing.T) {
+	values := map[string]any{
+		"null": nil, "true": true, "false": false, "number": -1.5, "text": "t", "empty": "",
+		"list": []any{1.0, "a", []any{}, map[string]any{"k": nil}},
+		"map":  map[string]any{"a": map[string]any{"b": []any{true, "\u00e4"}}, "long": strings.Repeat("x", 300)},
+		"none": map[string]any{},
+	}
+	want, err := structpb.NewStruct(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var md []MetadataValue
+	for k, v := range values {
+		md = append(md, MetadataValue{k, value.Of(v)})
+	}
+	md = append(md, MetadataValue{"int", value.OfInt(-7)}, MetadataValue{"uint", value.OfUint(7)}, MetadataValue{"deep", nestedValue(MaxMetadataDepth)})
+	want.Fields["int"], want.Fields["uint"] = structpb.NewNumberValue(-7), structpb.NewNumberValue(7)
+	if want.Fields["deep"], err = structpb.NewValue(nestedValue(MaxMetadataDepth).Native()); err != nil {
+		t.Fatal(err)
+	}
+	got, allowed := AppendAllowed(nil, &Allow{Metadata: md})
+	if !allowed {
+		t.Fatal("refused")
+	}
+	wantMessage(t, got, allow(want, nil))
+	// A denial does without what is not valid.
+	bad := []MetadataValue{{"bad", nestedValue(MaxMetadataDepth + 1)}, {"worse", value.OfTime(time.Now())}}
+	wantMessage(t, Denied(7, 403, nil, "", append(bad, md...)).Append(nil, nil, bad), with(deny(7, 403, ""), want))
+}
+
 func TestInvalidAllowDenies(t *testing.T) {
 	for name, a := range map[string]*Allow{
 		"nil":                nil,
@@ -196,6 +302,19 @@ func TestInvalidAllowDenies(t *testing.T) {
 		"not ASCII":          {Headers: []HeaderValue{{"x-user", "jürgen"}}},
 		"too long":           {Headers: []HeaderValue{{"x-user", strings.Repeat("a", MaxHeaderLen+1)}}},
 		"empty, but no name": {Headers: []HeaderValue{{"", ""}}},
+		"appended":           {AppendHeaders: []HeaderValue{{"x-user", "a\nb"}}},
+		"appended nothing":   {AppendHeaders: []HeaderValue{{"x-user", ""}}},
+		"response header":    {ResponseHeaders: []ResponseHeader{{"x-user", "a\x00b", Overwrite}}},
+		"response action":    {ResponseHeaders: []ResponseHeader{{"x-user", "a", actionCount}}},
+		"parameter name":     {SetQuery: []Parameter{{"", "x"}}},
+		"parameter too long": {SetQuery: []Parameter{{"x", strings.Repeat(" ", MaxHeaderLen/3+1)}}},
+		"removed parameter":  {RemoveQuery: []string{"a&b"}},
+		"removed, not ASCII": {RemoveQuery: []string{"\u00e4"}},
+		"removed, no name":   {RemoveQuery: []string{""}},
+		"metadata too deep":  {Metadata: []MetadataValue{{"d", nestedValue(MaxMetadataDepth + 1)}}},
+		"metadata, no JSON":  {Metadata: []MetadataValue{{"d", value.OfError(errors.New("failed"))}}},
+		"metadata, no value": {Metadata: []MetadataValue{{Key: "d"}}},
+		"metadata infinite":  {Metadata: []MetadataValue{{"d", value.OfSequence(value.Slice{value.OfDouble(math.Inf(1))})}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dst := []byte("before")
@@ -206,10 +325,10 @@ func TestInvalidAllowDenies(t *testing.T) {
 			wantMessage(t, got[len(dst):], deny(7, 403, ""))
 		})
 	}
-	if p, ok := Prepare([]HeaderValue{{"a", "\x00"}}, nil, nil); ok || p.ok != nil {
+	if p, ok := Prepare(&Allow{Headers: []HeaderValue{{"a", "\x00"}}}); ok || p.ok != nil {
 		t.Error("Prepare accepted a header that is not valid")
 	}
-	if _, ok := Prepare(nil, []string{""}, nil); ok {
+	if _, ok := Prepare(&Allow{RemoveHeaders: []string{""}}); ok {
 		t.Error("Prepare accepted the removal of a header without name")
 	}
 }
@@ -256,7 +375,7 @@ func FuzzResponse(f *testing.F) {
 	f.Add(int32(-1), int32(99), ":path", " x", "host", "\u00fc", strings.Repeat("b", 200), "", strings.Repeat("v", 20000))
 	f.Fuzz(func(t *testing.T, code, httpStatus int32, n1, v1, n2, v2, body, key, val string) {
 		hs := []HeaderValue{{n1, v1}, {n2, v2}}
-		md := []MetadataValue{{key, val}}
+		md := textsOf(key, val)
 		wantMD := metadataOf(strings.ToValidUTF8(key, "\uFFFD"), strings.ToValidUTF8(val, "\uFFFD"))
 		for _, r := range []Response{Denied(code, httpStatus, hs, body, md), Failed(code, httpStatus, hs, body, md)} {
 			m := decode(t, r.Bytes())
@@ -306,6 +425,57 @@ func FuzzResponse(f *testing.F) {
 	})
 }
 
+// An allow parses whatever goes in. Parameters arrive as they were after
+// decoding, and metadata as JSON reads it.
+func FuzzAllowed(f *testing.F) {
+	f.Add("x-user", "alice", "x-b", "1", uint8(1), "tenant", "a b", "%64ebug", `{"a": [1, null, {"b": "c"}]}`)
+	f.Add("a\r\n", "\x00", ":path", "/", uint8(9), "", "\xff", "a=b", `[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]`)
+	f.Fuzz(func(t *testing.T, n1, v1, n2, v2 string, action uint8, name, text, removed, metadata string) {
+		var plain any
+		if json.Unmarshal([]byte(metadata), &plain) != nil {
+			plain = metadata
+		}
+		a := &Allow{
+			AppendHeaders: []HeaderValue{{n1, v1}}, ResponseHeaders: []ResponseHeader{{n2, v2, Action(action)}},
+			SetQuery: []Parameter{{name, text}}, RemoveQuery: []string{removed}, Metadata: []MetadataValue{{"m", value.Of(plain)}},
+		}
+		b, allowed := AppendAllowed(nil, a)
+		m := decode(t, b)
+		prepared, valid := Prepare(a)
+		if valid != allowed || allowed != (m.GetStatus().GetCode() == 0) {
+			t.Fatalf("allowed is %v, prepared %v, status %d", allowed, valid, m.GetStatus().GetCode())
+		}
+		if !allowed {
+			return
+		}
+		if again, ok := AppendAllowed(nil, &Allow{Prepared: prepared}); !ok || !proto.Equal(decode(t, again), m) {
+			t.Fatalf("prepared it differs: %v", decode(t, again))
+		}
+		ok := m.GetOkResponse()
+		noControls(t, ok.GetHeaders())
+		noControls(t, ok.GetResponseHeadersToAdd())
+		p := ok.GetQueryParametersToSet()[0]
+		gotName, err1 := url.QueryUnescape(p.GetKey())
+		gotText, err2 := url.QueryUnescape(p.GetValue())
+		if err1 != nil || err2 != nil || gotName != name || gotText != text || strings.ContainsAny(p.GetKey()+p.GetValue(), "&=+#;? ") {
+			t.Fatalf("the parameter %q=%q is sent as %v", name, text, p)
+		}
+		if got := ok.GetQueryParametersToRemove(); len(got) != 1 || got[0] != removed {
+			t.Fatalf("removes %q, want %q", got, removed)
+		}
+		if text, isText := plain.(string); isText {
+			plain = strings.ToValidUTF8(text, "\uFFFD")
+		}
+		want, err := structpb.NewValue(plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.GetDynamicMetadata().GetFields()["m"]; !proto.Equal(got, want) {
+			t.Fatalf("metadata is %v, want %v", got, want)
+		}
+	})
+}
+
 func noControls(t *testing.T, hs []*corev3.HeaderValueOption) {
 	t.Helper()
 	for _, h := range hs {
@@ -316,13 +486,15 @@ func noControls(t *testing.T, hs []*corev3.HeaderValueOption) {
 }
 
 func TestAppendAllocatesNothing(t *testing.T) {
-	prepared, _ := Prepare(nil, []string{"x-user", "x-roles"}, []MetadataValue{{"bundle", "7"}})
-	a := &Allow{prepared, []HeaderValue{{"x-user", "alice"}, {"x-roles", "user,manager"}}, []string{"cookie"}, []MetadataValue{{"id", "42"}, {"policy", "orders"}}}
+	prepared, _ := Prepare(&Allow{RemoveHeaders: []string{"x-user", "x-roles"}, Metadata: textsOf("bundle", "7")})
+	a := &Allow{Prepared: prepared, Headers: []HeaderValue{{"x-user", "alice"}, {"x-roles", "user,manager"}}, RemoveHeaders: []string{"cookie"},
+		ResponseHeaders: []ResponseHeader{{"vary", "authorization", Append}}, SetQuery: []Parameter{{"tenant", "a b"}}, RemoveQuery: []string{"debug"},
+		Metadata: append(textsOf("id", "42", "policy", "orders"), MetadataValue{"limit", value.OfDouble(2)})}
 	denied := Denied(7, 403, nil, "no", nil)
 	buf := make([]byte, 0, 1024)
 	allocs := testing.AllocsPerRun(100, func() {
 		buf, _ = AppendAllowed(buf[:0], a)
-		buf = denied.Append(buf[:0], a.Metadata)
+		buf = denied.Append(buf[:0], a.Headers, a.Metadata)
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations", allocs)
@@ -330,8 +502,8 @@ func TestAppendAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkAppendAllowed(b *testing.B) {
-	prepared, _ := Prepare(nil, []string{"x-user", "x-roles"}, []MetadataValue{{"bundle", "7"}})
-	a := &Allow{prepared, []HeaderValue{{"x-user", "alice"}, {"x-roles", "user,manager"}}, nil, []MetadataValue{{"id", "42"}, {"policy", "orders"}}}
+	prepared, _ := Prepare(&Allow{RemoveHeaders: []string{"x-user", "x-roles"}, Metadata: textsOf("bundle", "7")})
+	a := &Allow{Prepared: prepared, Headers: []HeaderValue{{"x-user", "alice"}, {"x-roles", "user,manager"}}, Metadata: textsOf("id", "42", "policy", "orders")}
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
