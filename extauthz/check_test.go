@@ -73,6 +73,12 @@ func TestCheckInGeneratedTypes(t *testing.T) {
 	for _, r := range []testRequest{get("/albums").as("alice", "user"), get("/albums"), {}} {
 		want := check(t, s, r)
 		got, err := s.Check(context.Background(), r.message(t))
+		for _, out := range []*authv3.CheckResponse{got, want} {
+			if metadata(out, "decision_id") == "" {
+				t.Errorf("%s: no decision_id in %v", r.path, out)
+			}
+			delete(out.GetDynamicMetadata().GetFields(), "decision_id")
+		}
 		if err != nil || !proto.Equal(got, want) {
 			t.Errorf("%s: got %v, %v; want %v", r.path, got, err, want)
 		}
@@ -123,16 +129,21 @@ func TestDenialForTheClient(t *testing.T) {
 
 func TestRecord(t *testing.T) {
 	var got Record
+	var id string
 	var result engine.Result
 	o := jwtOnly
 	o.Observe = func(r *Record) {
 		got = *r
+		id, got.ID = strings.Clone(r.ID), ""
 		if r.Decision != nil {
 			result = *r.Decision.Deciding()
 		}
 	}
 	s := newServer(t, o)
-	check(t, s, get("/albums/alice/7?x=secret").as("alice", "user").with("x-request-id: 42"))
+	out := check(t, s, get("/albums/alice/7?x=secret").as("alice", "user").with("x-request-id: 42"))
+	if id == "" || metadata(out, "decision_id") != id {
+		t.Errorf("the decision is %q to the observer and %q to Envoy", id, metadata(out, "decision_id"))
+	}
 	got.Decision = nil
 	want := Record{
 		Outcome: Allowed, Route: "albums/read", Principal: "alice", Source: VerifiedJWT, Kind: "album", Resource: "7",
@@ -183,6 +194,10 @@ func TestOptions(t *testing.T) {
 		"upstream.principalHeader":    {PrincipalHeader: "X-Principal"},
 		"upstream.rolesHeader":        {RolesHeader: "x roles"},
 		"is upstream.principalHeader": {PrincipalHeader: "x-a", RolesHeader: "x-a"},
+		"upstream.decisionHeader":     {DecisionHeader: "X-Decision"},
+		"respond.decisionHeader":      {Respond: Respond{DecisionHeader: "x decision"}},
+		"is upstream.rolesHeader":     {RolesHeader: "x-a", DecisionHeader: "x-a"},
+		"respond.metadata.keys":       {Respond: Respond{MetadataKeys: []string{"effekt"}}},
 		"identity.challenge":          {Challenge: "Bearer\r\nx: y"},
 		"exactly one of":              {Identity: []Source{{}}},
 		"headers.id is missing":       {Identity: []Source{{Headers: &TrustedHeaders{Roles: "x-roles"}}}},

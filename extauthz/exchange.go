@@ -47,8 +47,10 @@ type exchange struct {
 	detail  string
 	err     error
 
-	headers  [2]wire.HeaderValue
-	metadata [4]wire.MetadataValue
+	id       decisionID
+	reply    wire.Allow         // memory of the answer
+	headers  []wire.HeaderValue // of the answer to the client
+	metadata []wire.MetadataValue
 }
 
 // noRefusal is the value of refused as long as nothing is wrong.
@@ -156,125 +158,6 @@ func (x *exchange) findRoute() Outcome {
 	return Allowed
 }
 
-// answer encodes the outcome.
-func (x *exchange) answer(dst []byte, o Outcome) ([]byte, Outcome) {
-	more := x.dynamic()
-	if o.Passes() {
-		headers, err := x.upstreamHeaders()
-		if err == nil {
-			out, ok := wire.AppendAllowed(dst, &wire.Allow{
-				Prepared: x.rev.prepared(x.index, x.source),
-				Headers:  headers,
-				Metadata: more[1:], // the route is prepared
-			})
-			if ok {
-				return out, o
-			}
-			err = errors.New("the principal can't be sent upstream in a header")
-		}
-		o, x.err = BadIdentity, err
-	}
-	prepared := &x.rev.answers.http
-	if isGRPC(&x.in) {
-		prepared = &x.rev.answers.grpc
-	}
-	return prepared[o].Append(dst, more), o
-}
-
-// dynamic gives the dynamic metadata that depends on the request: route,
-// principal, policy and rule, as far as they are known.
-func (x *exchange) dynamic() []wire.MetadataValue {
-	if x.route == nil {
-		return nil
-	}
-	more := append(x.metadata[:0], wire.MetadataValue{Key: "route", Value: x.route.name})
-	if x.req.Principal.ID != "" {
-		more = append(more, wire.MetadataValue{Key: "principal", Value: x.req.Principal.ID})
-	}
-	if r := x.deciding(); r != nil {
-		more = append(more, wire.MetadataValue{Key: "policy", Value: r.Policy})
-		if r.Rule != nil {
-			more = append(more, wire.MetadataValue{Key: "rule", Value: r.Rule.Name})
-		}
-	}
-	return more
-}
-
-// upstreamHeaders gives the headers that tell the upstream who asks. One
-// without a value is removed from the request.
-func (x *exchange) upstreamHeaders() ([]wire.HeaderValue, error) {
-	headers := x.headers[:0]
-	if name := x.rev.options.PrincipalHeader; name != "" {
-		v, err := headerText(x.req.Principal.ID, false)
-		if err != nil {
-			return nil, err
-		}
-		headers = append(headers, wire.HeaderValue{Name: name, Value: v})
-	}
-	if name := x.rev.options.RolesHeader; name != "" {
-		v, err := headerList(x.req.Principal.Roles)
-		if err != nil {
-			return nil, err
-		}
-		headers = append(headers, wire.HeaderValue{Name: name, Value: v})
-	}
-	return headers, nil
-}
-
-func headerList(texts []string) (string, error) {
-	if len(texts) == 1 {
-		return headerText(texts[0], true)
-	}
-	size := 0
-	for _, s := range texts {
-		size += len(s) + 1
-	}
-	var b strings.Builder
-	b.Grow(size)
-	for i, s := range texts {
-		v, err := headerText(s, true)
-		if err != nil {
-			return "", err
-		}
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(v)
-	}
-	return b.String(), nil
-}
-
-// headerText gives s as a header carries it: bytes that are not printable
-// ASCII, '%', and in a list ',' too are percent-encoded (RFC 3986 §2.1), so
-// that decoding gives s again. Control characters are an error: nobody's name
-// has one, but an attack on whoever reads the header might.
-func headerText(s string, inList bool) (string, error) {
-	const hex = "0123456789ABCDEF"
-	plain := true
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ' || c == 0x7f:
-			return "", errors.New("the principal holds a control character")
-		case c == ' ' || c == '%' || c > '~' || c == ',' && inList:
-			plain = false
-		}
-	}
-	if plain {
-		return s, nil
-	}
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c == ' ' || c == '%' || c > '~' || c == ',' && inList {
-			b.WriteByte('%')
-			b.WriteByte(hex[c>>4])
-			b.WriteByte(hex[c&15])
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String(), nil
-}
-
 // isGRPC tells whether the client speaks gRPC.
 func isGRPC(in *wire.Request) bool {
 	const grpc = "application/grpc"
@@ -300,5 +183,5 @@ func (x *exchange) release() {
 		x.frame.Reset(time.Time{})
 	}
 	x.req = engine.Request{}
-	x.headers, x.metadata = [2]wire.HeaderValue{}, [4]wire.MetadataValue{}
+	x.forgetAnswer()
 }

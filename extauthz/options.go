@@ -36,6 +36,13 @@ type Options struct {
 	// name none of their own. They must not conflict.
 	Accept target.Accept
 
+	// DecisionHeader tells the upstream the id of the decision. Empty means that
+	// the header is not sent.
+	DecisionHeader string
+
+	// Respond says what else answers tell.
+	Respond Respond
+
 	// BodyLimit is Envoy's max_request_bytes. A body of that size may have
 	// been cut, so it is not taken for whole. The context extension
 	// body_limit of a route outweighs it. Zero means that it is not known:
@@ -98,17 +105,26 @@ func (o Options) withDefaults() (Options, error) {
 	for _, h := range []struct{ key, name string }{
 		{"upstream.principalHeader", o.PrincipalHeader},
 		{"upstream.rolesHeader", o.RolesHeader},
+		{"upstream.decisionHeader", o.DecisionHeader},
+		{"respond.decisionHeader", o.Respond.DecisionHeader},
 	} {
 		if h.name != "" && !headerName(h.name) {
 			return o, fmt.Errorf("%s: %q is not a header name; write it in lower case", h.key, h.name)
 		}
 	}
-	if o.PrincipalHeader != "" && o.PrincipalHeader == o.RolesHeader {
-		return o, fmt.Errorf("upstream.rolesHeader: %q is upstream.principalHeader already", o.RolesHeader)
+	for _, h := range []struct{ key, name, earlier, other string }{
+		{"upstream.rolesHeader", o.RolesHeader, "upstream.principalHeader", o.PrincipalHeader},
+		{"upstream.decisionHeader", o.DecisionHeader, "upstream.principalHeader", o.PrincipalHeader},
+		{"upstream.decisionHeader", o.DecisionHeader, "upstream.rolesHeader", o.RolesHeader},
+	} {
+		if h.name != "" && h.name == h.other {
+			return o, fmt.Errorf("%s: %q is %s already", h.key, h.name, h.earlier)
+		}
 	}
 	if first, second := o.Accept.Conflict(); first != 0 {
 		return o, fmt.Errorf("accept: %s and %s give one spelling two meanings", first, second)
 	}
+	o.Respond.withDefaults()
 	o.Identity = slices.Clone(o.Identity)
 	for i := range o.Identity {
 		s := &o.Identity[i]
@@ -130,7 +146,7 @@ func (o Options) withDefaults() (Options, error) {
 				if !headerName(name) {
 					return o, fmt.Errorf("identity.sources[%d].headers: %q is not a header name; write it in lower case", i, name)
 				}
-				if name == o.PrincipalHeader || name == o.RolesHeader {
+				if name == o.PrincipalHeader || name == o.RolesHeader || name == o.DecisionHeader {
 					return o, fmt.Errorf("identity.sources[%d].headers: %q is also sent upstream; a header can't be both", i, name)
 				}
 			}

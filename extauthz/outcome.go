@@ -3,6 +3,7 @@ package extauthz
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -86,36 +87,110 @@ func (o Outcome) Status() int {
 	return outcomes[o].Status
 }
 
-// answers are the denials of one Revision, prepared: one per outcome, in a form
-// for HTTP clients and in one for gRPC clients.
-type answers struct {
-	http, grpc [outcomeCount]wire.Response
+// A form is a way to write a denial.
+type form uint8
+
+const (
+	formProblem form = iota // problem details (RFC 9457)
+	formText
+	formHTML
+	formGRPC // for gRPC clients
+
+	formCount
+)
+
+// mediaTypes are the content types of the forms. A gRPC client is sent none: the
+// body becomes the message of its status.
+var mediaTypes = [formCount]string{
+	formProblem: "application/problem+json",
+	formText:    "text/plain; charset=utf-8",
+	formHTML:    "text/html; charset=utf-8",
 }
 
-func prepareAnswers(revision string, o Options) *answers {
+// answers are the denials of one Revision, prepared in every form.
+type answers [formCount][outcomeCount]wire.Response
+
+func prepareAnswers(revision string, o *Options, names *metadataNames) *answers {
 	a := new(answers)
 	for i := range outcomeCount {
 		if i.Passes() {
 			continue
 		}
-		row := outcomes[i]
-		var challenge []wire.HeaderValue
-		switch i {
-		case NoIdentity:
-			challenge = []wire.HeaderValue{{Name: "www-authenticate", Value: o.Challenge}}
-		case BadToken:
-			challenge = []wire.HeaderValue{{Name: "www-authenticate", Value: invalidToken(o.Challenge)}}
+		metadata := names.prepared("deny", outcomes[i].Label, revision)
+		for f := range formCount {
+			status := outcomes[i].Status
+			a[f][i] = wire.Denied(int32(outcomes[i].Code), int32(status), denialHeaders(f, i, status, o), plainBody(f, status), metadata)
 		}
-		metadata := []wire.MetadataValue{
-			{Key: "effect", Value: "deny"}, {Key: "reason", Value: row.Label}, {Key: "revision", Value: revision},
-		}
-		title := http.StatusText(row.Status)
-		a.http[i] = wire.Denied(int32(row.Code), int32(row.Status),
-			append([]wire.HeaderValue{{Name: "content-type", Value: "application/problem+json"}}, challenge...),
-			fmt.Sprintf(`{"title":%q,"status":%d}`, title, row.Status)+"\n", metadata)
-		a.grpc[i] = wire.Denied(int32(row.Code), int32(row.Status), challenge, strings.ToLower(title), metadata)
 	}
 	return a
+}
+
+// denialHeaders gives the headers of every denial: what it is, that it must not
+// be kept for others, and to a client without valid credentials which to bring.
+func denialHeaders(f form, o Outcome, status int, options *Options) []wire.HeaderValue {
+	out := make([]wire.HeaderValue, 0, 4)
+	if f == formGRPC {
+		// Envoy would make one of the HTTP status, and 13 (INTERNAL) of a 400.
+		code := outcomes[o].Code
+		if status != outcomes[o].Status {
+			code = grpcCode(status)
+		}
+		out = append(out, wire.HeaderValue{Name: "grpc-status", Value: strconv.Itoa(int(code))})
+	} else {
+		out = append(out,
+			wire.HeaderValue{Name: "content-type", Value: mediaTypes[f]},
+			wire.HeaderValue{Name: "cache-control", Value: "no-store"},
+			wire.HeaderValue{Name: "x-content-type-options", Value: "nosniff"})
+	}
+	if status == http.StatusUnauthorized {
+		challenge := options.Challenge
+		if o == BadToken {
+			challenge = invalidToken(challenge)
+		}
+		out = append(out, wire.HeaderValue{Name: "www-authenticate", Value: challenge})
+	}
+	return out
+}
+
+// grpcCode gives the code that google.rpc.Code names for an HTTP status.
+func grpcCode(status int) codes.Code {
+	switch status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return codes.InvalidArgument
+	case http.StatusUnauthorized:
+		return codes.Unauthenticated
+	case http.StatusNotFound, http.StatusGone:
+		return codes.NotFound
+	case http.StatusConflict:
+		return codes.Aborted
+	case http.StatusTooManyRequests:
+		return codes.ResourceExhausted
+	case http.StatusNotImplemented:
+		return codes.Unimplemented
+	case http.StatusServiceUnavailable:
+		return codes.Unavailable
+	case http.StatusGatewayTimeout:
+		return codes.DeadlineExceeded
+	}
+	if status >= 500 {
+		return codes.Internal
+	}
+	return codes.PermissionDenied
+}
+
+// plainBody gives the body of a denial about which nothing more is said.
+func plainBody(f form, status int) string {
+	title := http.StatusText(status)
+	switch f {
+	case formProblem:
+		return fmt.Sprintf(`{"title":%q,"status":%d}`, title, status) + "\n"
+	case formHTML:
+		return fmt.Sprintf("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>%[1]s</title></head><body><h1>%[1]s</h1></body></html>\n", title)
+	case formText:
+		return title + "\n"
+	default:
+		return strings.ToLower(title)
+	}
 }
 
 // invalidToken adds to a Bearer challenge that the token is the reason
@@ -144,6 +219,7 @@ type Record struct {
 	Resource  string           // its id
 	Decision  *engine.Decision // on the check that settles the request; nil if the engine was not asked
 	Revision  string
+	ID        string // of the decision, as in dynamic metadata
 	RequestID string // x-request-id
 	Method    string
 	Path      string // as received, query excluded

@@ -22,9 +22,9 @@ func TestOutcomesAreDocumented(t *testing.T) {
 Whatever becomes of a check, Envoy gets an answer: a gRPC success that allows or
 denies. The label is in the dynamic metadata (` + "`envoy.filters.http.ext_authz`, key `reason`" + `),
 so that Envoy's access log can show it, and in Edict's log. The client learns the
-status and nothing else.
+status and nothing else, unless [something else](responses.md) is asked for.
 
-| label | when | HTTP status | gRPC code in the answer |
+| label | when | HTTP status | gRPC status |
 | --- | --- | --- | --- |
 `)
 	for o := range outcomeCount {
@@ -36,8 +36,9 @@ status and nothing else.
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %d %s |\n", row.Label, row.When, status, row.Code, row.Code)
 	}
 	b.WriteString(`
-A gRPC client sees the status as gRPC does: 401 as UNAUTHENTICATED, 403 as
-PERMISSION_DENIED. The page is made from the table that answers are made from
+An HTTP client gets problem details (RFC 9457), or HTML or plain text if its Accept header
+likes that better. A gRPC client gets the gRPC status with a short message, in the trailers;
+Edict names the status, since Envoy would make INTERNAL of a 400. The page is made from the table that answers are made from
 (` + "`go test ./extauthz -update`" + `).
 `)
 	if *update {

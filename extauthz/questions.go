@@ -41,7 +41,8 @@ func (q *question) release() {
 	clear(q.actions)
 	q.actions = q.actions[:0]
 	clear(q.decision.Results)
-	q.decision.Results = q.decision.Results[:0]
+	clear(q.decision.Outputs)
+	q.decision.Results, q.decision.Outputs = q.decision.Results[:0], q.decision.Outputs[:0]
 }
 
 // ask asks the engine question by question, until one is denied. A request

@@ -70,6 +70,7 @@ type Revision struct {
 	readings []target.Accept // of paths that are refused otherwise
 
 	answers         *answers
+	metadata        metadataNames
 	allows          []wire.Prepared // per route and identity source; see prepared
 	identityHeaders []string
 }
@@ -135,6 +136,7 @@ type Compiler struct {
 	env      *expr.Env
 	options  Options
 	sources  []identitySource
+	metadata metadataNames
 }
 
 // NewCompiler prepares a Compiler. The error names the option that is wrong.
@@ -151,7 +153,11 @@ func NewCompiler(policies engine.Options, options Options) (*Compiler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Compiler{policies: c, env: env, options: options, sources: options.compileSources()}, nil
+	names, err := options.Respond.metadataNames()
+	if err != nil {
+		return nil, err
+	}
+	return &Compiler{policies: c, env: env, options: options, sources: options.compileSources(), metadata: names}, nil
 }
 
 // Compile compiles policies and route maps to a Revision called id, or gives
@@ -173,7 +179,8 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 	}
 	r := &Revision{
 		id: id, policies: set, table: run.table, routes: run.routes,
-		env: c.env, options: c.options, sources: c.sources, answers: prepareAnswers(id, c.options),
+		env: c.env, options: c.options, sources: c.sources,
+		metadata: c.metadata, answers: prepareAnswers(id, &c.options, &c.metadata),
 	}
 	r.byName = make(map[string]int, len(r.routes))
 	for i := range r.routes {
@@ -427,7 +434,7 @@ func (r *Revision) sourceHeaders() []string {
 // sent upstream and those that sources read. No header is both.
 func (r *Revision) headersOfIdentity() []string {
 	out := r.sourceHeaders()
-	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader} {
+	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader, r.options.DecisionHeader} {
 		if h != "" {
 			out = append(out, h)
 		}
@@ -461,11 +468,9 @@ func (r *Revision) prepareAllows() {
 		}
 		for _, headers := range remove {
 			// The headers' names were checked with the options.
-			p, _ := wire.Prepare(nil, headers, []wire.MetadataValue{
-				{Key: "effect", Value: "allow"},
-				{Key: "reason", Value: reason.String()},
-				{Key: "revision", Value: r.id},
-				{Key: "route", Value: r.routes[i].name},
+			p, _ := wire.Prepare(&wire.Allow{
+				RemoveHeaders: headers,
+				Metadata:      r.metadata.text(r.metadata.prepared("allow", reason.String(), r.id), metaRoute, r.routes[i].name),
 			})
 			r.allows = append(r.allows, p)
 		}

@@ -63,7 +63,7 @@ func (s *Server) AppendCheck(ctx context.Context, dst, request []byte) (answer [
 	defer func() {
 		// An exchange that panicked is not used again.
 		if p := recover(); p != nil {
-			answer = rev.answers.http[Internal].Append(dst, nil)
+			answer = rev.answers[formProblem][Internal].Append(dst, nil, nil)
 			s.tellPanic(rev, p)
 		}
 	}()
@@ -85,7 +85,14 @@ func (s *Server) tellPanic(rev *Revision, p any) {
 }
 
 // notReady is the answer as long as there is no Revision.
-var notReady = prepareAnswers("", Options{Challenge: "Bearer"}).http[NotReady].Bytes()
+var notReady = unready()
+
+func unready() []byte {
+	var o Options
+	o.Respond.MetadataKeys = DefaultMetadataKeys
+	names, _ := o.Respond.metadataNames() // of known keys
+	return prepareAnswers("", &o, &names)[formProblem][NotReady].Bytes()
+}
 
 // observe tells the observer, if there is one, of a finished check.
 func (r *Revision) observe(x *exchange, o Outcome, err error) {
@@ -94,6 +101,7 @@ func (r *Revision) observe(x *exchange, o Outcome, err error) {
 	}
 	record := Record{Outcome: o, Err: err, Revision: r.id}
 	if x != nil {
+		record.ID = x.id.String()
 		record.Detail = x.detail
 		record.Principal = x.req.Principal.ID
 		record.Source = x.provenance()

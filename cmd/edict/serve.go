@@ -103,7 +103,7 @@ func logDecision(log zerolog.Logger) func(*extauthz.Record) {
 		e := log.Debug().Stringer("outcome", r.Outcome).Str("route", r.Route).
 			Str("principal", r.Principal).Str("provenance", string(r.Source)).
 			Str("kind", r.Kind).Str("resource", r.Resource).
-			Str("method", r.Method).Str("path", r.Path).Str("requestId", r.RequestID).
+			Str("method", r.Method).Str("path", r.Path).Str("requestId", r.RequestID).Str("decision", r.ID).
 			Str("revision", r.Revision)
 		if r.Detail != "" {
 			e = e.Str("detail", r.Detail)

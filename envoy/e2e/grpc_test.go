@@ -55,7 +55,7 @@ func TestGRPCClient(t *testing.T) {
 		{"unknown method", "alice", "/demo.v1.Expenses/Delete", codes.PermissionDenied, "forbidden", false},
 		{"unknown service", "alice", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", codes.PermissionDenied, "forbidden", false},
 		{"no token", "", "/demo.v1.Expenses/Who", codes.Unauthenticated, "unauthorized", false},
-		{"a path that is no method", "alice", "/expenses/emea/alice/1", codes.Internal, "bad request", false},
+		{"a path that is no method", "alice", "/expenses/emea/alice/1", codes.InvalidArgument, "bad request", false},
 		{"case counts", "alice", "/demo.v1.expenses/Who", codes.PermissionDenied, "forbidden", false},
 		// The service speaks no gRPC, so that an allowed call ends there, with
 		// what the client makes of its 404.

@@ -2,6 +2,9 @@ package config
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"edict/engine/diag"
@@ -77,6 +80,14 @@ func Keys() []Key {
 			header(func(c *Config, s string) { c.Checks.RolesHeader = s })},
 		{"accept", "[]", "Spellings of paths and queries that routes admit which name none of their own; see [routes](routes.md#spellings-that-can-be-accepted).",
 			setAccept},
+		{"upstream.decisionHeader", `""`, "The header that tells the upstream the id of the decision. `\"\"`: none.",
+			header(func(c *Config, s string) { c.Checks.DecisionHeader = s })},
+		{"respond.decisionHeader", `""`, "The header that tells the client the id of the decision, whatever it was. `\"\"`: none.",
+			header(func(c *Config, s string) { c.Checks.Respond.DecisionHeader = s })},
+		{"respond.metadata.keys", "[" + strings.Join(extauthz.DefaultMetadataKeys, ", ") + "]", "What Envoy's access log and its other filters can read as [dynamic metadata](responses.md#dynamic-metadata). There are `roles` and `outputs`, too.",
+			setMetadataKeys},
+		{"respond.metadata.prefix", `""`, "What stands before each of these keys, where two ext_authz filters of one chain would overwrite each other's.",
+			setMetadataPrefix},
 		{"body.limit", "0", "Envoy's `max_request_bytes`, where no context extension `body_limit` tells it. `0`: not known.",
 			setBodyLimit},
 
@@ -108,6 +119,34 @@ func setBodyLimit(c *Config, n yamldoc.Node) {
 		return
 	}
 	c.Checks.BodyLimit = i
+}
+
+func setMetadataKeys(c *Config, n yamldoc.Node) {
+	keys := []string{} // which is none, and not the default
+	texts, _ := n.Texts()
+	known := extauthz.MetadataKeys()
+	for _, t := range texts {
+		if !slices.Contains(known, t.Value) {
+			hint := diag.DidYouMean(t.Value, known)
+			if hint == "" {
+				hint = "known keys: " + strings.Join(known, ", ")
+			}
+			n.Document().Report(t.Pos, CodeBadValue, fmt.Sprintf("there is no metadata %q", t.Value), hint)
+		}
+		keys = append(keys, t.Value)
+	}
+	c.Checks.Respond.MetadataKeys = keys
+}
+
+var metadataPrefix = regexp.MustCompile(`^[A-Za-z0-9_.-]*$`)
+
+func setMetadataPrefix(c *Config, n yamldoc.Node) {
+	t, ok := n.Text()
+	if ok && !metadataPrefix.MatchString(t.Value) {
+		n.Report(CodeBadValue, fmt.Sprintf("%q can't begin a key", t.Value), "write letters, digits and _ . -")
+		return
+	}
+	c.Checks.Respond.MetadataPrefix = t.Value
 }
 
 func setSources(c *Config, n yamldoc.Node) {

@@ -28,6 +28,7 @@ func defaults() Config {
 		Checks: extauthz.Options{
 			Identity:  []extauthz.Source{{JWTMetadata: &extauthz.JWTMetadata{}}},
 			Challenge: "Bearer", PrincipalHeader: "x-edict-principal", RolesHeader: "x-edict-roles",
+			Respond: extauthz.Respond{MetadataKeys: extauthz.DefaultMetadataKeys},
 		},
 		LogLevel: "info", LogFormat: "auto",
 		ShutdownDelay: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
@@ -83,7 +84,8 @@ identity:
     - jwtMetadata: {namespace: n, key: k, id: i, roles: r, defaultRoles: [a, b]}
   anonymous: true
   challenge: Bearer realm="x"
-upstream: {principalHeader: "", rolesHeader: x-r}
+upstream: {principalHeader: "", rolesHeader: x-r, decisionHeader: x-d}
+respond: {decisionHeader: x-id, metadata: {keys: [effect, outputs], prefix: edge_}}
 body: {limit: 8192}
 log: {level: warn, format: console}
 shutdown: {delay: 0s, timeout: 1h}
@@ -106,7 +108,8 @@ shutdown: {delay: 0s, timeout: 1h}
 						{Headers: &extauthz.TrustedHeaders{ID: "x-user", Roles: "x-roles", Attributes: map[string]string{"team": "x-team"}}},
 						{JWTMetadata: &extauthz.JWTMetadata{Namespace: "n", Key: "k", ID: "i", Roles: "r", DefaultRoles: []string{"a", "b"}}},
 					},
-					Anonymous: true, Challenge: `Bearer realm="x"`, RolesHeader: "x-r", BodyLimit: 8192,
+					Anonymous: true, Challenge: `Bearer realm="x"`, RolesHeader: "x-r", DecisionHeader: "x-d", BodyLimit: 8192,
+					Respond: extauthz.Respond{DecisionHeader: "x-id", MetadataKeys: []string{"effect", "outputs"}, MetadataPrefix: "edge_"},
 				},
 				LogLevel: "warn", LogFormat: "console", ShutdownDelay: 0, ShutdownTimeout: time.Hour,
 				Warnings: c.Warnings, // of which TestWarnings knows
