@@ -520,7 +520,7 @@ func TestEnvoyKeepsMetadata(t *testing.T) {
 	})
 }
 
-// TestEnvoyFailsAsTold is about ErrorHttpResponse.
+// TestEnvoyFailsAsTold is about CheckResponse.error_response.
 func TestEnvoyFailsAsTold(t *testing.T) {
 	l := startLab(t, door{name: "plain"}, door{name: "503", authz: "status_on_error: {code: ServiceUnavailable}"},
 		door{name: "validating", authz: "validate_mutations: true"}, door{name: "open", authz: "failure_mode_allow: true"})
@@ -534,7 +534,7 @@ func TestEnvoyFailsAsTold(t *testing.T) {
 		{name: "to a gRPC client", door: "plain", http2: [][2]string{{":method", "POST"}, {"content-type", "application/grpc"}}, reply: failure(`status {code: ServiceUnavailable} body: "sick"`),
 			want: []string{"answered: 200", "answer.grpc-status: 14", "answer.grpc-message: sick"}},
 		{name: "open", door: "open", reply: failure(`status {code: BadGateway} headers {header {key: "x-a" value: "1"}}`), want: []string{"answered: 200", "!answer.x-a", "!upstream.x-a"}},
-		{name: "a control character, validating", door: "validating", reply: failure(`headers {header {key: "x-a" value: "1\x012"}}`), want: []string{"answered: 403", "!answer.x-a"}},
+		{name: "a control character, validating", door: "validating", reply: failure(`status {code: BadGateway} headers {header {key: "x-b" value: "1"}} headers {header {key: "x-a" value: "1\x012"}} body: "sick"`), want: []string{"answered: 403", "!answer.x-a", "!answer.x-b", "answer body: ", "log.details: ext_authz_error"}},
 	})
 }
 
