@@ -86,11 +86,11 @@ var clients = [][]string{nil, {"mallory"}, {"mallory", "root"}, {""}, {"alice"}}
 // version of Envoy reads it.
 func TestHeadersMeanOverwriteInEveryVersion(t *testing.T) {
 	const name = "x-edict-principal"
-	prepared, ok := Prepare([]HeaderValue{{Name: name, Value: "alice"}}, nil, nil)
+	prepared, ok := Prepare(&Allow{Headers: []HeaderValue{{Name: name, Value: "alice"}}})
 	if !ok {
 		t.Fatal("not prepared")
 	}
-	removed, ok := Prepare(nil, []string{name}, nil)
+	removed, ok := Prepare(&Allow{RemoveHeaders: []string{name}})
 	if !ok {
 		t.Fatal("not prepared")
 	}
