@@ -18,6 +18,9 @@ type Explained struct {
 	Route      string // name of the route map and route, "" if none matched
 	Provenance Provenance
 
+	// Answer is the encoded CheckResponse.
+	Answer []byte
+
 	// Requests are the questions for the engine, with the instant at which they
 	// were asked. All must be allowed. None: the check ended before that.
 	Requests []*engine.Request
@@ -29,9 +32,9 @@ type Explained struct {
 func (r *Revision) Explain(ctx context.Context, request []byte) *Explained {
 	x := new(exchange)
 	outcome := x.decide(ctx, r, request)
-	_, outcome = x.answer(nil, outcome)
+	answer, outcome := x.answer(nil, outcome)
 	e := &Explained{
-		Outcome: outcome, Detail: x.detail, Err: x.err,
+		Outcome: outcome, Detail: x.detail, Err: x.err, Answer: answer,
 		Method: x.in.Method(), Host: x.host, Path: x.target.RawPath(),
 		Provenance: x.provenance(),
 	}

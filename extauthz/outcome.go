@@ -78,6 +78,15 @@ func (o Outcome) String() string {
 // Passes tells whether the request goes on to the upstream.
 func (o Outcome) Passes() bool { return o == Allowed || o == Public }
 
+// OutcomeLabels gives the labels of all outcomes.
+func OutcomeLabels() []string {
+	out := make([]string, len(outcomes))
+	for i := range outcomes {
+		out[i] = outcomes[i].Label
+	}
+	return out
+}
+
 // Status gives the HTTP status that the client sees; of an outcome that passes,
 // it is 200 and the upstream answers instead.
 func (o Outcome) Status() int {
@@ -223,4 +232,5 @@ type Record struct {
 	RequestID string // x-request-id
 	Method    string
 	Path      string // as received, query excluded
+	Check     []byte // the CheckRequest, encoded
 }

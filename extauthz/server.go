@@ -108,6 +108,7 @@ func (r *Revision) observe(x *exchange, o Outcome, err error) {
 		record.RequestID, _ = x.in.Header("x-request-id")
 		record.Method = x.in.Method()
 		record.Path = x.target.RawPath()
+		record.Check = x.in.Bytes()
 		if x.route != nil {
 			record.Route = x.route.name
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -16,10 +15,10 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"edict/cmd/edict/internal/config"
+	"edict/cmd/edict/internal/envoycheck"
 	"edict/cmd/edict/internal/request"
 	"edict/engine"
 	"edict/engine/auxdata"
@@ -126,12 +125,6 @@ func (e *explainRun) prepare(flags *pflag.FlagSet, environ, args []string) error
 			return fmt.Errorf("--%s needs a name", name)
 		}
 	}
-	if !slices.Contains(explainFormats[:], e.format) {
-		return suggest(fmt.Errorf("there is no format %q", e.format), e.format, explainFormats[:])
-	}
-	if err := e.colorFlags.check(); err != nil {
-		return err
-	}
 	switch byFlags := e.asked.given(flags); {
 	case len(args) > 0 && e.check != "":
 		return errors.New("give either a request or --check-request")
@@ -148,11 +141,23 @@ func (e *explainRun) prepare(flags *pflag.FlagSet, environ, args []string) error
 	if e.now != "" && e.check != "" {
 		return errors.New("--now does not go together with --check-request: routes are matched at the present")
 	}
-	if e.flip && e.noFlip {
-		return errors.New("--flip and --no-flip do not go together")
-	}
 	if e.alternatives < 0 || e.alternatives > 100 {
 		return fmt.Errorf("--alternatives is a number from 0 to 100, got %d", e.alternatives)
+	}
+	return e.settle(environ)
+}
+
+// settle checks the flags that `edict check` has, too, and reads the
+// configuration.
+func (e *explainRun) settle(environ []string) error {
+	if !slices.Contains(explainFormats[:], e.format) {
+		return suggest(fmt.Errorf("there is no format %q", e.format), e.format, explainFormats[:])
+	}
+	if err := e.colorFlags.check(); err != nil {
+		return err
+	}
+	if e.flip && e.noFlip {
+		return errors.New("--flip and --no-flip do not go together")
 	}
 	e.instant = time.Now()
 	if e.now != "" {
@@ -247,7 +252,7 @@ func (e *explainRun) requests(ctx context.Context) ([]*engine.Request, error) {
 		r.Now = e.instant
 		return []*engine.Request{r}, nil
 	}
-	name, content, err := e.read(e.file)
+	name, content, err := readInput(e.in, e.file)
 	if err != nil {
 		return nil, err
 	}
@@ -297,21 +302,6 @@ func (e *explainRun) verify(ctx context.Context, t *request.Tokens) (*engine.Aux
 	return &data, nil
 }
 
-// read reads a file, or standard input, and gives its name in messages.
-func (e *explainRun) read(file string) (name string, content []byte, err error) {
-	name = file
-	if file == "-" {
-		name = "standard input"
-		content, err = io.ReadAll(e.in)
-	} else {
-		content, err = os.ReadFile(file)
-	}
-	if err != nil {
-		return name, nil, statusError{exitUsage, fmt.Errorf("the request can't be read: %w", err)}
-	}
-	return name, content, nil
-}
-
 // uncompiled tells what is wrong with the policies and routes.
 func (e *explainRun) uncompiled(list diag.List, what string) error {
 	fmt.Fprint(e.stderr, diag.Style{Severities: true}.Render(list.Sorted()))
@@ -342,24 +332,31 @@ func (e *explainRun) readPolicies() (*policyFiles, error) {
 	return readPolicies(e.policies, e.cfg.SchemaEnforcement == engine.SchemaNone)
 }
 
-// explainCheck explains a CheckRequest of Envoy's: by one document for each
-// check of its route, and by one without a decision if the engine was not asked.
+// explainCheck explains a CheckRequest of Envoy's, in a file.
 func (e *explainRun) explainCheck(ctx context.Context) ([]*explanation.Document, error) {
-	name, content, err := e.read(e.check)
+	name, content, err := readInput(e.in, e.check)
 	if err != nil {
 		return nil, err
 	}
-	in := new(authv3.CheckRequest)
-	if err := protojson.Unmarshal(content, in); err != nil {
-		return nil, statusError{exitUsage, fmt.Errorf("%s is not a CheckRequest in the JSON form of protobuf: %w", name, err)}
+	record, err := envoycheck.Read(content)
+	if err != nil {
+		return nil, statusError{exitUsage, fmt.Errorf("%s: %w", name, err)}
 	}
+	d, _, err := e.checked(ctx, record.Request)
+	return d, err
+}
+
+// checked answers a CheckRequest, and explains the answer: by one document for
+// each check of its route, and by one without a decision if the engine was not
+// asked.
+func (e *explainRun) checked(ctx context.Context, in *authv3.CheckRequest) ([]*explanation.Document, *extauthz.Explained, error) {
 	encoded, err := proto.Marshal(in)
 	if err != nil {
-		return nil, statusError{exitUsage, fmt.Errorf("%s can't be encoded: %w", name, err)}
+		return nil, nil, statusError{exitUsage, fmt.Errorf("the check can't be encoded: %w", err)}
 	}
 	revision, routes, err := e.revision()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	told := revision.Explain(ctx, encoded)
 	about := explanation.Check{
@@ -370,7 +367,7 @@ func (e *explainRun) explainCheck(ctx context.Context) ([]*explanation.Document,
 		about.Error = told.Err.Error()
 	}
 	if len(told.Requests) == 0 {
-		return []*explanation.Document{{Check: &about, Actions: []explanation.Action{}}}, nil
+		return []*explanation.Document{{Check: &about, Actions: []explanation.Action{}}}, told, nil
 	}
 	var documents []*explanation.Document
 	for i, asked := range told.Requests {
@@ -382,7 +379,7 @@ func (e *explainRun) explainCheck(ctx context.Context) ([]*explanation.Document,
 		d.Check = &check
 		documents = append(documents, d)
 	}
-	return documents, nil
+	return documents, told, nil
 }
 
 // revision compiles policies and route maps.

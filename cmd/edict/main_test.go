@@ -159,9 +159,10 @@ routeMap:
 
 // A daemon under test, started by `edict serve` in this process.
 type served struct {
-	t   *testing.T
-	dir string // holds policies and routes
-	log *journal
+	command []string // serve, unless a test says otherwise
+	t       *testing.T
+	dir     string // holds policies and routes
+	log     *journal
 
 	authz, admin string // where it listens, as it says
 	conn         *grpc.ClientConn
@@ -201,7 +202,7 @@ func write(t *testing.T, path ...string) {
 // newServed gives a daemon that is not started yet, with a set that allows
 // users to do "a".
 func newServed(t *testing.T) *served {
-	s := &served{t: t, dir: tempDir(t), log: newJournal(), status: make(chan int, 1)}
+	s := &served{t: t, command: []string{"serve"}, dir: tempDir(t), log: newJournal(), status: make(chan int, 1)}
 	s.write("policies/thing.yaml", policy("a"))
 	s.write("routes/things.yaml", routes("a"))
 	return s
@@ -218,11 +219,11 @@ func (s *served) remove(path string) {
 
 // args are those of a daemon on free ports that is quick to reload and to stop.
 func (s *served) args(more ...string) []string {
-	args := []string{"serve",
+	args := slices.Concat(s.command, []string{
 		"--set", "listen.extAuthz=127.0.0.1:0", "--set", "listen.admin=127.0.0.1:0",
 		"--set", "policies.dir=" + filepath.Join(s.dir, "policies"), "--set", "routes.dir=" + filepath.Join(s.dir, "routes"),
 		"--set", "reload.debounce=2ms", "--set", "shutdown.delay=0s",
-	}
+	})
 	for _, set := range more {
 		args = append(args, "--set", set)
 	}

@@ -108,22 +108,6 @@ func newFromOpenAPI(stderr io.Writer) *cobra.Command {
 	return c
 }
 
-// readInput reads a file, or standard input for -, and gives its name in
-// messages.
-func readInput(in io.Reader, file string) (name string, content []byte, err error) {
-	name = file
-	if file == "-" {
-		name = "standard input"
-		content, err = io.ReadAll(in)
-	} else {
-		content, err = os.ReadFile(file)
-	}
-	if err != nil {
-		return name, nil, statusError{exitUsage, err}
-	}
-	return name, content, nil
-}
-
 // routesCheck are the flags of `edict routes check`.
 type routesCheck struct {
 	config           string

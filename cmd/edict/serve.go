@@ -36,20 +36,9 @@ func newServe(environ []string, stderr io.Writer) *cobra.Command {
 		Example: "  edict serve\n  edict serve --config edict.yaml --set log.level=debug\n  edict serve --set listen.extAuthz=unix:/run/edict/authz.sock",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if file == "" && c.Flags().Changed("config") {
-				return errors.New("--config needs the name of a file")
-			}
-			cfg, unknown, list := config.Load(file, environ, sets)
-			if len(list) > 0 {
-				fmt.Fprint(stderr, list.Render())
-				return statusError{status: exitUsage}
-			}
-			log := newLogger(stderr, cfg)
-			for _, w := range cfg.Warnings {
-				log.Warn().Stringer("at", w.Pos).Str("code", string(w.Code)).Str("hint", w.Hint).Msg(w.Message)
-			}
-			for _, name := range unknown {
-				log.Warn().Str("variable", name).Msg("this environment variable begins like a setting and is none")
+			cfg, log, err := loadServe(file, c.Flags().Changed("config"), environ, sets, stderr)
+			if err != nil {
+				return err
 			}
 			return serve(c.Context(), cfg, log)
 		},
@@ -57,6 +46,27 @@ func newServe(environ []string, stderr io.Writer) *cobra.Command {
 	c.Flags().StringVar(&file, "config", "", "configuration file (YAML)")
 	c.Flags().StringArrayVar(&sets, "set", nil, "set one key, as in --set log.level=debug; may be repeated")
 	return c
+}
+
+// loadServe loads the configuration of a command that serves, and makes its log,
+// where it tells what is to be warned of. The file was asked for if it is given.
+func loadServe(file string, given bool, environ, sets []string, stderr io.Writer) (*config.Config, zerolog.Logger, error) {
+	if file == "" && given {
+		return nil, zerolog.Logger{}, errors.New("--config needs the name of a file")
+	}
+	cfg, unknown, list := config.Load(file, environ, sets)
+	if len(list) > 0 {
+		fmt.Fprint(stderr, list.Render())
+		return nil, zerolog.Logger{}, statusError{status: exitUsage}
+	}
+	log := newLogger(stderr, cfg)
+	for _, w := range cfg.Warnings {
+		log.Warn().Stringer("at", w.Pos).Str("code", string(w.Code)).Str("hint", w.Hint).Msg(w.Message)
+	}
+	for _, name := range unknown {
+		log.Warn().Str("variable", name).Msg("this environment variable begins like a setting and is none")
+	}
+	return cfg, log, nil
 }
 
 // newLogger makes the log: JSON, or readable lines on a terminal.
@@ -80,7 +90,7 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 		log.Error().Interface("panic", v).Bytes("stack", stack).Msg("a check panicked and was denied")
 	}}
 	if log.GetLevel() <= zerolog.DebugLevel {
-		c.Checks.Observe = logDecision(log)
+		c.Checks.Observe = both(c.Checks.Observe, logDecision(log))
 	}
 	d := &daemon{config: c, log: log, checks: checks, health: newHealthServer()}
 	d.setServing(false)
@@ -95,6 +105,17 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 		return statusError{exitUncompiled, errors.New("the policies and routes were not loaded; the log says why")}
 	}
 	return d.run(ctx, reloader)
+}
+
+// both gives an observer that calls two, of which the first may be nil.
+func both(first, second func(*extauthz.Record)) func(*extauthz.Record) {
+	if first == nil {
+		return second
+	}
+	return func(r *extauthz.Record) {
+		first(r)
+		second(r)
+	}
 }
 
 // logDecision logs every check, for development.

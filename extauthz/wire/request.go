@@ -124,6 +124,9 @@ func (r *Request) each(s slot, yield func(key, value string) bool) bool {
 	return true
 }
 
+// Bytes gives the message that r is a view over. It must not be changed.
+func (r *Request) Bytes() []byte { return r.b }
+
 // HasHTTP tells whether the message describes an HTTP request. Envoy's network
 // filter sends messages that do not.
 func (r *Request) HasHTTP() bool { return r.slots[slotHTTP] != 0 }
