@@ -1,8 +1,10 @@
 package extauthz
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -130,11 +132,13 @@ func TestDenialForTheClient(t *testing.T) {
 func TestRecord(t *testing.T) {
 	var got Record
 	var id string
+	var encoded []byte
 	var result engine.Result
 	o := jwtOnly
 	o.Observe = func(r *Record) {
 		got = *r
 		id, got.ID = strings.Clone(r.ID), ""
+		encoded, got.Check = bytes.Clone(r.Check), nil
 		if r.Decision != nil {
 			result = *r.Decision.Deciding()
 		}
@@ -144,12 +148,16 @@ func TestRecord(t *testing.T) {
 	if id == "" || metadata(out, "decision_id") != id {
 		t.Errorf("the decision is %q to the observer and %q to Envoy", id, metadata(out, "decision_id"))
 	}
+	sent := new(authv3.CheckRequest)
+	if err := proto.Unmarshal(encoded, sent); err != nil || !proto.Equal(sent, get("/albums/alice/7?x=secret").as("alice", "user").with("x-request-id: 42").message(t)) {
+		t.Error("the check that the observer got is not the one that was sent")
+	}
 	got.Decision = nil
 	want := Record{
 		Outcome: Allowed, Route: "albums/read", Principal: "alice", Source: VerifiedJWT, Kind: "album", Resource: "7",
 		Revision: "test", RequestID: "42", Method: "GET", Path: "/albums/alice/7",
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if result.Rule == nil || result.Rule.Name != "owner-reads" || result.Rule.Pos.String() != "album.yaml:11:7" {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"edict/cmd/edict/internal/envoycheck"
+	"edict/engine/value"
 	"edict/extauthz/wire"
 )
 
@@ -52,7 +53,7 @@ func TestMessage(t *testing.T) {
 }
 
 func TestReadAnswer(t *testing.T) {
-	denied, err := envoycheck.ReadAnswer(wire.Denied(7, 404, []wire.HeaderValue{{Name: "x-a", Value: "b"}}, "no", []wire.MetadataValue{{Key: "reason", Value: "deny"}}).Bytes())
+	denied, err := envoycheck.ReadAnswer(wire.Denied(7, 404, []wire.HeaderValue{{Name: "x-a", Value: "b"}}, "no", []wire.MetadataValue{{Key: "reason", Value: value.OfString("deny")}}).Bytes())
 	if err != nil || denied.Allowed || denied.Status != 404 || denied.Code != 7 || denied.Body != "no" || denied.Metadata["reason"] != "deny" {
 		t.Errorf("a denial is %+v, %v", denied, err)
 	}
