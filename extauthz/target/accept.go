@@ -61,8 +61,6 @@ const (
 	// AcceptQuerySemicolon: ';' in the query is a character like others and
 	// separates nothing. Starlette, Django since 2021, Express.
 	AcceptQuerySemicolon
-
-	acceptEnd
 )
 
 // options names each option, the reasons that it lifts, and the option that
@@ -184,12 +182,16 @@ func readSegment(raw string, accept Accept) (text string, met Accept, reason Rea
 // has in a segment.
 func plainParameters(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9') && strings.IndexByte("-._~!$&'()*+,;=:@", c) < 0 {
+		if !isPathByte(s[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+// isPathByte tells whether c stands for itself in a path (pchar of RFC 3986).
+func isPathByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~!$&'()*+,;=:@", c) >= 0
 }
 
 // decodeLoosely decodes a segment that DecodeSegment refuses.

@@ -34,6 +34,8 @@ func TestParseAccepting(t *testing.T) {
 		{accept: "encoded-slash", raw: "/p/group%2Fproject", segments: []string{"p", "group/project"}, path: "/p/group%2Fproject"},
 		{accept: "encoded-slash", raw: "/p/a%2fb/c/", segments: []string{"p", "a/b", "c"}, trailing: true, path: "/p/a%2Fb/c/"},
 		{accept: "encoded-slash", raw: "/p/caf%C3%A9%2Fb", segments: []string{"p", "café/b"}, path: "/p/café%2Fb"},
+		{accept: "encoded-slash", raw: "/p/a%2Fb|c", refused: target.EncodedSlash},
+		{accept: "encoded-slash", raw: "/é/a%2Fb", refused: target.EncodedSlash},
 		{accept: "encoded-slash", raw: "/p/..%2Fadmin", refused: target.DotSegment},
 		{accept: "encoded-slash", raw: "/p/a%2F%2e%2e%2Fadmin", refused: target.DotSegment},
 		{accept: "encoded-slash", raw: "/p/a%2F.", refused: target.DotSegment},

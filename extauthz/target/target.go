@@ -124,10 +124,27 @@ func (t *Target) parse(raw string, accept Accept) Reason {
 		}
 		rest = after
 	}
-	if t.met.Has(AcceptEncodedSlash | AcceptDoubleEncoding) {
-		return DoubleEncoding // its %2F could not be told from the other's
+	if t.met&AcceptEncodedSlash != 0 {
+		switch {
+		case t.met&AcceptDoubleEncoding != 0:
+			return DoubleEncoding // its %2F could not be told from the other's
+		case !plainPath(path):
+			return EncodedSlash
+		}
 	}
 	return OK
+}
+
+// plainPath tells whether a path holds nothing but what RFC 3986 §3.3 has in
+// paths. Go's net/url encodes one that holds more anew, from its decoded form,
+// in which an encoded slash is one like others.
+func plainPath(path string) bool {
+	for i := range len(path) {
+		if c := path[i]; c != '/' && c != '%' && !isPathByte(c) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *Target) add(segment string) Reason {
