@@ -167,6 +167,8 @@ type testRequest struct {
 	body               string
 	extensions         map[string]string
 	source             string // address
+	principal          string // of the peer's certificate
+	certificate        string // of the peer, percent-encoded PEM
 }
 
 func get(path string) testRequest { return testRequest{method: "GET", path: path} }
@@ -218,9 +220,11 @@ func (r testRequest) message(t testing.TB) *authv3.CheckRequest {
 		Request:           &authv3.AttributeContext_Request{Http: http},
 		ContextExtensions: r.extensions,
 	}}
-	if r.source != "" {
-		in.Attributes.Source = &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
-			SocketAddress: &corev3.SocketAddress{Address: r.source}}}}
+	if r.source+r.principal+r.certificate != "" {
+		in.Attributes.Source = &authv3.AttributeContext_Peer{
+			Principal: r.principal, Certificate: r.certificate,
+			Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{Address: r.source}}},
+		}
 	}
 	namespace := map[string]any{}
 	if r.claims != nil {

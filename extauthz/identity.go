@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"edict/engine/value"
+	"edict/extauthz/xfcc"
 )
 
 // Provenance says where the identity of a request came from.
@@ -13,8 +14,9 @@ type Provenance string
 
 // The provenances.
 const (
-	VerifiedJWT   Provenance = "verified-jwt" // claims of a token that Envoy verified
-	ProxyHeaders  Provenance = "proxy"        // headers that a proxy is trusted to set
+	VerifiedJWT   Provenance = "verified-jwt" // claims of a token that was verified
+	MTLSPeer      Provenance = "mtls"         // the certificate of the connection's peer
+	Proxy         Provenance = "proxy"        // headers that a proxy is trusted to set
 	NoProvenance  Provenance = "none"         // nobody: no identity
 	AnonymousUser Provenance = "anonymous"    // no identity, where that is admitted
 )
@@ -52,9 +54,17 @@ func (o *Options) compileSources() []identitySource {
 			m := s.JWTMetadata
 			out[i] = identitySource{name: "jwtMetadata", provenance: VerifiedJWT, tokens: true,
 				find: func(x *exchange) (bool, error) { return x.fromMetadata(m) }}
+		case s.MTLS != nil:
+			w := s.MTLS.compile()
+			out[i] = identitySource{name: "mtls", provenance: MTLSPeer,
+				find: func(x *exchange) (bool, error) { return x.fromPeer(w) }}
+		case s.XFCC != nil:
+			f := s.XFCC.compile()
+			out[i] = identitySource{name: "xfcc", provenance: Proxy, headers: []string{xfcc.Header},
+				find: func(x *exchange) (bool, error) { return x.fromXFCC(f) }}
 		default:
 			h := s.Headers
-			out[i] = identitySource{name: "headers", provenance: ProxyHeaders, headers: h.names(),
+			out[i] = identitySource{name: "headers", provenance: Proxy, headers: h.names(),
 				find: func(x *exchange) (bool, error) { return x.fromHeaders(h) }}
 		}
 		out[i].name = orDefault(o.Identity[i].Name, out[i].name)
@@ -83,7 +93,7 @@ func (x *exchange) identify() Outcome {
 			return BadIdentity
 		}
 		if found {
-			if s.provenance == ProxyHeaders && x.failedToken() {
+			if s.provenance == Proxy && x.failedToken() {
 				return BadToken // whatever the order of the route
 			}
 			x.source = i

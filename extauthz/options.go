@@ -62,7 +62,20 @@ type Source struct {
 	Name string
 
 	JWTMetadata *JWTMetadata
+	MTLS        *MTLS
+	XFCC        *XFCC
 	Headers     *TrustedHeaders
+}
+
+// kinds is how many members are set.
+func (s *Source) kinds() int {
+	n := 0
+	for _, set := range [...]bool{s.JWTMetadata != nil, s.MTLS != nil, s.XFCC != nil, s.Headers != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
 }
 
 // JWTMetadata takes the identity from the claims of a token that Envoy's
@@ -132,8 +145,20 @@ func (o Options) withDefaults() (Options, error) {
 			return o, fmt.Errorf("identity.sources[%d].name: there is a source %q already", i, s.Name)
 		}
 		switch {
-		case (s.JWTMetadata == nil) == (s.Headers == nil):
-			return o, fmt.Errorf("identity.sources[%d]: name exactly one of jwtMetadata and headers", i)
+		case s.kinds() != 1:
+			return o, fmt.Errorf("identity.sources[%d]: name exactly one of jwtMetadata, mtls, xfcc and headers", i)
+		case s.MTLS != nil:
+			m := *s.MTLS
+			if err := m.check(fmt.Sprintf("identity.sources[%d].mtls", i)); err != nil {
+				return o, err
+			}
+			s.MTLS = &m
+		case s.XFCC != nil:
+			m := *s.XFCC
+			if err := m.check(fmt.Sprintf("identity.sources[%d].xfcc", i)); err != nil {
+				return o, err
+			}
+			s.XFCC = &m
 		case s.JWTMetadata != nil:
 			m := *s.JWTMetadata
 			m.Namespace = orDefault(m.Namespace, "envoy.filters.http.jwt_authn")

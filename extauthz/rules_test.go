@@ -406,7 +406,7 @@ func TestRule09IdentityHasAProvenance(t *testing.T) {
 		want    Provenance
 	}{
 		{get("/albums").as("alice", "user"), VerifiedJWT},
-		{get("/albums").with("x-user: alice"), ProxyHeaders},
+		{get("/albums").with("x-user: alice"), Proxy},
 		{get("/preview"), AnonymousUser},
 		{get("/albums"), NoProvenance},
 		{get("/albums").with("x-edict-principal: root"), NoProvenance},

@@ -154,16 +154,20 @@ func setSources(c *Config, n yamldoc.Node) {
 	c.Checks.Identity = nil
 	named := map[string]diag.Position{}
 	for _, n := range list {
-		o, ok := n.Object("name", "jwtMetadata", "headers")
+		o, ok := n.Object("name", "jwtMetadata", "mtls", "xfcc", "headers")
 		if !ok {
 			continue
 		}
 		s := extauthz.Source{Name: sourceName(o, named)}
-		switch kind, n, ok := o.OneOf("jwtMetadata", "headers"); {
+		switch kind, n, ok := o.OneOf("jwtMetadata", "mtls", "xfcc", "headers"); {
 		case !ok:
 			continue
 		case kind == "jwtMetadata":
 			s.JWTMetadata = jwtMetadata(n)
+		case kind == "mtls":
+			s.MTLS = mtls(n)
+		case kind == "xfcc":
+			s.XFCC = forwardedCert(n)
 		default:
 			s.Headers = trustedHeaders(n)
 		}
