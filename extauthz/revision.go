@@ -175,7 +175,10 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 			Message: "there are no policies", Hint: "is the policy folder the right one, and is it mounted?"})
 	}
 	if len(run.diagnostics) > 0 {
-		return nil, run.diagnostics.Sorted()
+		// What is wrong with the defaults of a file is so for each of its routes.
+		return nil, slices.CompactFunc(run.diagnostics.Sorted(), func(a, b diag.Diagnostic) bool {
+			return a.Pos == b.Pos && a.Code == b.Code && a.Message == b.Message
+		})
 	}
 	r := &Revision{
 		id: id, policies: set, table: run.table, routes: run.routes,

@@ -309,14 +309,14 @@ func (x *exchange) fromPeer(w *workload) (bool, error) {
 	}
 	var s shown
 	if encoded != "" {
-		c, err := peercert.Parse(encoded)
-		if err != nil {
-			return false, fmt.Errorf("source.certificate: %w", err)
+		x.certificate() // reads it
+		if x.peer.err != nil {
+			return false, fmt.Errorf("source.certificate: %w", x.peer.err)
 		}
-		if principal != peercert.Principal(c) {
+		if principal != peercert.Principal(x.peer.cert) {
 			return false, errors.New("source.principal is not that of source.certificate")
 		}
-		s = shownBy(c)
+		s = shownBy(x.peer.cert)
 	} else if strings.Contains(principal, "://") {
 		s.uris = []string{principal}
 	} else if !strings.Contains(principal, "=") { // else it is a subject

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -157,7 +158,7 @@ func TestPeers(t *testing.T) {
 				return
 			}
 			told := rev.Explain(t.Context(), r.bytes(t))
-			principal.id, principal.roles = told.Request.Principal.ID, told.Request.Principal.Roles
+			principal.id, principal.roles = told.Requests[0].Principal.ID, told.Requests[0].Principal.Roles
 			if c.ID != "" && principal.id != c.ID || c.Roles != nil && !sameTexts(principal.roles, c.Roles) {
 				t.Errorf("got %s with %q, want %s with %q", principal.id, principal.roles, c.ID, c.Roles)
 			}
@@ -169,7 +170,7 @@ func TestPeers(t *testing.T) {
 				t.Errorf("the provenance is %s", seen.Source)
 			}
 			if c.Attributes != nil {
-				if got := value.OfMapping(told.Request.Principal.Attr).Native(); !reflect.DeepEqual(got, any(c.Attributes)) {
+				if got := value.OfMapping(told.Requests[0].Principal.Attr).Native(); !reflect.DeepEqual(got, any(c.Attributes)) {
 					t.Errorf("attributes: got %v\nwant %v", got, c.Attributes)
 				}
 			}
@@ -180,4 +181,37 @@ func TestPeers(t *testing.T) {
 func sameTexts(a, b []string) bool {
 	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
 	return slices.Equal(a, b)
+}
+
+// Whatever certificates, principals and headers say, there is no panic, and whom
+// they make somebody is of a trust domain that is named.
+func FuzzPeers(f *testing.F) {
+	cert, hash := certificate(f, pkix.Name{CommonName: "api"}, []string{"spiffe://prod.test/ns/pay/sa/api"}, nil)
+	f.Add("spiffe://prod.test/ns/pay/sa/api", "", "")
+	f.Add("spiffe://prod.test/ns/pay/sa/api", cert, "")
+	f.Add("spiffe://prod.test/ns/istio-system/sa/gateway", "", "Hash="+hash+";URI=spiffe://prod.test/ns/pay/sa/api")
+	f.Add("spiffe://prod.test/ns/istio-system/sa/gateway", "", "Hash="+hash+";Cert=\""+cert+"\",Hash=00;URI=x")
+	f.Add("CN=x", "-----BEGIN%20CERTIFICATE-----", "")
+	s := &Server{Panicked: func(v any, stack []byte) { f.Errorf("%v\n%s", v, stack) }}
+	s.Use(compile(f, Options{Identity: []Source{peerSources["sidecar"], peerSources["edge"], peerSources["mesh"]}, PrincipalHeader: "x-edict-principal"}, peerPolicy, peerRoutes))
+	f.Fuzz(func(t *testing.T, principal, certificate, header string) {
+		if !utf8.ValidString(principal) || !utf8.ValidString(certificate) {
+			t.Skip("no protobuf has it")
+		}
+		r := get("/page")
+		if header != "" {
+			r = r.with("x-forwarded-client-cert: " + header)
+		}
+		r.principal, r.certificate = principal, certificate
+		out := check(t, s, r)
+		if got, _ := reason(out); got == "internal" {
+			t.Fatal("a panic")
+		}
+		if out.GetStatus().GetCode() == 0 {
+			set, _ := upstream(out)
+			if who := set["x-edict-principal"]; !strings.HasPrefix(who, "spiffe://prod.test/") && !strings.HasPrefix(who, "spiffe://dev.test/") {
+				t.Fatalf("%q is somebody", who)
+			}
+		}
+	})
 }

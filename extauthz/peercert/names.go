@@ -24,7 +24,22 @@ func Principal(c *x509.Certificate) string {
 	case len(c.DNSNames) > 0:
 		return c.DNSNames[0]
 	}
-	return c.Subject.String()
+	return escapeName(c.Subject.String())
+}
+
+// escapeName writes bytes that are not printable ASCII as \XX (RFC 2253 §2.4),
+// as OpenSSL does and Go does not.
+func escapeName(name string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c > '~' {
+			b.Write([]byte{'\\', hex[c>>4], hex[c&15]})
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // CommonName gives the one common name of the subject. None, or several, are an
