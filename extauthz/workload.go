@@ -438,7 +438,7 @@ func shownIn(e *xfcc.Element) (shown, error) {
 	}
 	whole := shownBy(c)
 	if whole.fingerprint != s.fingerprint || !slices.Equal(whole.uris, s.uris) && len(s.uris) > 0 || !slices.Equal(whole.dns, s.dns) && len(s.dns) > 0 {
-		return s, errors.New("Cert is not what Hash, URI and DNS tell of")
+		return s, errors.New("the certificate of the element is not what its Hash, URI and DNS tell of")
 	}
 	return whole, nil
 }
