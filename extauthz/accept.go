@@ -82,7 +82,15 @@ func (x *exchange) reread() Outcome {
 	path := x.in.Path()
 	var found target.Accept
 	for _, reading := range x.rev.readings {
-		if x.target.ParseAccepting(path, reading) != target.OK || !x.rev.table.Match(x.host, x.in.Method(), &x.target, &x.match) {
+		if x.target.ParseAccepting(path, reading) != target.OK {
+			continue
+		}
+		ok, refused := x.lookUp()
+		if refused != "" {
+			found = 0
+			break
+		}
+		if !ok {
 			continue
 		}
 		met := x.target.Met()
@@ -102,7 +110,7 @@ func (x *exchange) reread() Outcome {
 		return BadRequest
 	}
 	x.target.ParseAccepting(path, found)
-	x.rev.table.Match(x.host, x.in.Method(), &x.target, &x.match)
+	x.lookUp()
 	return Allowed
 }
 

@@ -19,12 +19,13 @@ import (
 type exchange struct {
 	rev *Revision
 
-	in     wire.Request
-	target target.Target
-	host   string
-	match  routing.Match
-	route  *route // nil: none matched
-	index  int    // of the route
+	in        wire.Request
+	target    target.Target
+	host      string
+	handshake routing.Upgrade
+	match     routing.Match
+	route     *route // nil: none matched
+	index     int    // of the route
 
 	source         int // of the identity: an index of Revision.sources; their number if there is none
 	claims         value.Mapping
@@ -124,6 +125,8 @@ func (x *exchange) checkGRPCPath() Outcome {
 
 // findRoute finds the route that the request is for.
 func (x *exchange) findRoute() Outcome {
+	var found bool
+	var refused routing.Refusal
 	if name := x.pins.route; name != "" {
 		i, ok := x.rev.byName[name]
 		switch {
@@ -131,14 +134,24 @@ func (x *exchange) findRoute() Outcome {
 			return x.badPin("no_such_route")
 		case !x.target.OK() && !x.rereadFor(&x.rev.routes[i]):
 			return BadRequest
-		case !x.rev.table.MatchPattern(i, x.host, x.in.Method(), &x.target, &x.match):
+		}
+		request := x.routingRequest()
+		if found, refused = x.rev.table.MatchPattern(i, &request, &x.match); !found && refused == "" {
 			return x.badPin("not_of_this_route")
 		}
 	} else if !x.target.OK() {
 		if o := x.reread(); o != Allowed {
 			return o
 		}
-	} else if !x.rev.table.Match(x.host, x.in.Method(), &x.target, &x.match) {
+		found = true
+	} else {
+		found, refused = x.lookUp()
+	}
+	switch {
+	case refused != "":
+		x.detail = string(refused)
+		return BadRequest
+	case !found:
 		return NoRoute
 	}
 	x.index = x.match.ID()
@@ -158,6 +171,21 @@ func (x *exchange) findRoute() Outcome {
 	return Allowed
 }
 
+// lookUp finds the best route for the path as it was read last.
+func (x *exchange) lookUp() (bool, routing.Refusal) {
+	request := x.routingRequest()
+	return x.rev.table.Match(&request, &x.match)
+}
+
+// routingRequest is what routes are told apart by.
+func (x *exchange) routingRequest() routing.Request {
+	r := routing.Request{Host: x.host, Method: x.in.Method(), Upgrade: x.handshake, Target: &x.target, Headers: &x.in}
+	if x.handshake == routing.WebSocket {
+		r.Method = "GET" // as over HTTP/1.1; over HTTP/2 it is CONNECT
+	}
+	return r
+}
+
 // isGRPC tells whether the client speaks gRPC.
 func isGRPC(in *wire.Request) bool {
 	const grpc = "application/grpc"
@@ -168,7 +196,7 @@ func isGRPC(in *wire.Request) bool {
 // release lets go of the request, so that the pool keeps nothing of it alive.
 func (x *exchange) release() {
 	x.rev, x.route, x.err, x.claims, x.headerAttrs = nil, nil, nil, nil, nil
-	x.match = routing.Match{}
+	x.match, x.handshake = routing.Match{}, routing.NoUpgrade
 	x.target.Reset()
 	_ = x.in.Reset(nil)
 	x.principalAttrs.reset()

@@ -26,6 +26,10 @@ const (
 	// CodeRouteHost is for a host that is neither a name nor a wildcard.
 	CodeRouteHost diag.Code = "route-host"
 
+	// CodeRouteMatcher is for a condition on a header or a parameter that can't
+	// be compared with.
+	CodeRouteMatcher diag.Code = "route-matcher"
+
 	// CodeRouteConflict is for two routes that match one request with nothing
 	// to choose between them.
 	CodeRouteConflict diag.Code = "route-conflict"
@@ -270,7 +274,25 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	if r.Match.GRPC != nil {
 		pattern.Methods = []string{"POST"}
 	}
-	if ok {
+	pattern.Upgrade = upgrades[r.Match.Upgrade]
+	matchers := func(from []routemap.Matcher, header bool) (out []routing.Matcher) {
+		for i := range from {
+			m := routing.Matcher{Name: from[i].Name.Value, Kind: matcherKinds[from[i].Kind], Text: from[i].Text.Value}
+			if err := m.Check(header); err != nil {
+				c.report(f, from[i].Name.Pos, CodeRouteMatcher, err.Error(), "")
+				ok = false
+			}
+			out = append(out, m)
+		}
+		return out
+	}
+	pattern.Headers, pattern.Query = matchers(r.Match.Headers, true), matchers(r.Match.Query, false)
+	matchable := ok && len(pattern.Headers)+len(pattern.Query) <= routing.MaxMatchers
+	if ok && !matchable {
+		c.report(f, r.Match.Pos, CodeRouteMatcher, fmt.Sprintf("the route names %d headers and parameters", len(pattern.Headers)+len(pattern.Query)),
+			fmt.Sprintf("name at most %d; conditions of policies can read them, too", routing.MaxMatchers))
+	}
+	if matchable {
 		c.patterns = append(c.patterns, pattern)
 		c.places = append(c.places, place{f, &r.Match})
 	}
@@ -300,6 +322,17 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	}
 	c.routes = append(c.routes, out)
 }
+
+// upgrades and matcherKinds are the words of route maps for those of routing.
+var (
+	upgrades = map[string]routing.Upgrade{
+		"": routing.NoUpgrade, "none": routing.NoUpgrade, "websocket": routing.WebSocket, "any": routing.AnyUpgrade,
+	}
+	matcherKinds = map[string]routing.MatcherKind{
+		"exact": routing.Exact, "prefix": routing.Prefix, "suffix": routing.Suffix, "contains": routing.Contains,
+		"regex": routing.Regex, "present": routing.Present, "absent": routing.Absent,
+	}
+)
 
 // terms compiles the terms of a route.
 type terms struct {

@@ -349,8 +349,18 @@ func TestRouteMistakes(t *testing.T) {
 		"public with checks": {`  routes: [{name: a, match: {path: /a}, public: true, checks: []}]`, "4:63 route-public"},
 		"public with anonymous and principal": {`  routes: [{name: a, match: {path: /a}, public: true, anonymous: false, principal: {}}]`,
 			"4:66 route-public, 4:84 route-public"},
-		"nothing asked": {`  routes: [{name: a, match: {path: /a}, public: false, resource: {kind: account, id: x}}]`, "4:12 one-of-missing"},
-		"all is well":   {`  routes: [{name: a, match: {path: /a}, ` + check + `}, {name: b, match: {path: /b}, public: true}]`, ""},
+		"nothing asked":        {`  routes: [{name: a, match: {path: /a}, public: false, resource: {kind: account, id: x}}]`, "4:12 one-of-missing"},
+		"a header in capitals": {`  routes: [{name: a, match: {path: /a, headers: {X-A: b}}, ` + check + `}]`, "4:50 route-matcher"},
+		"a bad expression":     {`  routes: [{name: a, match: {path: /a, query: {x: {regex: "("}}}, ` + check + `}]`, "4:48 route-matcher"},
+		"two kinds":            {`  routes: [{name: a, match: {path: /a, query: {x: {prefix: a, suffix: b}}}, ` + check + `}]`, "4:63 one-of-repeated"},
+		"no kind":              {`  routes: [{name: a, match: {path: /a, query: {x: {}}}, ` + check + `}]`, "4:51 one-of-missing"},
+		"too many headers": {`  routes: [{name: a, match: {path: /a, query: {a: a, b: b, c: c, d: d, e: e, f: f, g: g, h: h, i: i}}, ` + check + `}]`,
+			"4:29 route-matcher"},
+		"an unknown upgrade": {`  routes: [{name: a, match: {path: /a, upgrade: h2c}, ` + check + `}]`, "4:49 unknown-value"},
+		"two routes told apart by nothing": {`  routes:
+    - {name: a, match: {path: /a, headers: {x-a: b}}, ` + check + `}
+    - {name: b, match: {path: /a, headers: {x-b: b}}, ` + check + `}`, "6:31 route-conflict"},
+		"all is well": {`  routes: [{name: a, match: {path: /a}, ` + check + `}, {name: b, match: {path: /b}, public: true}]`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			routes, list := routemap.ParseAll([]folder.File{{Name: "r.yaml", Content: []byte(head + tc.routes)}})
@@ -392,6 +402,133 @@ func TestChecksDoNotAllocate(t *testing.T) {
 		dst := make([]byte, 0, 4096)
 		if n := testing.AllocsPerRun(200, func() { s.AppendCheck(context.Background(), dst, b) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// A handshake of WebSocket takes routes that say so, in whatever way it comes,
+// and nothing takes half of one.
+func TestUpgrades(t *testing.T) {
+	s := new(Server)
+	s.Use(compile(t, jwtOnly, accountPolicy, `
+apiVersion: edict.dev/v1
+routeMap:
+  name: m
+  defaults: {resource: {kind: account}}
+  routes:
+    - {name: plain, match: {path: /plain}, resource: {id: x}, action: read}
+    - {name: read, match: {methods: [GET], path: /chat}, resource: {id: x}, action: read}
+    - {name: connect, match: {methods: [GET], path: /chat, upgrade: websocket}, resource: {id: x}, action: read}
+    - {name: any, match: {path: /any, upgrade: any}, resource: {id: x}, action: read}
+    - {name: tunnel, match: {methods: [CONNECT], path: /tunnel, upgrade: any}, resource: {id: x}, action: read}
+    - {name: listed, match: {methods: [CONNECT], path: /plain}, resource: {id: x}, action: read}
+`))
+	const up = "connection: keep-alive, Upgrade"
+	for _, tc := range []struct {
+		name   string
+		method string
+		path   string
+		header []string
+		want   string // route, or detail
+	}{
+		{"none", "GET", "/chat", nil, "m/read"},
+		{"handshake", "GET", "/chat", []string{up, "upgrade: websocket"}, "m/connect"},
+		{"in another case", "GET", "/chat", []string{up, "upgrade: WebSocket"}, "m/connect"},
+		{"over HTTP/2", "CONNECT", "/chat", []string{":protocol: websocket"}, "m/connect"},
+		{"where none is meant", "GET", "/plain", []string{up, "upgrade: websocket"}, "no_route"},
+		{"over HTTP/2 where none is meant", "CONNECT", "/plain", []string{":protocol: websocket"}, "no_route"},
+		{"where any is meant", "GET", "/any", []string{up, "upgrade: websocket"}, "m/any"},
+		{"none where any is meant", "POST", "/any", nil, "m/any"},
+		{"another protocol", "GET", "/chat", []string{up, "upgrade: smoke"}, "no_route"},
+		{"another protocol where any is meant", "POST", "/any", []string{up, "upgrade: smoke"}, "m/any"},
+		{"a choice of protocols", "GET", "/chat", []string{up, "upgrade: websocket, smoke"}, "no_route"},
+		{"another protocol over HTTP/2", "CONNECT", "/tunnel", []string{":protocol: connect-udp"}, "m/tunnel"},
+		{"another protocol over HTTP/2, method not listed", "CONNECT", "/any", []string{":protocol: connect-udp"}, "no_route"},
+		{"CONNECT that is not listed", "CONNECT", "/any", nil, "no_route"},
+		{"CONNECT that is listed", "CONNECT", "/plain", nil, "m/listed"},
+		{"h2c", "GET", "/any", []string{up, "upgrade: h2c"}, "upgrade_h2c"},
+		{"h2c in a list", "GET", "/any", []string{up, "upgrade: websocket, H2C"}, "upgrade_h2c"},
+		{"without Connection", "GET", "/chat", []string{"upgrade: websocket"}, "half_upgrade"},
+		{"without it in Connection", "GET", "/chat", []string{"connection: keep-alive", "upgrade: websocket"}, "half_upgrade"},
+		{"without Upgrade", "GET", "/chat", []string{up}, "m/read"},
+		{"by POST", "POST", "/any", []string{up, "upgrade: websocket"}, "half_upgrade"},
+		{"twice", "GET", "/chat", []string{up, "upgrade: websocket", "upgrade: websocket"}, "repeated_header"},
+		{"in both ways", "CONNECT", "/chat", []string{":protocol: websocket", up, "upgrade: websocket"}, "half_upgrade"},
+		{"of HTTP/2 by GET", "GET", "/chat", []string{":protocol: websocket"}, "half_upgrade"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for _, asMap := range []bool{false, true} {
+				if asMap && tc.want == "repeated_header" {
+					continue // joined, it is a choice of protocols
+				}
+				request := testRequest{method: tc.method, path: tc.path, headers: tc.header, asMap: asMap}.as("alice", "user")
+				told := s.Revision().Explain(context.Background(), request.bytes(t))
+				got := told.Route
+				switch {
+				case told.Detail != "":
+					got = told.Detail
+				case got == "":
+					got = told.Outcome.String()
+				}
+				if got != tc.want || told.Outcome.Passes() != strings.HasPrefix(tc.want, "m/") {
+					t.Errorf("headers as a map %v: got %s (%v), want %s", asMap, got, told.Outcome, tc.want)
+				}
+			}
+		})
+	}
+}
+
+// Routes are told apart by headers and query; a preflight of CORS is one that
+// asks for a method.
+func TestHeaderAndQueryRoutes(t *testing.T) {
+	s := new(Server)
+	s.Use(compile(t, jwtOnly, accountPolicy, `
+apiVersion: edict.dev/v1
+routeMap:
+  name: m
+  defaults: {resource: {kind: account}}
+  routes:
+    - name: preflight
+      match: {methods: [OPTIONS], path: /**, headers: {origin: {present: true}, access-control-request-method: {present: true}}}
+      public: true
+    - {name: v1, match: {methods: [GET], path: /a}, resource: {id: x}, action: read}
+    - {name: v2, match: {methods: [GET], path: /a, headers: {x-version: "2"}}, resource: {id: x}, action: read}
+    - {name: v2x, match: {methods: [GET], path: /a, headers: {x-version: {regex: '2\.[0-9]+'}}}, resource: {id: x}, action: read}
+    - {name: dry, match: {methods: [GET], path: /a, query: {dry-run: {present: true}}}, resource: {id: x}, action: read}
+    - {name: beta, match: {methods: [GET], path: /a, headers: {x-version: {suffix: -beta}}, query: {dry-run: {present: false}}}, resource: {id: x}, action: read}
+`))
+	for _, tc := range []struct {
+		request testRequest
+		want    string
+	}{
+		{get("/a"), "m/v1"},
+		{get("/a").with("x-version: 1"), "m/v1"},
+		{get("/a").with("x-version: 2"), "m/v2"},
+		{get("/a").with("X-Version: 2"), "m/v1"}, // Envoy sends names in lower case
+		{get("/a").with("x-version: 2.31"), "m/v2x"},
+		{get("/a").with("x-version: 2.31a"), "m/v1"},
+		{get("/a?dry-run=1"), "m/dry"},
+		{get("/a?dry-run").with("x-version: 2"), "m/v2"},
+		{get("/a").with("x-version: 3-beta"), "m/beta"},
+		{get("/a?dry-run").with("x-version: 3-beta"), "m/dry"},
+		{get("/a").with("x-version: 1", "x-version: 2"), "matched_header_repeated"},
+		{get("/a?dry-run&dry-run"), "query_duplicate"},
+		{get("/a?x=1;dry-run"), "query_semicolon"},
+		{testRequest{method: "OPTIONS", path: "/a", headers: []string{"origin: https://a.test", "access-control-request-method: PUT"}}, "m/preflight"},
+		{testRequest{method: "OPTIONS", path: "/b", headers: []string{"origin: https://a.test", "access-control-request-method: PUT"}}, "m/preflight"},
+		{testRequest{method: "OPTIONS", path: "/b", headers: []string{"origin: https://a.test"}}, "no_route"},
+		{testRequest{method: "PUT", path: "/b", headers: []string{"origin: https://a.test", "access-control-request-method: PUT"}}, "no_route"},
+	} {
+		told := s.Revision().Explain(context.Background(), tc.request.as("alice", "user").bytes(t))
+		got := told.Route
+		switch {
+		case told.Detail != "":
+			got = told.Detail
+		case got == "":
+			got = told.Outcome.String()
+		}
+		if got != tc.want {
+			t.Errorf("%s %s %q: got %s (%v), want %s", tc.request.method, tc.request.path, tc.request.headers, got, told.Outcome, tc.want)
 		}
 	}
 }

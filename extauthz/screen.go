@@ -2,6 +2,8 @@ package extauthz
 
 import (
 	"strings"
+
+	"edict/extauthz/routing"
 )
 
 // screen refuses requests whose headers the upstream could read in another way
@@ -10,6 +12,7 @@ import (
 // that speak of identity.
 func (x *exchange) screen() Outcome {
 	var seen [singletons]uint8
+	var asked upgradeHeaders
 	raw := x.in.RawHeaders()
 	detail := ""
 	x.in.Headers(func(name, text string) bool {
@@ -43,10 +46,11 @@ func (x *exchange) screen() Outcome {
 			if !plainConnection(text) {
 				detail = "connection_option"
 			}
+			asked.connection = asked.connection || lists(text, "upgrade")
 		case "upgrade":
-			if strings.EqualFold(text, "h2c") {
-				detail = "upgrade_h2c" // what follows would be judged by nobody
-			}
+			i, asked.upgrade = singleUpgrade, text
+		case ":protocol":
+			i, asked.protocol = singleProtocol, text
 		case "x-http-method-override", "x-http-method", "x-method-override":
 			if text != x.in.Method() {
 				detail = "method_override"
@@ -59,11 +63,57 @@ func (x *exchange) screen() Outcome {
 		}
 		return detail == ""
 	})
+	if detail == "" {
+		x.handshake, detail = asked.read(x.in.Method(), x.in.Protocol())
+	}
 	if detail != "" {
 		x.detail = detail
 		return BadRequest
 	}
 	return Allowed
+}
+
+// upgradeHeaders are what asks to change the protocol of a connection.
+type upgradeHeaders struct {
+	upgrade    string // Upgrade (RFC 9110 §7.8)
+	connection bool   // Connection lists it as an option
+	protocol   string // :protocol of an extended CONNECT (RFC 8441)
+}
+
+// read tells what is asked for, or why that is not clear. A half of a handshake
+// is a plain request to some servers and a handshake to others. After h2c come
+// requests that would be judged by nobody.
+func (h *upgradeHeaders) read(method, protocol string) (u routing.Upgrade, detail string) {
+	const webSocket = "websocket"
+	switch {
+	case h.upgrade == "" && h.protocol == "":
+		return routing.NoUpgrade, ""
+	case lists(h.upgrade, "h2c"):
+		return u, "upgrade_h2c"
+	case h.protocol != "" && (h.upgrade != "" || method != "CONNECT"),
+		h.upgrade != "" && (!h.connection || protocol == "HTTP/1.0"):
+		return u, "half_upgrade"
+	case h.protocol != "":
+		if strings.EqualFold(h.protocol, webSocket) {
+			return routing.WebSocket, ""
+		}
+	case strings.EqualFold(h.upgrade, webSocket):
+		if method != "GET" { // RFC 6455 §4.1
+			return u, "half_upgrade"
+		}
+		return routing.WebSocket, ""
+	}
+	return routing.OtherUpgrade, ""
+}
+
+// lists tells whether a list with commas has an element, in whatever case.
+func lists(text, element string) bool {
+	for e := range strings.SplitSeq(text, ",") {
+		if strings.EqualFold(strings.Trim(e, " \t"), element) {
+			return true
+		}
+	}
+	return false
 }
 
 // isTwin tells whether a header is one that speaks of identity, but for _ in
@@ -98,6 +148,8 @@ const (
 	singleType
 	singleEncoding
 	singlePartial
+	singleUpgrade
+	singleProtocol
 	singletons
 )
 
@@ -105,8 +157,8 @@ const (
 // that Envoy joined, as it does when it does not send raw headers.
 func joined(name, text string) bool {
 	switch name {
-	case ":path":
-		return false // commas are part of paths
+	case ":path", "upgrade":
+		return false // commas are part of them
 	case "authorization":
 		// The parameters of some schemes have commas, the tokens of these not.
 		scheme, _, _ := strings.Cut(text, " ")

@@ -66,7 +66,7 @@ routeMap:
   name: read
   routes:
     - name: it
-      match: {path: "/{rest=**}"}
+      match: {path: "/{rest=**}", upgrade: any}
       anonymous: true
       %s
       resource: {kind: album, id: {expr: %q}}
@@ -87,6 +87,7 @@ func TestWhatExpressionsRead(t *testing.T) {
 	uncertified.Attributes.Source = &authv3.AttributeContext_Peer{Certificate: "no"}
 	sized := get("/x").message(t)
 	sized.Attributes.Request.Http.Size = 7
+	connect := testRequest{method: "CONNECT", path: "/x", headers: []string{":protocol: websocket"}}.message(t)
 	sized.Attributes.TlsSession = &authv3.AttributeContext_TLSSession{Sni: "api.bank.test"}
 	headers := func(h ...string) *authv3.CheckRequest { return get("/x").with(h...).message(t) }
 	joined := func(h ...string) *authv3.CheckRequest {
@@ -125,7 +126,7 @@ func TestWhatExpressionsRead(t *testing.T) {
 		{"SNI", `request.sni`, "api.bank.test", sized},
 		{"no upgrade", `"<" + request.upgrade + ">"`, "<>", headers()},
 		{"an upgrade", `request.upgrade`, "websocket", headers("upgrade: WebSocket", "connection: upgrade")},
-		{"an extended CONNECT", `request.upgrade`, "websocket", headers(":protocol: websocket")},
+		{"an extended CONNECT", `request.upgrade`, "websocket", connect},
 		{"protocol", `request.protocol`, "HTTP/1.1", headers()},
 
 		{"subject", `request.source.certificate.subject`, "CN=api,O=Bank", certified},

@@ -257,9 +257,14 @@ func parseIdentity(o yamldoc.Object) *Identity {
 
 func parseMatch(n yamldoc.Node) Match {
 	m := Match{Pos: n.Pos()}
-	o, ok := n.Object("hosts", "methods", "path", "grpc")
+	o, ok := n.Object("hosts", "methods", "path", "grpc", "headers", "query", "upgrade")
 	if !ok {
 		return m
+	}
+	m.Headers = parseMatchers(o, "headers")
+	m.Query = parseMatchers(o, "query")
+	if n, ok := o.Field("upgrade"); ok {
+		m.Upgrade, _ = n.Enum("none", "websocket", "any")
 	}
 	m.Hosts = texts(o, "hosts")
 	m.Methods = texts(o, "methods")
@@ -279,6 +284,49 @@ func parseMatch(n yamldoc.Node) Match {
 		}
 	}
 	return m
+}
+
+// parseMatchers reads a map from names to matchers: a text that is the exact
+// value, or a mapping with one of the kinds.
+func parseMatchers(o yamldoc.Object, field string) []Matcher {
+	n, ok := o.Field(field)
+	if !ok {
+		return nil
+	}
+	entries, _ := n.Entries()
+	var out []Matcher
+	for _, e := range entries {
+		if m, ok := parseMatcher(e.Value); ok {
+			m.Name = e.Key
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func parseMatcher(n yamldoc.Node) (m Matcher, ok bool) {
+	if !n.IsMapping() {
+		m.Kind = "exact"
+		m.Text, ok = n.Text()
+		return m, ok
+	}
+	o, ok := n.Object("exact", "prefix", "suffix", "contains", "regex", "present")
+	if !ok {
+		return m, false
+	}
+	if m.Kind, n, ok = o.OneOf("exact", "prefix", "suffix", "contains", "regex", "present"); !ok {
+		return m, false
+	}
+	if m.Kind != "present" {
+		m.Text, ok = n.Text()
+		return m, ok
+	}
+	present, ok := n.Bool()
+	if !present {
+		m.Kind = "absent"
+	}
+	m.Text.Pos = n.Pos()
+	return m, ok
 }
 
 func parseGRPC(n yamldoc.Node) *GRPC {

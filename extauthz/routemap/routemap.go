@@ -61,9 +61,19 @@ type Identity struct {
 type Match struct {
 	Pos     diag.Position
 	Hosts   []diag.Text // empty: those of the File
-	Methods []diag.Text // empty: any method
+	Methods []diag.Text // empty: any method but CONNECT
 	Path    diag.Text   // template; empty if GRPC is set
 	GRPC    *GRPC
+	Headers []Matcher // all must fit, as those of Query
+	Query   []Matcher
+	Upgrade string // none, websocket or any; empty: none
+}
+
+// A Matcher is a condition on a header or on a parameter of the query.
+type Matcher struct {
+	Name diag.Text
+	Kind string    // exact, prefix, suffix, contains, regex, present or absent
+	Text diag.Text // that is compared with; of present and absent it has the position alone
 }
 
 // Names is a list that was given, perhaps an empty one.

@@ -7,9 +7,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/proto"
 
 	"edict/extauthz/routing"
 	"edict/extauthz/target"
+	"edict/extauthz/wire"
 )
 
 // A listed pattern is one of the slow list, the second opinion on the table:
@@ -115,7 +121,7 @@ func (l *listed) methodRank(method string) int {
 		return 3
 	case method == "HEAD" && slices.Contains(l.Methods, "GET"):
 		return 2
-	case len(l.Methods) == 0:
+	case len(l.Methods) == 0 && method != "CONNECT":
 		return 1
 	}
 	return 0
@@ -145,8 +151,9 @@ func comparePaths(a, b *listed) int {
 	return cmp.Compare(len(a.parts), len(b.parts))
 }
 
-// conflict tells whether a and b have the same path shape, a host pattern in
-// common, and a method in common.
+// conflict tells whether a and b have the same path shape and upgrade, a host
+// pattern in common, a method in common, and matchers that may both fit with
+// nothing to choose.
 func conflict(a, b *listed) bool {
 	overlap := func(x, y []string, none string) bool {
 		if len(x) == 0 {
@@ -157,26 +164,267 @@ func conflict(a, b *listed) bool {
 		}
 		return slices.ContainsFunc(x, func(s string) bool { return slices.Contains(y, s) })
 	}
-	return slices.Equal(a.parts, b.parts) && overlap(a.Hosts, b.Hosts, "*") && overlap(a.Methods, b.Methods, "")
+	return slices.Equal(a.parts, b.parts) && a.Upgrade == b.Upgrade && overlap(a.Hosts, b.Hosts, "*") && overlap(a.Methods, b.Methods, "") &&
+		a.mayMeet(b) && a.compareRanks(b) == 0 && a.entails(b) == b.entails(a)
 }
 
-// best gives the pattern that a request goes to, nil if there is none.
-func best(patterns []listed, host, method, path string) *listed {
-	var found *listed
-	for i := range patterns {
-		p := &patterns[i]
-		if !p.matches(host, method, path) {
-			continue
+// An input is a request, as simply as can be.
+type input struct {
+	host, method string
+	upgrade      routing.Upgrade
+	tgt          *target.Target
+	headers      [][2]string
+	joined       bool // headers of one name came as one, as without encode_raw_headers
+}
+
+func (in *input) String() string {
+	return fmt.Sprintf("%s %s%s?%s upgrade %d %q joined %v", in.method, in.host, in.tgt.Path(), in.tgt.RawQuery(), in.upgrade, in.headers, in.joined)
+}
+
+func (in *input) request(t testing.TB) *routing.Request {
+	t.Helper()
+	http := &authv3.AttributeContext_HttpRequest{Method: in.method, Host: in.host, Path: "/"}
+	if in.joined {
+		http.Headers = map[string]string{}
+		for _, h := range in.headers {
+			if before, ok := http.Headers[h[0]]; ok {
+				http.Headers[h[0]] = before + "," + h[1]
+			} else {
+				http.Headers[h[0]] = h[1]
+			}
 		}
-		if found == nil || cmp.Or(
-			-cmp.Compare(p.hostRank(host), found.hostRank(host)),
-			comparePaths(p, found),
-			-cmp.Compare(p.methodRank(method), found.methodRank(method)),
-		) < 0 {
-			found = p
+	} else {
+		http.HeaderMap = &corev3.HeaderMap{}
+		for _, h := range in.headers {
+			http.HeaderMap.Headers = append(http.HeaderMap.Headers, &corev3.HeaderValue{Key: h[0], RawValue: []byte(h[1])})
 		}
 	}
-	return found
+	b, err := proto.Marshal(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := new(wire.Request)
+	if err := view.Reset(b); err != nil {
+		t.Fatal(err)
+	}
+	return &routing.Request{Host: in.host, Method: in.method, Upgrade: in.upgrade, Target: in.tgt, Headers: view}
+}
+
+// values gives the values of a header or parameter.
+func (in *input) values(header bool, name string) (out []string) {
+	if header {
+		for _, h := range in.headers {
+			if h[0] == name {
+				out = append(out, h[1])
+			}
+		}
+		if in.joined && len(out) > 0 {
+			out = []string{strings.Join(out, ",")}
+		}
+		return out
+	}
+	query, err := url.ParseQuery(in.tgt.RawQuery())
+	if err != nil {
+		panic(err)
+	}
+	return query[name]
+}
+
+// all yields the matchers of a pattern.
+func (l *listed) all(yield func(header bool, m routing.Matcher) bool) {
+	for _, m := range l.Headers {
+		if !yield(true, m) {
+			return
+		}
+	}
+	for _, m := range l.Query {
+		if !yield(false, m) {
+			return
+		}
+	}
+}
+
+// valueFits tells whether the values of a header or parameter fit a matcher.
+func valueFits(m routing.Matcher, values []string) bool {
+	if len(values) != 1 {
+		return m.Kind == routing.Absent && len(values) == 0
+	}
+	v := values[0]
+	switch m.Kind {
+	case routing.Exact:
+		return v == m.Text
+	case routing.Prefix:
+		return strings.HasPrefix(v, m.Text)
+	case routing.Suffix:
+		return strings.HasSuffix(v, m.Text)
+	case routing.Contains:
+		return strings.Contains(v, m.Text)
+	case routing.Regex:
+		return wholly(m.Text, v)
+	}
+	return m.Kind == routing.Present
+}
+
+// wholly tells whether a regular expression matches all of a text.
+func wholly(expression, s string) bool {
+	re := compiled[expression]
+	if re == nil {
+		re = regexp.MustCompile(expression)
+		re.Longest()
+		compiled[expression] = re
+	}
+	at := re.FindStringIndex(s)
+	return at != nil && at[0] == 0 && at[1] == len(s)
+}
+
+var compiled = map[string]*regexp.Regexp{}
+
+// words are the values that matchers are compared with: all of a few letters.
+var words = func() (out []string) {
+	out = []string{""}
+	for i := 0; i < len(out) && len(out[i]) < 6; i++ {
+		out = append(out, out[i]+"a", out[i]+"b")
+	}
+	return out
+}()
+
+// somewhere tells whether a value, or none, makes both answers what is wanted.
+func somewhere(m, n routing.Matcher, wantM, wantN bool) bool {
+	for i := -1; i < len(words); i++ {
+		var values []string
+		if i >= 0 {
+			values = words[i : i+1]
+		}
+		if valueFits(m, values) == wantM && valueFits(n, values) == wantN {
+			return true
+		}
+	}
+	return false
+}
+
+// mayMeet tells whether a request may fit the matchers of both: names are
+// independent of each other. A regular expression is not looked into.
+func (l *listed) mayMeet(o *listed) bool {
+	for header, m := range l.all {
+		for other, n := range o.all {
+			closed := m.Kind == routing.Regex && n.Kind != routing.Exact && n.Kind != routing.Absent ||
+				n.Kind == routing.Regex && m.Kind != routing.Exact && m.Kind != routing.Absent
+			if header == other && m.Name == n.Name && !closed && !somewhere(m, n, true, true) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// entails tells whether what fits the matchers of l fits those of o.
+func (l *listed) entails(o *listed) bool {
+	for header, n := range o.all {
+		found := false
+		for other, m := range l.all {
+			if header == other && m.Name == n.Name {
+				closed := (m.Kind == routing.Regex || n.Kind == routing.Regex) && m != n && m.Kind != routing.Exact && n.Kind != routing.Present
+				found = m == n || !closed && !somewhere(m, n, true, false)
+			}
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// compareRanks is negative if the matchers of l come before those of o by their
+// number and kinds.
+func (l *listed) compareRanks(o *listed) int {
+	count := func(l *listed) (out [9]int) {
+		for header, m := range l.all {
+			out[0]--
+			if header {
+				out[1]--
+			}
+			out[2+m.Kind]--
+		}
+		return out
+	}
+	x, y := count(l), count(o)
+	return slices.Compare(x[:], y[:])
+}
+
+func (l *listed) upgradeRank(u routing.Upgrade) int {
+	switch l.Upgrade {
+	case routing.AnyUpgrade:
+		return 1
+	case u:
+		return 2
+	}
+	return 0
+}
+
+func (l *listed) fits(in *input) bool {
+	for header, m := range l.all {
+		if !valueFits(m, in.values(header, m.Name)) {
+			return false
+		}
+	}
+	return true
+}
+
+// unclear tells whether a matcher reads what can be read in more than one way.
+func (l *listed) unclear(in *input) bool {
+	for header, m := range l.all {
+		values := in.values(header, m.Name)
+		valued := m.Kind != routing.Present && m.Kind != routing.Absent
+		if len(values) > 1 || header && in.joined && valued && len(values) == 1 && strings.Contains(values[0], ",") {
+			return true
+		}
+	}
+	return false
+}
+
+// best gives the pattern that a request goes to, nil if there is none or if it
+// is refused.
+func best(patterns []listed, in *input) (found *listed, refused bool) {
+	var fitting []*listed
+	for i := range patterns {
+		if p := &patterns[i]; p.matches(in.host, in.method, in.tgt.Path()) && p.upgradeRank(in.upgrade) > 0 {
+			fitting = append(fitting, p)
+		}
+	}
+	compare := func(p, o *listed) int {
+		return cmp.Or(
+			-cmp.Compare(p.hostRank(in.host), o.hostRank(in.host)),
+			comparePaths(p, o),
+			-cmp.Compare(p.methodRank(in.method), o.methodRank(in.method)),
+			-cmp.Compare(p.upgradeRank(in.upgrade), o.upgradeRank(in.upgrade)),
+		)
+	}
+	for len(fitting) > 0 {
+		first := slices.MinFunc(fitting, compare)
+		var group, rest []*listed
+		for _, p := range fitting {
+			if compare(p, first) == 0 {
+				group = append(group, p)
+			} else {
+				rest = append(rest, p)
+			}
+		}
+		for _, p := range group {
+			if p.unclear(in) {
+				return nil, true
+			}
+		}
+		for _, p := range group {
+			if p.fits(in) && (found == nil || p.compareRanks(found) < 0 || p.compareRanks(found) == 0 && p.entails(found)) {
+				found = p
+			}
+		}
+		if found != nil {
+			return found, false
+		}
+		fitting = rest
+	}
+	return nil, false
 }
 
 // captures gives what the pattern's variables take of a path.
@@ -192,28 +440,60 @@ func (l *listed) captures(path string) map[string]string {
 
 // difference says how the table's answer to a request differs from the list's,
 // "" if it does not.
-func difference(table *routing.Table, patterns []listed, host, method string, tgt *target.Target) string {
-	want := best(patterns, host, method, tgt.Path())
+func difference(t testing.TB, table *routing.Table, patterns []listed, in *input) string {
+	t.Helper()
+	want, wantRefused := best(patterns, in)
 	var m routing.Match
-	ok := table.Match(host, method, tgt, &m)
-	request := fmt.Sprintf("%s %s%s", method, host, tgt.Path())
+	ok, refused := table.Match(in.request(t), &m)
 	switch {
+	case (refused != "") != wantRefused || ok && wantRefused:
+		return fmt.Sprintf("%s: refused %q, matched %v, want refused %v", in, refused, ok, wantRefused)
 	case !ok && want == nil:
 		return ""
 	case !ok:
-		return fmt.Sprintf("%s: no match, want %d %s", request, want.ID, want.Path)
+		return fmt.Sprintf("%s: no match, want %d %s", in, want.ID, want.Path)
 	case want == nil:
-		return fmt.Sprintf("%s: matched by %d, want no match", request, m.ID())
+		return fmt.Sprintf("%s: matched by %d, want no match", in, m.ID())
 	case m.ID() != want.ID:
-		return fmt.Sprintf("%s: matched by %d, want %d %s", request, m.ID(), want.ID, want.Path)
+		return fmt.Sprintf("%s: matched by %d, want %d %s", in, m.ID(), want.ID, want.Path)
 	}
-	captures := want.captures(tgt.Path())
+	return captureDifference(want, &m, in)
+}
+
+// ownDifference is difference for each pattern alone, which the table has in the
+// order of the list.
+func ownDifference(t testing.TB, table *routing.Table, patterns []listed, in *input) string {
+	t.Helper()
+	for i := range patterns {
+		p := &patterns[i]
+		basics := p.matches(in.host, in.method, in.tgt.Path()) && p.upgradeRank(in.upgrade) > 0
+		wantRefused := basics && p.unclear(in)
+		want := basics && !wantRefused && p.fits(in)
+		var m routing.Match
+		ok, refused := table.MatchPattern(i, in.request(t), &m)
+		switch {
+		case ok != want || (refused != "") != wantRefused && !want:
+			return fmt.Sprintf("%s: %s alone: matched %v, refused %q, want %v, %v", in, p.Path, ok, refused, want, wantRefused)
+		case !ok:
+		case m.ID() != p.ID:
+			return fmt.Sprintf("%s: %s alone: got the pattern %d", in, p.Path, m.ID())
+		default:
+			if d := captureDifference(p, &m, in); d != "" {
+				return d
+			}
+		}
+	}
+	return ""
+}
+
+func captureDifference(want *listed, m *routing.Match, in *input) string {
+	captures := want.captures(in.tgt.Path())
 	if m.Len() != len(captures) {
-		return fmt.Sprintf("%s: %d captures by %s, want %q", request, m.Len(), want.Path, captures)
+		return fmt.Sprintf("%s: %d captures by %s, want %q", in, m.Len(), want.Path, captures)
 	}
 	for name, val := range captures {
 		if got, ok := m.Get(name); !ok || got != val {
-			return fmt.Sprintf("%s: %s captures %s=%q, want %q", request, want.Path, name, got, val)
+			return fmt.Sprintf("%s: %s captures %s=%q, want %q", in, want.Path, name, got, val)
 		}
 	}
 	return ""

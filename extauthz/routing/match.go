@@ -6,7 +6,18 @@ import (
 
 	"edict/engine/value"
 	"edict/extauthz/target"
+	"edict/extauthz/wire"
 )
+
+// A Request is what a route is looked for. The host must be canonical, as
+// target.Host gives it. The method of a handshake of WebSocket over HTTP/2 is
+// GET, as it is over HTTP/1.1.
+type Request struct {
+	Host, Method string
+	Upgrade      Upgrade
+	Target       *target.Target
+	Headers      *wire.Request // where headers are read; nil: there are none
+}
 
 // A Match is the route that was found for a request, and what the variables of
 // its path captured: as a value.Mapping, each name and its string. It reads the
@@ -18,45 +29,59 @@ type Match struct {
 }
 
 // Match finds the best pattern for a request and tells whether there is one.
-// The host must be canonical, as target.Host gives it. m is overwritten in any
-// case, and is the zero Match if there is none.
+// There is none, and a Refusal, if a header or parameter that would have to be
+// looked at can be read in more than one way. m is overwritten in any case, and
+// is the zero Match if there is none.
 //
 // A gRPC call is matched by its path like any other request; that the path of
 // one is well-formed is for the caller to check, see target.GRPCMethod.
-func (t *Table) Match(host, method string, tgt *target.Target, m *Match) bool {
+func (t *Table) Match(r *Request, m *Match) (bool, Refusal) {
 	*m = Match{}
-	if t == nil || host == "" || method == "" || !tgt.OK() {
-		return false
+	if t == nil || !r.proper() {
+		return false, ""
 	}
-	s := search{target: tgt, method: method, length: tgt.Len()}
-	if tgt.TrailingSlash() {
-		s.length++
+	s := search{Request: *r, length: r.length(), stop: t.stop}
+	found := t.find(&s)
+	if found == nil || s.refused != "" {
+		return false, s.refused
 	}
-	if r := t.find(host, &s); r != nil {
-		*m = Match{route: r, target: tgt}
-		return true
-	}
-	return false
+	*m = Match{route: found, target: r.Target}
+	return true, ""
 }
 
 // MatchPattern tells whether the pattern with this index, in the order in which
-// New got them, matches a request, whichever others do. m is overwritten as by
-// Match.
-func (t *Table) MatchPattern(index int, host, method string, tgt *target.Target, m *Match) bool {
+// New got them, matches a request, whichever others do. It answers as Match.
+func (t *Table) MatchPattern(index int, r *Request, m *Match) (bool, Refusal) {
 	*m = Match{}
-	if t == nil || index < 0 || index >= len(t.routes) || host == "" || method == "" || !tgt.OK() {
-		return false
+	if t == nil || index < 0 || index >= len(t.routes) || !r.proper() {
+		return false, ""
 	}
-	s := search{target: tgt, method: method, length: tgt.Len()}
-	if tgt.TrailingSlash() {
-		s.length++
+	s := search{Request: *r, length: r.length()}
+	found := t.routes[index]
+	if !found.takesHost(r.Host) || !found.takesMethod(r.Method) || !found.upgrade.takes(r.Upgrade) || !found.takesPath(&s) {
+		return false, ""
 	}
-	r := t.routes[index]
-	if !r.takesHost(host) || !r.takesMethod(method) || !r.takesPath(&s) {
-		return false
+	if fits, refused := found.fits(r); !fits {
+		return false, refused
 	}
-	*m = Match{route: r, target: tgt}
-	return true
+	*m = Match{route: found, target: r.Target}
+	return true, ""
+}
+
+// proper tells whether there is all of a request that a pattern asks for.
+func (r *Request) proper() bool { return r.Host != "" && r.Method != "" && r.Target.OK() }
+
+// length is the number of segments, a trailing slash counted as one more.
+func (r *Request) length() int {
+	if r.Target.TrailingSlash() {
+		return r.Target.Len() + 1
+	}
+	return r.Target.Len()
+}
+
+// takes tells whether a pattern of the upgrade takes a request of another.
+func (u Upgrade) takes(request Upgrade) bool {
+	return u == AnyUpgrade || u == request && u != OtherUpgrade
 }
 
 func (r *route) takesHost(host string) bool {
@@ -72,7 +97,7 @@ func (r *route) takesHost(host string) bool {
 }
 
 func (r *route) takesMethod(method string) bool {
-	return len(r.methods) == 0 || slices.Contains(r.methods, method) || method == "HEAD" && slices.Contains(r.methods, "GET")
+	return len(r.methods) == 0 && method != "CONNECT" || slices.Contains(r.methods, method) || method == "HEAD" && slices.Contains(r.methods, "GET")
 }
 
 // takesPath compares the segments from the left up to **, and those after it
@@ -108,7 +133,8 @@ func (p *segment) takes(text string) bool {
 }
 
 // find goes through the host patterns that fit, from the most specific one.
-func (t *Table) find(host string, s *search) *route {
+func (t *Table) find(s *search) *route {
+	host := s.Host
 	if n := t.hosts[host]; n != nil {
 		if r := s.from(n, 0); r != nil {
 			return r
@@ -138,31 +164,32 @@ func (t *Table) find(host string, s *search) *route {
 // least, until one has a route. The depth of a node is the index of the segment
 // that is read there, so no node is visited twice.
 type search struct {
-	target *target.Target
-	method string
-	length int // segments of the path, a trailing slash counted as one more
+	Request
+	length  int // see Request.length
+	refused Refusal
+	stop    *route // what is found if the request is refused; nobody sees it
 }
 
 // segment gives segment i of the path; that of a trailing slash is empty.
-func (s *search) segment(i int) string {
-	if i == s.target.Len() {
+func (r *Request) segment(i int) string {
+	if i == r.Target.Len() {
 		return ""
 	}
-	return s.target.Segment(i)
+	return r.Target.Segment(i)
 }
 
 // visible gives segment i as target.Target.Visible does.
-func (s *search) visible(i int) string {
-	if i == s.target.Len() {
+func (r *Request) visible(i int) string {
+	if i == r.Target.Len() {
 		return ""
 	}
-	return s.target.Visible(i)
+	return r.Target.Visible(i)
 }
 
 // from finds the route for segments i and on, below n.
 func (s *search) from(n *node, i int) *route {
 	if i == s.length {
-		return n.leaf.route(s.method)
+		return n.leaf.route(s)
 	}
 	text := s.segment(i)
 	if c := n.literals[text]; c != nil {
@@ -203,12 +230,12 @@ func (s *search) back(n *node, first, last int) *route {
 	}
 	for _, l := range n.affixes.lengths {
 		if c := n.affixes.find(l, text); c != nil {
-			if r := c.leaf.route(s.method); r != nil {
+			if r := c.leaf.route(s); r != nil {
 				return r
 			}
 		}
 	}
-	return n.leaf.route(s.method)
+	return n.leaf.route(s)
 }
 
 // find gives the node of the affix of these lengths that text has.
@@ -219,16 +246,54 @@ func (a *affixes) find(l affixLength, text string) *node {
 	return a.nodes[affix{text[:l.prefix], text[len(text)-l.suffix:]}]
 }
 
-func (l *leaf) route(method string) *route {
-	if r := l.methods[method]; r != nil {
-		return r
+// route finds the route of a path: by method, then by upgrade, then by headers
+// and parameters. A request that is refused ends the search.
+func (l *leaf) route(s *search) *route {
+	for i := range l.methods {
+		if l.methods[i].method == s.Method {
+			if r := l.methods[i].slot.route(s); r != nil {
+				return r
+			}
+			break
+		}
 	}
-	if method == "HEAD" {
-		if r := l.methods["GET"]; r != nil {
+	if s.Method == "HEAD" {
+		for i := range l.methods {
+			if l.methods[i].method == "GET" {
+				if r := l.methods[i].slot.route(s); r != nil {
+					return r
+				}
+				break
+			}
+		}
+	}
+	if l.any == nil || s.Method == "CONNECT" {
+		return nil
+	}
+	return l.any.route(s)
+}
+
+func (l *slot) route(s *search) *route {
+	if l.only != nil {
+		if l.only.upgrade.takes(s.Upgrade) {
+			return l.only
+		}
+		return nil
+	}
+	for _, u := range [...]Upgrade{s.Upgrade, AnyUpgrade} {
+		if u > AnyUpgrade || l.ways[u] == nil {
+			continue
+		}
+		r, refused := l.ways[u].find(&s.Request)
+		if refused != "" {
+			s.refused = refused
+			return s.stop
+		}
+		if r != nil {
 			return r
 		}
 	}
-	return l.any
+	return nil
 }
 
 // ID is the ID of the pattern, -1 if there is no match.
@@ -295,11 +360,8 @@ func (m *Match) Range(yield func(string, value.Value) bool) {
 // text gives what a capture took. Pattern segments up to ** stand at their own
 // index in the path, those after it at the same distance from the path's end.
 func (m *Match) text(c *capture) string {
-	s := search{target: m.target, length: m.target.Len()}
-	if m.target.TrailingSlash() {
-		s.length++
-	}
-	shift := s.length - m.route.length // 0 unless there is a **
+	s := Request{Target: m.target}
+	shift := s.length() - m.route.length // 0 unless there is a **
 	first, last := c.first, c.last
 	if first > m.route.rest {
 		first += shift

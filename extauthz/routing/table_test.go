@@ -22,11 +22,13 @@ func template(t testing.TB, s string) routing.Template {
 	return tmpl
 }
 
-// pattern reads "[METHOD,METHOD] [host,host] /template"; "-" is none.
+// pattern reads "METHOD,METHOD host,host /template", "-" being none, and what
+// follows: "upgrade=websocket", "h.name=exact" and "q.name=exact" with one of the
+// signs of kinds.
 func pattern(t testing.TB, id int, s string) routing.Pattern {
 	t.Helper()
 	f := strings.Fields(s)
-	if len(f) != 3 {
+	if len(f) < 3 {
 		t.Fatalf("pattern %q", s)
 	}
 	split := func(s string) []string {
@@ -35,7 +37,40 @@ func pattern(t testing.TB, id int, s string) routing.Pattern {
 		}
 		return strings.Split(s, ",")
 	}
-	return routing.Pattern{ID: id, Name: s, Methods: split(f[0]), Hosts: split(f[1]), Path: template(t, f[2])}
+	p := routing.Pattern{ID: id, Name: s, Methods: split(f[0]), Hosts: split(f[1]), Path: template(t, f[2])}
+	for _, c := range f[3:] {
+		if u, ok := strings.CutPrefix(c, "upgrade="); ok {
+			p.Upgrade = upgrades[u]
+			continue
+		}
+		m := condition(t, c[2:])
+		if c[0] == 'h' {
+			p.Headers = append(p.Headers, m)
+		} else {
+			p.Query = append(p.Query, m)
+		}
+	}
+	return p
+}
+
+var upgrades = map[string]routing.Upgrade{"none": routing.NoUpgrade, "websocket": routing.WebSocket, "any": routing.AnyUpgrade, "other": routing.OtherUpgrade}
+
+// kinds are the signs of the kinds of matchers, in their order.
+const kinds = "=^$*~+!"
+
+func condition(t testing.TB, s string) routing.Matcher {
+	t.Helper()
+	i := strings.IndexAny(s, kinds)
+	if i < 0 {
+		t.Fatalf("condition %q", s)
+	}
+	return routing.Matcher{Name: s[:i], Kind: routing.MatcherKind(strings.IndexByte(kinds, s[i])), Text: s[i+1:]}
+}
+
+// match asks a table for a plain request without headers.
+func match(table *routing.Table, host, method string, tgt *target.Target, m *routing.Match) bool {
+	ok, _ := table.Match(&routing.Request{Host: host, Method: method, Target: tgt}, m)
+	return ok
 }
 
 func compile(t testing.TB, patterns ...string) *routing.Table {
@@ -143,10 +178,10 @@ func TestMatch(t *testing.T) {
 			},
 		},
 		{
-			name:     "OPTIONS and CONNECT are methods like others",
+			name:     "OPTIONS is a method like others, CONNECT is listed",
 			patterns: []string{"GET - /a", "OPTIONS,CONNECT - /b", "- - /c"},
 			want: map[string]string{
-				"OPTIONS h /a": "", "CONNECT h /a": "", "OPTIONS h /b": "OPTIONS,CONNECT - /b", "CONNECT h /b": "OPTIONS,CONNECT - /b", "OPTIONS h /c": "- - /c",
+				"OPTIONS h /a": "", "CONNECT h /a": "", "OPTIONS h /b": "OPTIONS,CONNECT - /b", "CONNECT h /b": "OPTIONS,CONNECT - /b", "OPTIONS h /c": "- - /c", "CONNECT h /c": "",
 			},
 		},
 		{
@@ -164,7 +199,7 @@ func TestMatch(t *testing.T) {
 			for _, request := range slices.Sorted(maps.Keys(c.want)) {
 				f := strings.Fields(request)
 				var m routing.Match
-				ok := table.Match(f[1], f[0], parse(t, f[2]), &m)
+				ok := match(table, f[1], f[0], parse(t, f[2]), &m)
 				if want := c.want[request]; m.Name() != want || ok != (want != "") {
 					t.Errorf("%s goes to %q (%v), want %q", request, m.Name(), ok, want)
 				}
@@ -213,7 +248,7 @@ func TestCaptures(t *testing.T) {
 		}
 		table := compile(t, "- - "+c.template)
 		var m routing.Match
-		if !table.Match("h", "GET", parse(t, c.path), &m) {
+		if !match(table, "h", "GET", parse(t, c.path), &m) {
 			t.Errorf("%s does not match %s", c.template, c.path)
 			continue
 		}
@@ -274,7 +309,7 @@ func TestGRPC(t *testing.T) {
 		"/shop%2Ev1.Orders/GetOrder": 1,
 	} {
 		var m routing.Match
-		table.Match("h", "POST", parse(t, path), &m)
+		match(table, "h", "POST", parse(t, path), &m)
 		if m.ID() != want {
 			t.Errorf("%s goes to %d, want %d", path, m.ID(), want)
 		}
@@ -377,21 +412,21 @@ func TestNothingMatches(t *testing.T) {
 	refused.Parse("/a/../b")
 	m := routing.Match{}
 	for name, ok := range map[string]bool{
-		"nil table":      (*routing.Table)(nil).Match("h", "GET", good, &m),
-		"zero table":     new(routing.Table).Match("h", "GET", good, &m),
-		"no host":        table.Match("", "GET", good, &m),
-		"no method":      table.Match("h", "", good, &m),
-		"zero target":    table.Match("h", "GET", new(target.Target), &m),
-		"refused target": table.Match("h", "GET", refused, &m),
+		"nil table":      match(nil, "h", "GET", good, &m),
+		"zero table":     match(new(routing.Table), "h", "GET", good, &m),
+		"no host":        match(table, "", "GET", good, &m),
+		"no method":      match(table, "h", "", good, &m),
+		"zero target":    match(table, "h", "GET", new(target.Target), &m),
+		"refused target": match(table, "h", "GET", refused, &m),
 	} {
 		if ok {
 			t.Errorf("%s: there is a match", name)
 		}
 	}
-	if !table.Match("h", "GET", good, &m) || m.ID() != 0 {
+	if !match(table, "h", "GET", good, &m) || m.ID() != 0 {
 		t.Fatal("no match for a good request")
 	}
-	if table.Match("h", "GET", refused, &m) || m.ID() != -1 || m.Name() != "" || m.Len() != 0 {
+	if match(table, "h", "GET", refused, &m) || m.ID() != -1 || m.Name() != "" || m.Len() != 0 {
 		t.Errorf("a Match keeps the one before: %d %q %d", m.ID(), m.Name(), m.Len())
 	}
 	if _, ok := m.Lookup("x"); ok {
@@ -399,8 +434,9 @@ func TestNothingMatches(t *testing.T) {
 	}
 }
 
-// randomPatterns makes patterns over a few segments, so that many overlap.
-func randomPatterns(r *rand.Rand, n int) []routing.Pattern {
+// randomPatterns makes patterns over a few segments, so that many overlap. Those
+// that are alike have few paths, and differ by headers and query.
+func randomPatterns(r *rand.Rand, n int, alike bool) []routing.Pattern {
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
 	var out []routing.Pattern
 	for id := range n {
@@ -438,6 +474,10 @@ func randomPatterns(r *rand.Rand, n int) []routing.Pattern {
 		if b.Len() == 0 || r.IntN(5) == 0 {
 			b.WriteByte('/')
 		}
+		if alike {
+			b.Reset()
+			b.WriteString(pick("/a", "/a", "/*", "/**"))
+		}
 		tmpl, err := routing.ParseTemplate(b.String())
 		if err != nil {
 			continue // such as text after a literal-only variable that is split
@@ -449,9 +489,58 @@ func randomPatterns(r *rand.Rand, n int) []routing.Pattern {
 		if r.IntN(3) == 0 {
 			p.Hosts = strings.Split(pick("a.t", "b.a.t", "*.t", "*.a.t", "*", "a.t,*.a.t"), ",")
 		}
+		if r.IntN(4) == 0 {
+			p.Upgrade = routing.Upgrade(r.IntN(3))
+		}
+		if alike || r.IntN(4) == 0 {
+			for _, name := range []string{"x-a", "x-b", "p"} {
+				if r.IntN(2) > 0 {
+					continue
+				}
+				m := routing.Matcher{Name: name, Kind: routing.MatcherKind(r.IntN(len(kinds)))}
+				switch m.Kind {
+				case routing.Regex:
+					m.Text = pick("a.*", "(a|b)+", ".*b", "a|ab")
+				case routing.Present, routing.Absent:
+				default:
+					m.Text = pick("a", "b", "ab", "ba", "aa")
+				}
+				if name == "p" {
+					p.Query = append(p.Query, m)
+				} else {
+					p.Headers = append(p.Headers, m)
+				}
+			}
+		}
 		out = append(out, p)
 	}
 	return out
+}
+
+// randomInput makes a request that such patterns may fit.
+func randomInput(t testing.TB, r *rand.Rand, alike bool) *input {
+	t.Helper()
+	path := randomPath(r)
+	if alike {
+		path = []string{"/a", "/a", "/b"}[r.IntN(3)]
+	}
+	value := func() string { return []string{"a", "b", "ab", "ba", "aa", "aab", ""}[r.IntN(7)] }
+	for i := range []int{0, 0, 0, 0, 1, 1, 1, 2}[r.IntN(8)] {
+		path += string("?&"[i]) + "p=" + value()
+	}
+	in := &input{
+		host:    []string{"a.t", "b.a.t", "c.b.a.t", "t", "x"}[r.IntN(5)],
+		method:  []string{"GET", "GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT"}[r.IntN(8)],
+		upgrade: []routing.Upgrade{routing.NoUpgrade, routing.NoUpgrade, routing.NoUpgrade, routing.NoUpgrade, routing.WebSocket, routing.OtherUpgrade}[r.IntN(6)],
+		tgt:     parse(t, path),
+		joined:  r.IntN(3) == 0,
+	}
+	for _, name := range []string{"x-a", "x-b"} {
+		for range []int{0, 1, 1, 1, 1, 1, 1, 1, 1, 2}[r.IntN(10)] {
+			in.headers = append(in.headers, [2]string{name, value()})
+		}
+	}
+	return in
 }
 
 func randomPath(r *rand.Rand) string {
@@ -468,13 +557,14 @@ func randomPath(r *rand.Rand) string {
 // The table gives the answer of the slow list for every request, whatever the
 // order of the patterns, and finds the same conflicts.
 func TestTableAgainstList(t *testing.T) {
-	requests, matched, conflicting := 0, 0, 0
+	requests, matched, told, unclear, conflicting := 0, 0, 0, 0, 0
 	for seed := range uint64(250) {
 		r := rand.New(rand.NewPCG(seed, 1))
+		alike := seed%3 == 0
 		var patterns []listed
 		var all, kept []routing.Pattern
 		clashes := 0
-		for _, p := range randomPatterns(r, 2+r.IntN(40)) {
+		for _, p := range randomPatterns(r, 2+r.IntN(40), alike) {
 			l := list(p)
 			all = append(all, p)
 			clash := slices.ContainsFunc(patterns, func(o listed) bool { return conflict(&o, &l) })
@@ -498,23 +588,31 @@ func TestTableAgainstList(t *testing.T) {
 			r.Shuffle(len(kept), func(i, j int) { kept[i], kept[j] = kept[j], kept[i] })
 		}
 		for range 60 {
-			tgt := parse(t, randomPath(r))
-			host := []string{"a.t", "b.a.t", "c.b.a.t", "t", "x"}[r.IntN(5)]
-			method := []string{"GET", "HEAD", "POST", "PUT", "OPTIONS"}[r.IntN(5)]
+			in := randomInput(t, r, alike)
 			for _, table := range tables {
-				if d := difference(table, patterns, host, method, tgt); d != "" {
-					t.Fatalf("seed %d: %s\npatterns: %v", seed, d, all)
+				if d := difference(t, table, patterns, in); d != "" {
+					t.Fatalf("seed %d: %s\npatterns: %+v", seed, d, all)
 				}
 			}
+			if d := ownDifference(t, tables[0], patterns, in); d != "" {
+				t.Fatalf("seed %d: %s\npatterns: %+v", seed, d, all)
+			}
 			requests++
-			if best(patterns, host, method, tgt.Path()) != nil {
+			switch found, refused := best(patterns, in); {
+			case refused:
+				unclear++
+			case found != nil:
 				matched++
+				if len(found.Headers)+len(found.Query) > 0 {
+					told++
+				}
 			}
 		}
 	}
-	// The comparison means something only if both outcomes are common.
-	if matched < requests/4 || matched > requests*9/10 || conflicting < 50 {
-		t.Errorf("of %d requests %d matched, %d tables had conflicts", requests, matched, conflicting)
+	// The comparison means something only if all outcomes are common.
+	if matched < requests/4 || matched > requests*9/10 || told < requests/20 || unclear < requests/50 || conflicting < 50 {
+		t.Errorf("of %d requests %d matched, %d of them by headers or query, and %d were refused; %d tables had conflicts",
+			requests, matched, told, unclear, conflicting)
 	}
 }
 
@@ -558,7 +656,8 @@ func FuzzMatch(f *testing.F) {
 		if len(conflicts) > 0 {
 			t.Fatalf("%q: %v", lines, conflicts)
 		}
-		if d := difference(table, patterns, host, method, &tgt); d != "" {
+		in := &input{host: host, method: method, tgt: &tgt}
+		if d := difference(t, table, patterns, in) + ownDifference(t, table, patterns, in); d != "" {
 			t.Fatalf("%q: %s", lines, d)
 		}
 	})
@@ -576,7 +675,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 		tgt := parse(t, c.path)
 		var m routing.Match
 		if n := testing.AllocsPerRun(100, func() {
-			table.Match(c.host, "GET", tgt, &m)
+			match(table, c.host, "GET", tgt, &m)
 			if c.capture != "" {
 				if v, ok := value.OfMapping(&m).Mapping().Lookup(c.capture); !ok || v.Str() == "" {
 					t.Fatalf("%s has no %s", c.path, c.capture)
@@ -634,7 +733,7 @@ func TestHostilePath(t *testing.T) {
 	long := strings.Repeat("/a", target.MaxSegments-1)
 	for end, want := range map[string]int{"/end0": 0, "/end1023": 1023, "/end5": 5, "/end": -1, "/": -1} {
 		var m routing.Match
-		table.Match("h", "GET", parse(t, long+end), &m)
+		match(table, "h", "GET", parse(t, long+end), &m)
 		if m.ID() != want {
 			t.Errorf("…%s goes to %d, want %d", end, m.ID(), want)
 		}
@@ -649,7 +748,7 @@ func BenchmarkHostilePath(b *testing.B) {
 			b.Run(fmt.Sprintf("routes=%d/segments=%d", 1<<depth, length), func(b *testing.B) {
 				var m routing.Match
 				for b.Loop() {
-					table.Match("h", "GET", tgt, &m)
+					match(table, "h", "GET", tgt, &m)
 				}
 			})
 		}
@@ -669,7 +768,7 @@ func BenchmarkMatch(b *testing.B) {
 				b.ReportAllocs()
 				var m routing.Match
 				for b.Loop() {
-					table.Match("api.example.com", "GET", tgt, &m)
+					match(table, "api.example.com", "GET", tgt, &m)
 				}
 			})
 		}

@@ -212,11 +212,11 @@ func FuzzParseTemplate(f *testing.F) {
 			}
 			return
 		}
-		if d := difference(table, []listed{list(p)}, "h", "GET", &tgt); d != "" {
+		if d := difference(t, table, []listed{list(p)}, &input{host: "h", method: "GET", tgt: &tgt}); d != "" {
 			t.Fatalf("%q: %s", s, d)
 		}
 		var m routing.Match
-		if !table.Match("h", "GET", &tgt, &m) {
+		if !match(table, "h", "GET", &tgt, &m) {
 			t.Fatalf("%q does not match its example %q", s, example)
 		}
 	})
