@@ -18,6 +18,7 @@ import (
 // Exchanges are pooled; what they hold refers to the request's bytes.
 type exchange struct {
 	rev *Revision
+	due time.Time // when it must be decided; zero: whenever ctx ends
 
 	in        wire.Request
 	target    target.Target
@@ -79,7 +80,7 @@ func (x *exchange) decide(ctx context.Context, rev *Revision, b []byte) Outcome 
 	if !x.in.HasHTTP() {
 		return NotHTTP
 	}
-	if ctx.Err() != nil {
+	if x.late(ctx) {
 		return Timeout
 	}
 	for _, step := range [...]func() Outcome{x.readTarget, x.screen, x.readPins, x.findRoute, x.identify, x.makeRequest} {
@@ -88,6 +89,11 @@ func (x *exchange) decide(ctx context.Context, rev *Revision, b []byte) Outcome 
 		}
 	}
 	return x.ask(ctx)
+}
+
+// late tells whether it is too late for an allow.
+func (x *exchange) late(ctx context.Context) bool {
+	return ctx.Err() != nil || !x.due.IsZero() && !time.Now().Before(x.due)
 }
 
 // readTarget reads host, method and path, and refuses what can be read in
@@ -195,6 +201,7 @@ func isGRPC(in *wire.Request) bool {
 
 // release lets go of the request, so that the pool keeps nothing of it alive.
 func (x *exchange) release() {
+	x.due = time.Time{}
 	x.rev, x.route, x.err, x.claims, x.headerAttrs = nil, nil, nil, nil, nil
 	x.match, x.handshake = routing.Match{}, routing.NoUpgrade
 	x.target.Reset()

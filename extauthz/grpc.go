@@ -22,9 +22,11 @@ const ServiceName = "envoy.service.auth.v3.Authorization"
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(NewCodec()),
-		// A check that is too large would be an error, not a denial. Envoy
-		// bounds headers and bodies far below this.
-		grpc.MaxRecvMsgSize(16 << 20),
+		// Beyond this a check is an error of gRPC, which Server.Limits is there
+		// to be ahead of.
+		grpc.MaxRecvMsgSize(MaxMessage),
+		// TLS and the first frames; a client that is slower holds memory.
+		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.MaxConcurrentStreams(1024),
 		// Goroutines that are kept have a stack of the size that a check
 		// needs; new ones would have to grow theirs every time.
@@ -39,6 +41,11 @@ func ServerOptions() []grpc.ServerOption {
 		}),
 	}
 }
+
+// MaxMessage is the length of the longest message that is received at all, in
+// bytes. Limits.Message must be less: a check beyond that is received and
+// denied, one beyond this is an error.
+const MaxMessage = 64 << 20
 
 // workersPerCore is how many calls per core are answered by goroutines that are
 // kept. Calls beyond them have a goroutine of their own.
@@ -60,7 +67,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 
 // handle serves one call of Check.
 func (s *Server) handle(_ any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-	m := new(checkMessage)
+	m := &checkMessage{limit: s.Limits.Message}
 	if err := decode(m); err != nil {
 		return nil, err
 	}
@@ -76,6 +83,10 @@ func (s *Server) check(ctx context.Context, request any) (any, error) {
 	if !ok {
 		return &checkMessage{answer: wire.Response{}.Bytes()}, nil
 	}
+	if m.tooLarge {
+		m.answer = s.refuse(nil, TooLarge, "")
+		return m, nil
+	}
 	m.answer = s.AppendCheck(ctx, make([]byte, 0, answerSize), m.request.ReadOnlyData())
 	m.request.Free()
 	return m, nil
@@ -86,8 +97,10 @@ const answerSize = 512
 
 // A checkMessage is a CheckRequest as received, and the answer to it.
 type checkMessage struct {
-	request mem.Buffer
-	answer  []byte
+	limit    int // of the request's length; 0: none
+	tooLarge bool
+	request  mem.Buffer
+	answer   []byte
 }
 
 // NewCodec gives the codec that a server with this service needs: it passes
@@ -111,6 +124,10 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 // Unmarshal implements encoding.CodecV2.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if m, ok := v.(*checkMessage); ok {
+		if m.limit > 0 && data.Len() > m.limit {
+			m.tooLarge = true // one copy of it in memory is enough
+			return nil
+		}
 		m.request = data.MaterializeToBuffer(mem.DefaultBufferPool())
 		return nil
 	}

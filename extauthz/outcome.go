@@ -35,6 +35,8 @@ const (
 	NotHTTP
 	NotReady
 	Timeout
+	TooLarge
+	Overloaded
 
 	outcomeCount
 )
@@ -65,6 +67,8 @@ var outcomes = [outcomeCount]struct {
 	NotHTTP:         {"not_http", "the check is not about an HTTP request", codes.InvalidArgument, http.StatusForbidden},
 	NotReady:        {"not_ready", "no policies are loaded", codes.Unavailable, http.StatusServiceUnavailable},
 	Timeout:         {"timeout", "Envoy's deadline passed before there was a decision", codes.DeadlineExceeded, http.StatusForbidden},
+	TooLarge:        {"too_large", "the check is longer than `limits.messageBytes`", codes.ResourceExhausted, http.StatusRequestEntityTooLarge},
+	Overloaded:      {"overloaded", "`limits.inFlight` checks are being answered already", codes.Unavailable, http.StatusServiceUnavailable},
 }
 
 // String gives the label of the outcome.

@@ -52,7 +52,7 @@ func (x *exchange) ask(ctx context.Context) Outcome {
 		x.settling = i
 		x.rev.policies.Check(&q.req, &q.decision)
 		switch {
-		case ctx.Err() != nil: // an answer after the deadline is no answer
+		case x.late(ctx): // an answer after the deadline is no answer
 			return Timeout
 		case x.refused != noRefusal: // found while a policy read the request
 			return x.refused

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
@@ -20,8 +21,25 @@ type Server struct {
 	// recovered from. Nil means nobody looks.
 	Panicked func(value any, stack []byte)
 
+	// Refused is called for a check that is denied unread, since it is too
+	// large or one too many. Nil means nobody looks.
+	Refused func(Outcome)
+
+	// Limits bounds what checks may take. They must not change once the
+	// Server answers.
+	Limits Limits
+
 	revision  atomic.Pointer[Revision]
 	exchanges sync.Pool // of *exchange
+	inFlight  atomic.Int64
+}
+
+// Limits bounds what checks may take. What is beyond a limit is denied. Zero
+// means that there is no such limit.
+type Limits struct {
+	InFlight int           // checks that are answered at once
+	Message  int           // the length of a CheckRequest, in bytes
+	Time     time.Duration // that a check may take, if its deadline is no sooner
 }
 
 // Use puts a Revision in force. Checks that are under way end by the one that
@@ -56,6 +74,13 @@ func (s *Server) AppendCheck(ctx context.Context, dst, request []byte) (answer [
 	if rev == nil {
 		return append(dst, notReady...)
 	}
+	if max := s.Limits.Message; max > 0 && len(request) > max {
+		return s.refuse(dst, TooLarge, "")
+	}
+	defer s.inFlight.Add(-1)
+	if n := s.inFlight.Add(1); s.Limits.InFlight > 0 && n > int64(s.Limits.InFlight) {
+		return s.refuse(dst, Overloaded, "")
+	}
 	x, _ := s.exchanges.Get().(*exchange)
 	if x == nil {
 		x = new(exchange)
@@ -67,12 +92,61 @@ func (s *Server) AppendCheck(ctx context.Context, dst, request []byte) (answer [
 			s.tellPanic(rev, p)
 		}
 	}()
+	x.due = due(ctx, s.Limits.Time)
 	outcome := x.decide(ctx, rev, request)
 	answer, outcome = x.answer(dst, outcome)
+	if !outcome.Passes() && !wire.Denies(answer[len(dst):]) {
+		// No outcome is written so. A mistake that made one must not allow.
+		answer, outcome = append(answer[:len(dst)], wire.Response{}.Bytes()...), Internal
+	}
 	rev.observe(x, outcome, x.err)
 	x.release()
 	s.exchanges.Put(x)
 	return answer
+}
+
+// refuse appends the denial of a check that is not read, and tells of it. It is a
+// plain text, which is as fit for gRPC clients as for others: nobody knows which
+// of the two asks.
+func (s *Server) refuse(dst []byte, o Outcome, detail string) (answer []byte) {
+	rev := s.revision.Load()
+	if rev == nil {
+		return append(dst, notReady...)
+	}
+	answer = rev.answers[formText][o].Append(dst, nil, nil)
+	defer func() {
+		if p := recover(); p != nil {
+			s.tellPanic(rev, p)
+		}
+	}()
+	if s.Refused != nil {
+		s.Refused(o)
+	}
+	rev.observeUnread(o, detail)
+	return answer
+}
+
+// headroom is how long before its deadline a check must be decided, so that the
+// answer arrives in time. What arrives late is an error to Envoy, which may be
+// set to let the request pass then.
+const headroom = 10 * time.Millisecond
+
+// due gives the instant until which a check must be decided: headroom before
+// the deadline, or a fifth of the time that is left if that is less, and no
+// later than limit from now. It is zero if there is neither.
+func due(ctx context.Context, limit time.Duration) (at time.Time) {
+	deadline, limited := ctx.Deadline()
+	if !limited && limit <= 0 {
+		return at
+	}
+	now := time.Now()
+	if limited {
+		at = deadline.Add(-min(headroom, deadline.Sub(now)/5))
+	}
+	if limit > 0 && (!limited || at.Sub(now) > limit) {
+		at = now.Add(limit)
+	}
+	return at
 }
 
 // tellPanic tells of a panic. What listens may itself be what panics.
@@ -92,6 +166,14 @@ func unready() []byte {
 	o.Respond.MetadataKeys = DefaultMetadataKeys
 	names, _ := o.Respond.metadataNames() // of known keys
 	return prepareAnswers("", &o, &names)[formProblem][NotReady].Bytes()
+}
+
+// observeUnread tells the observer, if there is one, of a check that was denied
+// unread.
+func (r *Revision) observeUnread(o Outcome, detail string) {
+	if r.options.Observe != nil {
+		r.options.Observe(&Record{Outcome: o, Detail: detail, Revision: r.id})
+	}
 }
 
 // observe tells the observer, if there is one, of a finished check.

@@ -5,21 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
 	"edict/cmd/edict/internal/config"
+	"edict/cmd/edict/internal/listener"
 	"edict/cmd/edict/internal/watch"
 	"edict/engine/diag"
 	"edict/extauthz"
@@ -86,9 +91,7 @@ func newLogger(w io.Writer, c *config.Config) zerolog.Logger {
 
 // serve runs the daemon until ctx ends. What is started is stopped in reverse.
 func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
-	checks := &extauthz.Server{Panicked: func(v any, stack []byte) {
-		log.Error().Interface("panic", v).Bytes("stack", stack).Msg("a check panicked and was denied")
-	}}
+	checks := newChecks(c, log)
 	if log.GetLevel() <= zerolog.DebugLevel {
 		c.Checks.Observe = both(c.Checks.Observe, logDecision(log))
 	}
@@ -115,6 +118,31 @@ func both(first, second func(*extauthz.Record)) func(*extauthz.Record) {
 	return func(r *extauthz.Record) {
 		first(r)
 		second(r)
+	}
+}
+
+// inFlightPerCore is how many checks are answered at once by default. A check
+// waits for nothing but tokens' keys, so that they are few where all is well.
+const inFlightPerCore = 64
+
+// newChecks makes the server that answers checks, without policies as yet.
+func newChecks(c *config.Config, log zerolog.Logger) *extauthz.Server {
+	limits := c.Limits
+	if limits.InFlight == 0 {
+		limits.InFlight = inFlightPerCore * runtime.GOMAXPROCS(0)
+	}
+	// A flood of refusals is told of now and then, with their number.
+	sampled := log.Sample(&zerolog.BurstSampler{Burst: 1, Period: 10 * time.Second})
+	var refused atomic.Uint64
+	return &extauthz.Server{
+		Limits: limits,
+		Panicked: func(v any, stack []byte) {
+			log.Error().Interface("panic", v).Bytes("stack", stack).Msg("a check panicked and was denied")
+		},
+		Refused: func(o extauthz.Outcome) {
+			n := refused.Add(1)
+			sampled.Warn().Stringer("outcome", o).Uint64("soFar", n).Msg("checks are denied unread")
+		},
 	}
 }
 
@@ -208,25 +236,30 @@ func (d *daemon) isServing() bool {
 	return d.serving
 }
 
-func (d *daemon) run(ctx context.Context, reloader *reloader) error {
-	authz, err := listen(d.config.ExtAuthz)
-	if err != nil {
-		return statusError{exitUsage, fmt.Errorf("listen.extAuthz: %w", err)}
-	}
-	defer authz.Close()
-	admin, err := listen(d.config.Admin)
-	if err != nil {
-		return statusError{exitUsage, fmt.Errorf("listen.admin: %w", err)}
-	}
-	defer admin.Close()
+// A server answers on a listener until it is stopped.
+type server struct {
+	key      string // below listen
+	listener *listener.Listener
+	serve    func() error
+	drain    func(context.Context) error // lets what is under way end; nil: it need not
+	stop     func()
+}
 
-	grpcServer := d.newGRPCServer()
-	adminServer := &http.Server{Handler: newAdmin(d.checks, d.isServing), ReadHeaderTimeout: 5 * time.Second}
-	failed := make(chan error, 2)
-	go func() { failed <- grpcServer.Serve(authz) }()
-	go func() { failed <- adminServer.Serve(admin) }()
-	defer adminServer.Close()
-	defer grpcServer.Stop()
+func (d *daemon) run(ctx context.Context, reloader *reloader) error {
+	servers, err := d.open()
+	defer func() {
+		for _, s := range servers {
+			s.stop()
+			s.listener.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, len(servers))
+	for _, s := range servers {
+		go func() { failed <- s.serve() }()
+	}
 
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
@@ -239,14 +272,23 @@ func (d *daemon) run(ctx context.Context, reloader *reloader) error {
 			Failed:   func(err error) { d.log.Warn().Err(err).Msg("watching the folders failed; polling goes on") },
 		}, func() { _ = reloader.reload() }) // it has logged what is wrong
 	}()
-	d.log.Info().Str("extAuthz", address(authz)).Str("admin", address(admin)).Bool("ready", d.isServing()).Msg("listening")
+	line := d.log.Info()
+	var renewals sync.WaitGroup
+	defer renewals.Wait()
+	for _, s := range servers {
+		line = line.Str(s.key, s.listener.Address())
+		if s.listener.Certificates != nil {
+			renewals.Go(func() { d.renew(watching, s) })
+		}
+	}
+	line.Bool("ready", d.isServing()).Msg("listening")
 
 	var failure error
 	select {
 	case err := <-failed:
 		failure = statusError{exitFailure, fmt.Errorf("a listener failed: %w", err)}
 	case <-ctx.Done():
-		d.drain(grpcServer)
+		d.drain(servers)
 	}
 	stopWatching()
 	select {
@@ -256,41 +298,148 @@ func (d *daemon) run(ctx context.Context, reloader *reloader) error {
 	return failure
 }
 
-// address gives where a listener listens, in the form of the configuration.
-func address(l net.Listener) string {
-	if l.Addr().Network() == "unix" {
-		return "unix:" + l.Addr().String()
+// open opens the listeners. Those that it gives with an error must be closed,
+// too.
+func (d *daemon) open() ([]*server, error) {
+	c := d.config
+	var servers []*server
+	open := func(key, address string, tls *listener.TLS, serve func(*listener.Listener) *server) error {
+		refused := d.log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Minute})
+		l, err := listener.Open(listener.Options{
+			Address: address, Socket: c.Socket, TLS: tls,
+			Refused: func(err error) { refused.Warn().Err(err).Str("listener", key).Msg("a connection was closed") },
+		})
+		if err != nil {
+			return statusError{exitUsage, fmt.Errorf("%s: %w", settingOf(key, err), err)}
+		}
+		s := serve(l)
+		s.key, s.listener = key, l
+		servers = append(servers, s)
+		return nil
 	}
-	return l.Addr().String()
+	if err := open("extAuthz", c.ExtAuthz, c.TLS.ExtAuthz, d.serveGRPC); err != nil {
+		return servers, err
+	}
+	if c.ExtAuthzHTTP != "" {
+		if err := open("extAuthzHTTP", c.ExtAuthzHTTP, c.TLS.ExtAuthzHTTP, func(l *listener.Listener) *server {
+			return d.serveHTTP(l, d.checks.NewHTTPServer(c.ExtAuthzHTTPOptions), "http/1.1")
+		}); err != nil {
+			return servers, err
+		}
+	}
+	err := open("admin", c.Admin, c.TLS.Admin, func(l *listener.Listener) *server {
+		s := d.serveHTTP(l, &http.Server{Handler: newAdmin(d.checks, d.isServing), ReadHeaderTimeout: 5 * time.Second}, "h2", "http/1.1")
+		s.drain = nil // it tells how far the others are
+		return s
+	})
+	return servers, err
 }
 
-// drain stops the server without losing calls: it says that it is not serving,
+// settingOf names the setting of a listener that an error is about.
+func settingOf(key string, err error) string {
+	var wrong *listener.TLSError
+	if errors.As(err, &wrong) {
+		return "listen.tls." + key
+	}
+	return "listen." + key
+}
+
+// renew keeps the certificates of a listener up to date until ctx ends.
+func (d *daemon) renew(ctx context.Context, s *server) {
+	s.listener.Certificates.Watch(ctx, d.config.ReloadCertificates, func(err error) {
+		if err != nil {
+			d.log.Error().Err(err).Str("listener", s.key).Msg("the certificates in use are the old ones")
+			return
+		}
+		d.log.Info().Str("listener", s.key).Time("expires", s.listener.Certificates.Expiry()).Msg("new certificates are in use")
+	})
+}
+
+func (d *daemon) serveGRPC(l *listener.Listener) *server {
+	options := extauthz.ServerOptions()
+	if l.Certificates != nil {
+		options = append(options, grpc.Creds(toldCredentials{credentials.NewTLS(l.Certificates.Config("h2")), d.failures()}))
+	}
+	s := grpc.NewServer(options...)
+	d.checks.Register(s)
+	grpc_health_v1.RegisterHealthServer(s, d.health)
+	reflection.Register(s)
+	return &server{
+		serve: func() error { return s.Serve(l.Listener) },
+		stop:  s.Stop,
+		drain: func(ctx context.Context) error {
+			// GracefulStop waits as long as calls take.
+			defer context.AfterFunc(ctx, s.Stop)()
+			s.GracefulStop()
+			return ctx.Err()
+		},
+	}
+}
+
+// failures gives what tells of connections that come to nothing, now and then.
+func (d *daemon) failures() func(error) {
+	log := d.log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Minute})
+	return func(err error) { log.Warn().Err(err).Msg("a connection failed") }
+}
+
+// toldCredentials tells of handshakes that fail, of which gRPC says nothing.
+type toldCredentials struct {
+	credentials.TransportCredentials
+	failed func(error)
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (c toldCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		c.failed(fmt.Errorf("TLS handshake with %s: %w", raw.RemoteAddr(), err))
+	}
+	return conn, info, err
+}
+
+// Clone implements credentials.TransportCredentials.
+func (c toldCredentials) Clone() credentials.TransportCredentials {
+	return toldCredentials{c.TransportCredentials.Clone(), c.failed}
+}
+
+// toldWriter takes what net/http has to say.
+type toldWriter func(error)
+
+// Write implements io.Writer.
+func (tell toldWriter) Write(line []byte) (int, error) {
+	tell(errors.New(strings.TrimSpace(string(line))))
+	return len(line), nil
+}
+
+// serveHTTP serves HTTP of the protocols, as ALPN names them.
+func (d *daemon) serveHTTP(l *listener.Listener, s *http.Server, protocols ...string) *server {
+	s.ErrorLog = stdlog.New(toldWriter(d.failures()), "", 0)
+	serve := func() error { return s.Serve(l.Listener) }
+	if l.Certificates != nil {
+		s.TLSConfig = l.Certificates.Config(protocols...)
+		serve = func() error { return s.ServeTLS(l.Listener, "", "") }
+	}
+	return &server{serve: serve, drain: s.Shutdown, stop: func() { _ = s.Close() }}
+}
+
+// drain stops the servers without losing calls: it says that it is not serving,
 // gives Envoy's health checks the time to see that, and lets calls that are
 // under way end.
-func (d *daemon) drain(s *grpc.Server) {
+func (d *daemon) drain(servers []*server) {
 	d.log.Info().Stringer("delay", d.config.ShutdownDelay).Msg("shutting down; a second signal ends it at once")
 	d.stopServing()
 	time.Sleep(d.config.ShutdownDelay)
 	close(d.health.closing)
-	done := make(chan struct{})
-	go func() {
-		s.GracefulStop()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(d.config.ShutdownTimeout):
-		d.log.Warn().Msg("calls under way were cut off")
-		s.Stop()
-		<-done
+	ctx, cancel := context.WithTimeout(context.Background(), d.config.ShutdownTimeout)
+	defer cancel()
+	var drained sync.WaitGroup
+	for _, s := range servers {
+		drained.Go(func() {
+			if s.drain != nil && s.drain(ctx) != nil {
+				d.log.Warn().Str("listener", s.key).Msg("calls under way were cut off")
+			}
+		})
 	}
+	drained.Wait()
 	d.log.Info().Msg("stopped")
-}
-
-func (d *daemon) newGRPCServer() *grpc.Server {
-	s := grpc.NewServer(extauthz.ServerOptions()...)
-	d.checks.Register(s)
-	grpc_health_v1.RegisterHealthServer(s, d.health)
-	reflection.Register(s)
-	return s
 }

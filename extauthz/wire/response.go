@@ -254,6 +254,12 @@ func encode(tag byte, code, httpStatus int32, headers []HeaderValue, body string
 	return r
 }
 
+// Denies tells whether an encoded CheckResponse, as this package writes them,
+// denies: it begins with a status, and that with a code that is not 0.
+func Denies(answer []byte) bool {
+	return len(answer) >= 4 && answer[0] == tagStatus && answer[1] >= 2 && answer[2] == tagCode && answer[3] != 0
+}
+
 // Bytes gives the encoded message, which must not be changed.
 func (r Response) Bytes() []byte {
 	if r.b == nil {

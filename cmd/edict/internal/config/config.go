@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"edict/cmd/edict/internal/listener"
 	"edict/engine"
 	"edict/engine/auxdata"
 	"edict/engine/diag"
@@ -12,15 +13,23 @@ import (
 
 // A Config is everything that `edict serve` can be told.
 type Config struct {
-	ExtAuthz string // listen.extAuthz
-	Admin    string // listen.admin
+	ExtAuthz     string // listen.extAuthz
+	ExtAuthzHTTP string // listen.extAuthzHTTP; empty: off
+	Admin        string // listen.admin
+
+	TLS    tlsOptions
+	Socket listener.Socket
+
+	ExtAuthzHTTPOptions extauthz.HTTPOptions
+	Limits              extauthz.Limits // InFlight 0: as many as suit the machine
 
 	PoliciesDir string
 	RoutesDir   string
 	RoutesGiven bool // routes.dir was set, so the folder must exist
 
-	ReloadDebounce time.Duration
-	ReloadPoll     time.Duration
+	ReloadDebounce     time.Duration
+	ReloadPoll         time.Duration
+	ReloadCertificates time.Duration
 
 	DefaultPolicyVersion string
 	DefaultScope         string

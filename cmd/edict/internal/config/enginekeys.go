@@ -192,5 +192,5 @@ func warning(path string, c *Config) (code diag.Code, message, hint string) {
 			}
 		}
 	}
-	return "", "", ""
+	return listenWarning(path, c)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"edict/cmd/edict/internal/listener"
 	"edict/engine/diag"
 	"edict/engine/yamldoc"
 	"edict/extauthz"
@@ -34,9 +35,36 @@ func Keys() []Key {
 			address(func(c *Config, s string) { c.ExtAuthz = s })},
 		{"listen.admin", "127.0.0.1:9002", "Where `/healthz` and `/readyz` are. `host:port` or `unix:/path`.",
 			address(func(c *Config, s string) { c.Admin = s })},
-		{"listen.extAuthzHTTP", `""`, "The HTTP variant of ext_authz.", nil},
+		{"listen.extAuthzHTTP", `""`, "Where Envoy asks whose filter has an `http_service`; see [protocols](protocols.md#ask-over-http). `\"\"`: nowhere.",
+			optional(func(c *Config, s string) { c.ExtAuthzHTTP = s })},
 		{"listen.apiGRPC", "127.0.0.1:3593", "The Cerbos-compatible API over gRPC.", nil},
 		{"listen.apiHTTP", "127.0.0.1:3592", "The Cerbos-compatible API over HTTP.", nil},
+		{"listen.tls.extAuthz", "{}", "TLS of `listen.extAuthz`: `cert`, `key`, `clientCA`, `clients`, `minVersion`; see [protocols](protocols.md#encrypt-and-know-envoy-by-its-certificate). `{}`: plain text.",
+			tlsOf(func(c *Config, t *listener.TLS) { c.TLS.ExtAuthz = t })},
+		{"listen.tls.extAuthzHTTP", "{}", "TLS of `listen.extAuthzHTTP`, in the same form.",
+			tlsOf(func(c *Config, t *listener.TLS) { c.TLS.ExtAuthzHTTP = t })},
+		{"listen.tls.admin", "{}", "TLS of `listen.admin`, in the same form.",
+			tlsOf(func(c *Config, t *listener.TLS) { c.TLS.Admin = t })},
+		{"listen.tls.apiGRPC", "{}", "TLS of `listen.apiGRPC`, in the same form.", nil},
+		{"listen.tls.apiHTTP", "{}", "TLS of `listen.apiHTTP`, in the same form.", nil},
+		{"listen.socket.mode", `"0660"`, "The mode of Unix sockets, octal. Connecting takes the right to write.", setSocketMode},
+		{"listen.socket.group", `""`, "The group of Unix sockets, by name or number. `\"\"`: the process's own.",
+			func(c *Config, n yamldoc.Node) {
+				if t, ok := n.Text(); ok {
+					c.Socket.Group = t.Value
+				}
+			}},
+		{"listen.socket.uids", "[]", "The users, by number, whose processes may connect to Unix sockets (`SO_PEERCRED`, Linux alone). `[]`: all that the mode lets.", setSocketUIDs},
+
+		{"extAuthzHTTP.pathPrefix", `""`, "Envoy's `http_service.path_prefix`. It is taken off once; a path without it is refused.", setPathPrefix},
+		{"extAuthzHTTP.rawHeaders", "false", "Envoy's filter has `encode_raw_headers: true`, so that repeated headers are kept apart.",
+			boolean(func(c *Config, b bool) { c.ExtAuthzHTTPOptions.RawHeaders = b })},
+		{"extAuthzHTTP.decisionHeaders", "false", "Answer with the dynamic metadata as headers `x-edict-decision-…`, for `dynamic_metadata_from_headers`.",
+			boolean(func(c *Config, b bool) { c.ExtAuthzHTTPOptions.DecisionHeaders = b })},
+
+		{"limits.inFlight", "0", "How many checks are answered at once; one more is denied with 503. `0`: 64 for each core.", setInFlight},
+		{"limits.messageBytes", "16777216", "The longest check, headers and body included; a longer one is denied with 413.", setMessageBytes},
+		{"limits.time", "5s", "The longest time that a check may take, if Envoy's deadline is no sooner.", setCheckTime},
 
 		{"policies.dir", "./policies", "The folder of the policies. It is watched.",
 			folder(func(c *Config, s string) { c.PoliciesDir = s })},
@@ -46,6 +74,7 @@ func Keys() []Key {
 			duration(func(c *Config, n time.Duration) { c.ReloadDebounce = n })},
 		{"reload.poll", "10s", "How often the folders are looked at where the system reports no changes, as on network file systems. `0s`: never.",
 			duration(func(c *Config, n time.Duration) { c.ReloadPoll = n })},
+		{"reload.certificates", "10s", "How often the files of `listen.tls` are read, to take what is new.", setCertificatePoll},
 
 		{"engine.defaultPolicyVersion", "default", "The policy version of a principal or resource that names none.",
 			setDefaultPolicyVersion},

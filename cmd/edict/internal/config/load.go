@@ -59,8 +59,8 @@ func Load(file string, environ, sets []string) (*Config, []string, diag.List) {
 	for _, s := range sets {
 		l.override(s)
 	}
-	for _, w := range l.warnings {
-		l.config.Warnings = append(l.config.Warnings, w)
+	for path, n := range l.places {
+		l.warn(path, n)
 	}
 	l.config.Warnings = l.config.Warnings.Sorted()
 	return l.config, unknown, l.list.Sorted()
@@ -72,13 +72,13 @@ type loader struct {
 	given  bool // what is set now was asked for, and is no default
 	list   diag.List
 
-	variables map[string]string          // the environment; nil: ${NAME} is not replaced
-	warnings  map[string]diag.Diagnostic // by the path of the key
+	variables map[string]string       // the environment; nil: ${NAME} is not replaced
+	places    map[string]yamldoc.Node // where each key that was asked for was set last
 }
 
 // newLoader gives a loader with every key at its default.
 func newLoader() *loader {
-	l := &loader{keys: Keys(), config: new(Config), warnings: map[string]diag.Diagnostic{}}
+	l := &loader{keys: Keys(), config: new(Config), places: map[string]yamldoc.Node{}}
 	for i := range l.keys {
 		if k := &l.keys[i]; k.Supported() {
 			l.text("default of "+k.Path, k.Path, k.Default)
@@ -142,7 +142,7 @@ func (l *loader) node(path string, n yamldoc.Node) {
 		k.set(l.config, n)
 		if l.given {
 			l.config.RoutesGiven = l.config.RoutesGiven || path == "routes.dir"
-			l.warn(path, n)
+			l.places[path] = n
 		}
 		return
 	}
@@ -158,15 +158,17 @@ func (l *loader) node(path string, n yamldoc.Node) {
 	}
 }
 
-// warn notes what deserves a word about the key at path, which was set last.
+// warn notes what deserves a word about the key at path, which was set last by
+// n, in the light of all other keys.
 func (l *loader) warn(path string, n yamldoc.Node) {
-	delete(l.warnings, path)
 	code, message, hint := warning(path, l.config)
 	if code == "" {
 		return
 	}
 	pos := n.Pos()
-	l.warnings[path] = diag.Diagnostic{Pos: pos, Severity: diag.Warning, Code: code, Message: message, Hint: hint, Source: n.Document().Lines()[pos.Line-1]}
+	l.config.Warnings = append(l.config.Warnings, diag.Diagnostic{
+		Pos: pos, Severity: diag.Warning, Code: code, Message: message, Hint: hint, Source: n.Document().Lines()[pos.Line-1],
+	})
 }
 
 func join(path, name string) string {

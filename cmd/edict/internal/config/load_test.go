@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"edict/cmd/edict/internal/listener"
 	"edict/engine"
 	"edict/engine/auxdata"
 	"edict/engine/diag"
@@ -23,7 +25,8 @@ func defaults() Config {
 	return Config{
 		ExtAuthz: "127.0.0.1:9001", Admin: "127.0.0.1:9002",
 		PoliciesDir: "./policies", RoutesDir: "./routes",
-		ReloadDebounce: 100 * time.Millisecond, ReloadPoll: 10 * time.Second,
+		ReloadDebounce: 100 * time.Millisecond, ReloadPoll: 10 * time.Second, ReloadCertificates: 10 * time.Second,
+		Socket: listener.Socket{Mode: 0o660}, Limits: extauthz.Limits{Message: 16 << 20, Time: 5 * time.Second},
 		DefaultPolicyVersion: "default", StrictEvaluation: true, Globals: value.Values{},
 		Checks: extauthz.Options{
 			Identity:  []extauthz.Source{{JWTMetadata: &extauthz.JWTMetadata{}}},
@@ -50,6 +53,14 @@ func write(t testing.TB, content string) string {
 	return name
 }
 
+func client(text string) listener.Client {
+	c, err := listener.ParseClient(text)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
 func TestLoad(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -62,10 +73,20 @@ func TestLoad(t *testing.T) {
 		{name: "comments alone", file: "# nothing yet\n", want: func(*Config) {}},
 		{name: "nulls are as good as absent", file: "listen:\n  extAuthz:\nidentity: {sources: ~}\nlog:\n", want: func(*Config) {}},
 		{name: "every key", file: `
-listen: {extAuthz: "unix:/run/edict.sock", admin: "[::1]:0"}
+listen:
+  extAuthz: unix:/run/edict.sock
+  extAuthzHTTP: 127.0.0.1:0
+  admin: "[::1]:0"
+  tls:
+    extAuthz: {}
+    extAuthzHTTP: {cert: c, key: k}
+    admin: {cert: c, key: k, clientCA: a, clients: ["spiffe://mesh.example/envoy", "spiffe://mesh.example", envoy.example], minVersion: 1.3}
+  socket: {mode: "0600", group: edict, uids: [0, 101]}
+extAuthzHTTP: {pathPrefix: /v1/ext, rawHeaders: true, decisionHeaders: true}
+limits: {inFlight: 9, messageBytes: 4096, time: 250ms}
 policies: {dir: p}
 routes: {dir: r}
-reload: {debounce: 1m30s, poll: 0s}
+reload: {debounce: 1m30s, poll: 0s, certificates: 1s}
 engine: {defaultPolicyVersion: 20260101, defaultScope: emea.fr-1, lenientScopeSearch: true, strictEvaluation: false, globals: {region: emea}}
 schema: {enforcement: reject}
 auxData:
@@ -92,7 +113,16 @@ shutdown: {delay: 0s, timeout: 1h}
 `, want: func(c *Config) {
 			*c = Config{
 				ExtAuthz: "unix:/run/edict.sock", Admin: "[::1]:0", PoliciesDir: "p", RoutesDir: "r", RoutesGiven: true,
-				ReloadDebounce: 90 * time.Second, ReloadPoll: 0,
+				ReloadDebounce: 90 * time.Second, ReloadPoll: 0, ReloadCertificates: time.Second,
+				ExtAuthzHTTP: "127.0.0.1:0",
+				TLS: tlsOptions{
+					ExtAuthzHTTP: &listener.TLS{Cert: "c", Key: "k", MinVersion: tls.VersionTLS12},
+					Admin: &listener.TLS{Cert: "c", Key: "k", ClientCA: "a", MinVersion: tls.VersionTLS13,
+						Clients: []listener.Client{client("spiffe://mesh.example/envoy"), client("spiffe://mesh.example"), client("envoy.example")}},
+				},
+				Socket:               listener.Socket{Mode: 0o600, Group: "edict", UIDs: []uint32{0, 101}},
+				ExtAuthzHTTPOptions:  extauthz.HTTPOptions{PathPrefix: "/v1/ext", RawHeaders: true, DecisionHeaders: true},
+				Limits:               extauthz.Limits{InFlight: 9, Message: 4096, Time: 250 * time.Millisecond},
 				DefaultPolicyVersion: "20260101", DefaultScope: "emea.fr-1", LenientScopeSearch: true, StrictEvaluation: false,
 				Globals:           value.Values{"region": value.OfString("emea")},
 				SchemaEnforcement: engine.SchemaReject,
