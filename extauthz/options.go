@@ -36,6 +36,10 @@ type Options struct {
 	// name none of their own. They must not conflict.
 	Accept target.Accept
 
+	// Ignored names overrides that the upstream is known not to heed (see
+	// IgnoredOverrides), so that requests may have them, whatever they say.
+	Ignored []string
+
 	// DecisionHeader tells the upstream the id of the decision. Empty means that
 	// the header is not sent.
 	DecisionHeader string
@@ -136,6 +140,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if first, second := o.Accept.Conflict(); first != 0 {
 		return o, fmt.Errorf("accept: %s and %s give one spelling two meanings", first, second)
+	}
+	if bad, message, _ := IgnoredOverrides(o.Ignored); bad >= 0 {
+		return o, fmt.Errorf("upstream.ignores[%d]: %s", bad, message)
 	}
 	o.Respond.withDefaults()
 	o.Identity = slices.Clone(o.Identity)

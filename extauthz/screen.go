@@ -8,8 +8,8 @@ import (
 
 // screen refuses requests whose headers the upstream could read in another way
 // than Edict does: repeated headers of which there may be one, hop-by-hop
-// tricks, a method hidden in a header, and second spellings of the headers
-// that speak of identity.
+// tricks, a method, path or host hidden in a header, and second spellings of
+// the headers that speak of identity.
 func (x *exchange) screen() Outcome {
 	var seen [singletons]uint8
 	var asked upgradeHeaders
@@ -51,10 +51,8 @@ func (x *exchange) screen() Outcome {
 			i, asked.upgrade = singleUpgrade, text
 		case ":protocol":
 			i, asked.protocol = singleProtocol, text
-		case "x-http-method-override", "x-http-method", "x-method-override":
-			if text != x.in.Method() {
-				detail = "method_override"
-			}
+		default:
+			detail = x.contradicts(name, text)
 		}
 		if i >= 0 {
 			if seen[i]++; seen[i] > 1 || !raw && joined(name, text) {
@@ -65,6 +63,9 @@ func (x *exchange) screen() Outcome {
 	})
 	if detail == "" {
 		x.handshake, detail = asked.read(x.in.Method(), x.in.Protocol())
+	}
+	if detail == "" && x.queryOverrides() {
+		detail = "method_override"
 	}
 	if detail != "" {
 		x.detail = detail

@@ -109,6 +109,8 @@ func Keys() []Key {
 			header(func(c *Config, s string) { c.Checks.RolesHeader = s })},
 		{"accept", "[]", "Spellings of paths and queries that routes admit which name none of their own; see [routes](routes.md#spellings-that-can-be-accepted).",
 			setAccept},
+		{"upstream.ignores", "[]", "Headers, and the parameter `_method`, by which a client could ask a backend for another method, path or host, and that the upstream is known not to heed; see [routes](routes.md#what-a-header-says-otherwise).",
+			setIgnores},
 		{"upstream.decisionHeader", `""`, "The header that tells the upstream the id of the decision. `\"\"`: none.",
 			header(func(c *Config, s string) { c.Checks.DecisionHeader = s })},
 		{"respond.decisionHeader", `""`, "The header that tells the client the id of the decision, whatever it was. `\"\"`: none.",

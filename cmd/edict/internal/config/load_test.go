@@ -105,7 +105,7 @@ identity:
     - jwtMetadata: {namespace: n, key: k, id: i, roles: r, defaultRoles: [a, b]}
   anonymous: true
   challenge: Bearer realm="x"
-upstream: {principalHeader: "", rolesHeader: x-r, decisionHeader: x-d}
+upstream: {principalHeader: "", rolesHeader: x-r, decisionHeader: x-d, ignores: [x-host, _method]}
 respond: {decisionHeader: x-id, metadata: {keys: [effect, outputs], prefix: edge_}}
 body: {limit: 8192}
 log: {level: warn, format: console}
@@ -138,7 +138,7 @@ shutdown: {delay: 0s, timeout: 1h}
 						{Headers: &extauthz.TrustedHeaders{ID: "x-user", Roles: "x-roles", Attributes: map[string]string{"team": "x-team"}}},
 						{JWTMetadata: &extauthz.JWTMetadata{Namespace: "n", Key: "k", ID: "i", Roles: "r", DefaultRoles: []string{"a", "b"}}},
 					},
-					Anonymous: true, Challenge: `Bearer realm="x"`, RolesHeader: "x-r", DecisionHeader: "x-d", BodyLimit: 8192,
+					Anonymous: true, Challenge: `Bearer realm="x"`, RolesHeader: "x-r", DecisionHeader: "x-d", Ignored: []string{"x-host", "_method"}, BodyLimit: 8192,
 					Respond: extauthz.Respond{DecisionHeader: "x-id", MetadataKeys: []string{"effect", "outputs"}, MetadataPrefix: "edge_"},
 				},
 				LogLevel: "warn", LogFormat: "console", ShutdownDelay: 0, ShutdownTimeout: time.Hour,

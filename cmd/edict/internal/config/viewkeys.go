@@ -6,17 +6,9 @@ import (
 )
 
 func setAccept(c *Config, n yamldoc.Node) {
-	list, ok := n.List()
+	list, names, ok := textList(n)
 	if !ok {
 		return
-	}
-	var names []string
-	for _, n := range list {
-		t, ok := n.NonEmptyText()
-		if !ok {
-			return
-		}
-		names = append(names, t.Value)
 	}
 	accept, bad, message, hint := extauthz.AcceptedSpellings(names)
 	if bad >= 0 {
@@ -24,4 +16,31 @@ func setAccept(c *Config, n yamldoc.Node) {
 		return
 	}
 	c.Checks.Accept = accept
+}
+
+func setIgnores(c *Config, n yamldoc.Node) {
+	list, names, ok := textList(n)
+	if !ok {
+		return
+	}
+	if bad, message, hint := extauthz.IgnoredOverrides(names); bad >= 0 {
+		list[bad].Report(CodeBadValue, message, hint)
+		return
+	}
+	c.Checks.Ignored = names
+}
+
+// textList reads a list of texts, none of them empty.
+func textList(n yamldoc.Node) (list []yamldoc.Node, texts []string, ok bool) {
+	if list, ok = n.List(); !ok {
+		return nil, nil, false
+	}
+	for _, n := range list {
+		t, ok := n.NonEmptyText()
+		if !ok {
+			return nil, nil, false
+		}
+		texts = append(texts, t.Value)
+	}
+	return list, texts, true
 }

@@ -1,0 +1,177 @@
+package extauthz
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"edict/engine/diag"
+)
+
+// What follows are the ways in which a client can tell some backend to act on
+// another request than the one that Edict judged: by a header that some proxy
+// or framework reads in the place of method, path or host. None of them changes
+// what Edict reads, so one that says something else is refused.
+
+// An override is what a header, or the parameter _method, is read in place of.
+type override uint8
+
+const (
+	noOverride override = iota
+	overridesMethod
+	overridesTarget // path and query
+	overridesPrefix // the part of the path that a proxy took away
+	overridesHost
+)
+
+// overrides are the names by what they override, and who reads them.
+var overrides = map[string]override{
+	"x-http-method-override": overridesMethod, // Rack, Symfony, Laravel, Express's method-override, Google's APIs
+	"x-http-method":          overridesMethod, // OData
+	"x-method-override":      overridesMethod,
+	methodParameter:          overridesMethod, // Rack, Symfony, Laravel: in queries and forms
+
+	"x-original-url":        overridesTarget, // IIS, Symfony, Zend
+	"x-original-uri":        overridesTarget, // nginx's auth_request
+	"x-rewrite-url":         overridesTarget, // IIS, Symfony, Zend
+	"x-forwarded-uri":       overridesTarget, // Traefik, Caddy
+	"x-forwarded-path":      overridesTarget,
+	"x-envoy-original-path": overridesTarget, // Envoy, behind a proxy that rewrote the path
+
+	"x-forwarded-prefix": overridesPrefix, // Spring, ASP.NET, Starlette behind a proxy
+	"x-script-name":      overridesPrefix, // WSGI
+
+	"x-forwarded-host": overridesHost, // Django, Rails, Spring, Express with "trust proxy"
+	"x-original-host":  overridesHost, // ASP.NET
+	"x-host":           overridesHost, // Symfony, of old
+}
+
+// methodParameter is the query parameter that overrides the method.
+const methodParameter = "_method"
+
+// IgnoredOverrides checks a list of names of overrides. If one of them is none
+// it gives its index, what is wrong, and how to mend it.
+func IgnoredOverrides(names []string) (bad int, message, hint string) {
+	for i, name := range names {
+		if overrides[name] == noOverride {
+			known := make([]string, 0, len(overrides))
+			for k := range overrides {
+				known = append(known, k)
+			}
+			slices.Sort(known)
+			return i, fmt.Sprintf("%q is nothing that Edict refuses", name),
+				orDefault(diag.DidYouMean(name, known), "the names are "+strings.Join(known, ", "))
+		}
+	}
+	return -1, "", ""
+}
+
+// longestOverride bounds the names that can be overrides.
+const longestOverride = len("x-http-method-override")
+
+// contradicts tells whether a header is an override that says something else
+// than the request does, and what of it, "" if not. Names are taken as CGI,
+// WSGI and their kin fold them: _ is -.
+func (x *exchange) contradicts(name, text string) string {
+	if len(name) > longestOverride || name[0] != 'x' && name[0] != 'X' {
+		return ""
+	}
+	var folded [longestOverride]byte
+	for i := range len(name) {
+		if folded[i] = name[i]; name[i] == '_' {
+			folded[i] = '-'
+		}
+	}
+	kind := overrides[string(folded[:len(name)])]
+	if kind == noOverride || slices.Contains(x.rev.options.Ignored, string(folded[:len(name)])) {
+		return ""
+	}
+	switch text = strings.Trim(text, " \t"); kind {
+	case overridesMethod:
+		if text != x.in.Method() {
+			return "method_override"
+		}
+	case overridesTarget:
+		if !x.isTarget(text) {
+			return "target_override"
+		}
+	case overridesPrefix:
+		if text != "" && text != "/" {
+			return "prefix_override"
+		}
+	case overridesHost:
+		if !strings.EqualFold(text, x.in.Host()) && !strings.EqualFold(text, x.host) {
+			return "host_override"
+		}
+	}
+	return ""
+}
+
+// isTarget tells whether text is the target of the request: its path, with or
+// without the query, or that as an absolute URL.
+func (x *exchange) isTarget(text string) bool {
+	target := x.in.Path()
+	path, _, _ := strings.Cut(target, "?")
+	for _, scheme := range [...]string{"http://", "https://"} {
+		if rest, ok := strings.CutPrefix(text, scheme); ok {
+			if text, ok = strings.CutPrefix(rest, x.in.Host()); !ok {
+				return false
+			}
+			break
+		}
+	}
+	return text == target || text == path
+}
+
+// queryOverrides tells whether the query has a parameter _method that says
+// another method. The query may be one that Edict could not read: nobody has
+// asked for it yet, and the backend may be more lenient.
+func (x *exchange) queryOverrides() bool {
+	_, query, _ := strings.Cut(x.in.Path(), "?")
+	if query == "" || strings.IndexByte(query, '%') < 0 && !strings.Contains(query, methodParameter) ||
+		slices.Contains(x.rev.options.Ignored, methodParameter) {
+		return false
+	}
+	for query != "" {
+		pair := query
+		if i := strings.IndexAny(query, "&;"); i >= 0 {
+			pair, query = query[:i], query[i+1:]
+		} else {
+			query = ""
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		if spells(name, methodParameter) && !strings.EqualFold(value, x.in.Method()) {
+			return true
+		}
+	}
+	return false
+}
+
+// spells tells whether raw is name, any of its characters percent-encoded.
+func spells(raw, name string) bool {
+	for i := range len(name) {
+		if raw == "" {
+			return false
+		}
+		c, n := raw[0], 1
+		if c == '%' && len(raw) >= 3 && isHex(raw[1]) && isHex(raw[2]) {
+			c, n = unhex(raw[1])<<4|unhex(raw[2]), 3
+		}
+		if c != name[i] {
+			return false
+		}
+		raw = raw[n:]
+	}
+	return raw == ""
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f'
+}
+
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c | 0x20 - 'a' + 10
+}
