@@ -238,8 +238,14 @@ func TestExamples(t *testing.T) {
 					t.Errorf("%s:%d:\n%s", page, b.line, list.Render())
 					continue
 				}
+				var checks []routemap.Check // a public route has none
+				if len(f.Routes) > 0 {
+					checks = f.Routes[0].Checks
+				} else {
+					checks = f.Connections[0].Checks
+				}
 				kind := "none"
-				if checks := f.Routes[0].Checks; len(checks) > 0 { // a public route has none
+				if len(checks) > 0 {
 					kind = checks[0].Resource.Kind.Constant.Str()
 				}
 				c, err := extauthz.NewCompiler(engine.Options{}, extauthz.Options{Identity: sourcesFor(f)})

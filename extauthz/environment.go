@@ -151,7 +151,7 @@ func (v *requestView) Lookup(field string) (value.Value, bool) {
 		}
 		return value.OfTime(t), true
 	case "sni":
-		return value.OfString(x.in.SNI()), true
+		return value.OfString(x.sni()), true
 	case "source":
 		return value.OfMapping((*sourceView)(x)), true
 	case "destination":

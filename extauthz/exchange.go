@@ -78,7 +78,7 @@ func (x *exchange) decide(ctx context.Context, rev *Revision, b []byte) Outcome 
 		return BadRequest
 	}
 	if !x.in.HasHTTP() {
-		return NotHTTP
+		return x.decideConnection(ctx)
 	}
 	if x.late(ctx) {
 		return Timeout

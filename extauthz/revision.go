@@ -66,8 +66,11 @@ type Revision struct {
 	id       string
 	policies *engine.PolicySet
 	table    *routing.Table
-	routes   []route
+	routes   []route        // those of connections last
 	byName   map[string]int // index of routes
+
+	connections *connectionTable // nil: there are none
+
 	env      *expr.Env
 	options  Options
 	sources  []identitySource
@@ -185,7 +188,7 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 		})
 	}
 	r := &Revision{
-		id: id, policies: set, table: run.table, routes: run.routes,
+		id: id, policies: set, table: run.table, routes: run.routes, connections: run.forConnections,
 		env: c.env, options: c.options, sources: c.sources,
 		metadata: c.metadata, answers: prepareAnswers(id, &c.options, &c.metadata),
 	}
@@ -208,7 +211,10 @@ type compilation struct {
 	table    *routing.Table
 	routes   []route
 	patterns []routing.Pattern
-	places   []place // per pattern
+
+	forConnections *connectionTable
+
+	places []place // per pattern
 }
 
 // A place is where a pattern was written.
@@ -245,6 +251,7 @@ func (c *compilation) compile(files []*routemap.File) {
 		c.report(s.file, matchPos(s.match), CodeRouteConflict, k.Message, k.Hint, related...)
 	}
 	c.table = table
+	c.forConnections = c.connections(files)
 }
 
 func matchPos(m *routemap.Match) diag.Position {
@@ -300,7 +307,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	if !ok {
 		captures = nil
 	}
-	t := terms{c, f, captures, ok}
+	t := terms{compilation: c, file: f, captures: captures, known: ok}
 	out := route{
 		name:             pattern.Name,
 		public:           r.Public,
@@ -340,6 +347,8 @@ type terms struct {
 	file     *routemap.File
 	captures []string // of the path
 	known    bool     // what the path captures
+
+	connection bool // there is no request
 }
 
 // noItem is for terms that can't read the item of forEach.
@@ -444,10 +453,13 @@ func (t terms) term(from *routemap.Term, item bool) term {
 	}
 	for _, s := range program.Selections() {
 		at := from.Expr.At(s.Line, s.Column)
+		if t.connection {
+			t.checkConnection(s, at)
+		}
 		switch {
 		case s.Variable == itemVariable && !item:
 			t.report(t.file, at, CodeRouteItem, "there is no item here", "items are read within a check that has forEach")
-		case s.Variable == "path" && s.Field != "" && t.known && !slices.Contains(t.captures, s.Field):
+		case s.Variable == "path" && s.Field != "" && t.known && !t.connection && !slices.Contains(t.captures, s.Field):
 			// Of path as a whole nothing is known before there is a request.
 			t.report(t.file, at, CodeRouteCapture, fmt.Sprintf("the path captures no %q", s.Field),
 				orDefault(diag.DidYouMean(s.Field, t.captures), fmt.Sprintf("write {%s} in the path template", s.Field)))

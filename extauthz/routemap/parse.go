@@ -75,7 +75,7 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 	if !ok {
 		return f
 	}
-	o, ok := body.Object("name", "hosts", "principal", "defaults", "routes")
+	o, ok := body.Object("name", "hosts", "principal", "defaults", "routes", "connections")
 	if !ok {
 		return f
 	}
@@ -85,23 +85,36 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 	f.Hosts = texts(o, "hosts")
 	f.Principal = parsePrincipal(o)
 	base := parseDefaults(o)
-	n, ok := o.Required("routes")
-	if !ok {
+	n, ok := o.Field("routes")
+	if _, other := o.Field("connections"); !ok && !other {
+		o.Required("routes")
 		return f
 	}
-	routes, _ := n.List()
 	named := map[string]diag.Position{}
-	for _, n := range routes {
-		r, ok := parseRoute(n, base)
-		if !ok {
-			continue
+	once := func(name diag.Text, what string) {
+		if first, dup := named[name.Value]; dup && name.Value != "" {
+			doc.ReportRelated(name.Pos, RepeatedRoute, fmt.Sprintf("the %s %q is there twice", what, name.Value),
+				fmt.Sprintf("give every %s a name of its own", what), diag.Related{Pos: first, Message: "first used here"})
 		}
-		if first, dup := named[r.Name.Value]; dup && r.Name.Value != "" {
-			doc.ReportRelated(r.Name.Pos, RepeatedRoute, fmt.Sprintf("the route %q is there twice", r.Name.Value),
-				"give every route a name of its own", diag.Related{Pos: first, Message: "first used here"})
+		named[name.Value] = name.Pos
+	}
+	if ok {
+		routes, _ := n.List()
+		for _, n := range routes {
+			if r, ok := parseRoute(n, base); ok {
+				once(r.Name, "route")
+				f.Routes = append(f.Routes, r)
+			}
 		}
-		named[r.Name.Value] = r.Name.Pos
-		f.Routes = append(f.Routes, r)
+	}
+	if n, ok := o.Field("connections"); ok {
+		list, _ := n.List()
+		for _, n := range list {
+			if c, ok := parseConnection(n); ok {
+				once(c.Name, "connection")
+				f.Connections = append(f.Connections, c)
+			}
+		}
 	}
 	return f
 }

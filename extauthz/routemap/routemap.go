@@ -16,6 +16,8 @@ type File struct {
 	Principal Principal   // added to the principal of every route
 	Routes    []Route     // with the defaults of the file filled in
 
+	Connections []Connection
+
 	// Source holds the lines of the file, for diagnostics to show.
 	Source []string
 }
