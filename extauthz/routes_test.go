@@ -7,6 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/proto"
 
 	"edict/engine"
 	"edict/engine/folder"
@@ -531,4 +536,55 @@ routeMap:
 			t.Errorf("%s %s %q: got %s (%v), want %s", tc.request.method, tc.request.path, tc.request.headers, got, told.Outcome, tc.want)
 		}
 	}
+}
+
+// Whatever a route map says, it is loaded or refused with a place, and what is
+// loaded answers without a panic; nothing is public that does not say so.
+func FuzzRoutes(f *testing.F) {
+	const head = "apiVersion: edict.dev/v1\nrouteMap:\n  name: m\n"
+	f.Add(accountRoutes, "POST", "/transfer/1/alice/2?a=b", "x-a", "b")
+	f.Add(albumRoutes, "GET", "/albums/alice/1", "connection", "upgrade")
+	f.Add(head+"  routes: [{name: a, match: {path: /a, headers: {x-a: {regex: 'a+'}}, query: {b: {present: false}}, upgrade: any}, public: true}]", "GET", "/a", "x-a", "aa")
+	f.Add(head+"  hosts: ['*.test']\n  defaults: {resource: {kind: account, attributes: {a: {expr: path.x}}}}\n  routes: [{name: a, match: {path: '/{x=**}.y'}, resource: {id: {expr: path.x}}, actions: [read, {expr: request.method}]}]", "HEAD", "/b/c.y", "a", "b")
+	f.Add(head+"  routes: [{name: a, match: {grpc: {service: a.B, method: '*'}}, checks: [{forEach: {expr: '[1, 2]'}, resource: {kind: account, id: {expr: string(item)}}, action: read}]}]", "POST", "/a.B/C", "content-type", "application/grpc")
+	c, err := NewCompiler(engine.Options{}, Options{Anonymous: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	policies := parsePolicies(f, accountPolicy+"\n---\n"+strings.TrimSpace(albumPolicy))
+	f.Fuzz(func(t *testing.T, text, method, path, name, header string) {
+		routes, list := routemap.ParseAll([]folder.File{{Name: "r.yaml", Content: []byte(text)}})
+		var rev *Revision
+		if len(list) == 0 {
+			if rev, list = c.Compile("x", policies, nil, routes); (rev == nil) != (len(list) > 0) {
+				t.Fatalf("%d diagnostics and the revision %v", len(list), rev)
+			}
+		}
+		for _, d := range list {
+			if d.Message == "" || d.Pos.File != "r.yaml" || d.Pos.Line < 1 {
+				t.Fatalf("a diagnostic without place: %+v", d)
+			}
+		}
+		if rev == nil {
+			return
+		}
+		s := &Server{Panicked: func(v any, stack []byte) { t.Errorf("panic: %v\n%s", v, stack) }}
+		s.Use(rev)
+		if !utf8.ValidString(method + path + name) {
+			return // no CheckRequest has such texts
+		}
+		http := &authv3.AttributeContext_HttpRequest{Method: method, Path: path, Host: "a.test",
+			HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: name, RawValue: []byte(header)}}}}
+		b, err := proto.Marshal(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := new(authv3.CheckResponse)
+		if err := proto.Unmarshal(s.AppendCheck(context.Background(), nil, b), out); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := reason(out); got == "public" && rev.Public() == 0 {
+			t.Fatalf("%s %s is public", method, path)
+		}
+	})
 }

@@ -389,8 +389,8 @@ func asJSON(t *testing.T, v any) string {
 // by the schema that each follows.
 func samples(t *testing.T) map[string]string {
 	t.Helper()
-	out := map[string]string{filepath.Join(root, "envoy/edict.yaml"): "config"}
-	for dir, kind := range map[string]string{"policies": "policy", "envoy/routes": "routes"} {
+	out := map[string]string{filepath.Join(root, "envoy/edict.yaml"): "config", filepath.Join(root, "envoy/mesh/edict.yaml"): "config"}
+	for dir, kind := range map[string]string{"policies": "policy", "envoy/routes": "routes", "envoy/mesh/policies": "policy", "envoy/mesh/routes": "routes"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(name string, d fs.DirEntry, err error) error {
 			base := strings.TrimSuffix(d.Name(), ".yaml")
 			switch {
