@@ -183,6 +183,16 @@ func (in *input) String() string {
 
 func (in *input) request(t testing.TB) *routing.Request {
 	t.Helper()
+	view := new(wire.Request)
+	if err := view.Reset(in.encoded(t)); err != nil {
+		t.Fatal(err)
+	}
+	return &routing.Request{Host: in.host, Method: in.method, Upgrade: in.upgrade, Target: in.tgt, Headers: view}
+}
+
+// encoded gives the CheckRequest of an input, as far as headers go.
+func (in *input) encoded(t testing.TB) []byte {
+	t.Helper()
 	http := &authv3.AttributeContext_HttpRequest{Method: in.method, Host: in.host, Path: "/"}
 	if in.joined {
 		http.Headers = map[string]string{}
@@ -203,11 +213,7 @@ func (in *input) request(t testing.TB) *routing.Request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	view := new(wire.Request)
-	if err := view.Reset(b); err != nil {
-		t.Fatal(err)
-	}
-	return &routing.Request{Host: in.host, Method: in.method, Upgrade: in.upgrade, Target: in.tgt, Headers: view}
+	return b
 }
 
 // values gives the values of a header or parameter.

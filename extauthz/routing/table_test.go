@@ -687,24 +687,6 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// manyRoutes makes n routes such as an API has.
-func manyRoutes(t testing.TB, n int) *routing.Table {
-	t.Helper()
-	var ps []routing.Pattern
-	for i := 0; len(ps) < n; i++ {
-		for _, s := range []string{"GET - /api/v1/kind%d", "POST - /api/v1/kind%d", "GET - /api/v1/kind%d/{id}", "PUT,PATCH - /api/v1/kind%d/{id}",
-			"DELETE - /api/v1/kind%d/{id}", "GET - /api/v1/kind%d/{id}/parts/{part}", "GET - /api/v1/kind%d/{id}/files/{path=**}",
-			"GET - /api/v1/kind%d/{id}.json", "GET - /download/kind%d/**.zip", "- host%d.example.com /**"} {
-			ps = append(ps, pattern(t, len(ps), fmt.Sprintf(s, i)))
-		}
-	}
-	table, conflicts := routing.New(ps)
-	if len(conflicts) > 0 {
-		t.Fatal(conflicts)
-	}
-	return table
-}
-
 // hostile makes the table on which a walk turns back most often: every way to
 // write depth segments as the literal a or *, each with its own ending.
 func hostile(t testing.TB, depth int) []routing.Pattern {
@@ -749,26 +731,6 @@ func BenchmarkHostilePath(b *testing.B) {
 				var m routing.Match
 				for b.Loop() {
 					match(table, "h", "GET", tgt, &m)
-				}
-			})
-		}
-	}
-}
-
-func BenchmarkMatch(b *testing.B) {
-	for _, n := range []int{10, 10_000} {
-		table := manyRoutes(b, n)
-		for name, path := range map[string]string{
-			"hit":  "/api/v1/kind0/42/parts/7",
-			"rest": "/api/v1/kind0/42/files/a/b/c",
-			"miss": "/api/v1/kind0/42/nothing/7",
-		} {
-			tgt := parse(b, path)
-			b.Run(fmt.Sprintf("%s/routes=%d", name, n), func(b *testing.B) {
-				b.ReportAllocs()
-				var m routing.Match
-				for b.Loop() {
-					match(table, "api.example.com", "GET", tgt, &m)
 				}
 			})
 		}
