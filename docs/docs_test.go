@@ -255,7 +255,7 @@ func TestExamples(t *testing.T) {
 				if _, list := c.Compile("x", policyFor(t, kind), nil, []*routemap.File{f}); len(list) > 0 {
 					t.Errorf("%s:%d:\n%s", page, b.line, list.Render())
 				}
-			case "config": // loaded by the tests of cmd/edict
+			case "config", "routetest": // loaded and run by the tests of cmd/edict
 			default:
 				t.Errorf("%s:%d: no test loads a block marked %q", page, b.line, b.info)
 			}

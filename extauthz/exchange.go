@@ -17,8 +17,9 @@ import (
 // An exchange is one check: the request and all that is worked out about it.
 // Exchanges are pooled; what they hold refers to the request's bytes.
 type exchange struct {
-	rev *Revision
-	due time.Time // when it must be decided; zero: whenever ctx ends
+	rev   *Revision
+	clock time.Time // of explanations that are not of the present
+	due   time.Time // when it must be decided; zero: whenever ctx ends
 
 	in        wire.Request
 	target    target.Target

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"time"
 
 	"edict/engine"
 )
@@ -24,13 +25,23 @@ type Explained struct {
 	// Requests are the questions for the engine, with the instant at which they
 	// were asked. All must be allowed. None: the check ended before that.
 	Requests []*engine.Request
+
+	// Decision is that of the question that settled the check; nil if the
+	// engine was not asked.
+	Decision *engine.Decision
 }
 
 // Explain answers an encoded CheckRequest as a Server with the Revision would,
 // and tells how it was read. What it gives is its own: unlike a Record it stays
 // good, as long as the bytes of the request are not changed.
 func (r *Revision) Explain(ctx context.Context, request []byte) *Explained {
-	x := new(exchange)
+	return r.ExplainAt(ctx, request, time.Time{})
+}
+
+// ExplainAt is Explain at an instant: what now() gives in routes and policies.
+// The zero Time is the present.
+func (r *Revision) ExplainAt(ctx context.Context, request []byte, now time.Time) *Explained {
+	x := &exchange{clock: now}
 	outcome := x.decide(ctx, r, request)
 	answer, outcome := x.answer(nil, outcome)
 	e := &Explained{
@@ -41,7 +52,8 @@ func (r *Revision) Explain(ctx context.Context, request []byte) *Explained {
 	if x.route != nil {
 		e.Route = x.route.name
 	}
-	if x.settled() != nil {
+	if q := x.settled(); q != nil {
+		e.Decision = &q.decision
 		for _, q := range x.questions[:x.asked] {
 			e.Requests = append(e.Requests, &q.req)
 		}

@@ -96,7 +96,10 @@ func (x *exchange) makeRequest() Outcome {
 		x.frame = x.rev.env.NewFrame()
 	}
 	f := x.frame
-	now := time.Now() // one instant, for the route and for the policies
+	now := x.clock // one instant, for the route and for the policies
+	if now.IsZero() {
+		now = time.Now()
+	}
 	x.req.Now = now
 	f.Reset(now)
 	f.Set(slotRequest, value.OfMapping((*requestView)(x)))

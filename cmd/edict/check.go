@@ -214,7 +214,7 @@ func (o *checkFlags) fill(e *explainRun) error {
 	if err != nil || claims == nil {
 		return err
 	}
-	namespace, key, ok := claimsPlace(e.cfg.Checks.Identity)
+	namespace, key, ok := claimsPlace(e.cfg.Checks.Identity, "")
 	if !ok {
 		return errors.New("the configuration takes no claims that Envoy verified: identity.sources has no jwtMetadata; send the token with -H 'Authorization: Bearer …' if Edict verifies it")
 	}
@@ -250,11 +250,11 @@ func (o *checkFlags) verified() (map[string]any, error) {
 	return claims, nil
 }
 
-// claimsPlace gives the namespace and key of metadata that the first source of
-// verified claims reads.
-func claimsPlace(sources []extauthz.Source) (namespace, key string, ok bool) {
+// claimsPlace gives the namespace and key of metadata in which a source of
+// verified claims finds them: the one of a name, or the first if that is empty.
+func claimsPlace(sources []extauthz.Source, name string) (namespace, key string, ok bool) {
 	for _, s := range sources {
-		if m := s.JWTMetadata; m != nil {
+		if m := s.JWTMetadata; m != nil && (name == "" || name == orDefault(s.Name, "jwtMetadata")) {
 			return orDefault(m.Namespace, "envoy.filters.http.jwt_authn"), orDefault(m.Key, "jwt"), true
 		}
 	}

@@ -34,13 +34,22 @@ func TestExamplesOfTheCatalogue(t *testing.T) {
 
 // codeOfLine finds the code of a line that tells a mistake: one that begins with
 // a file, or with anything else that has a colon behind it.
-var codeOfLine = regexp.MustCompile(`(?m)^(?:\s*\S+\.(?:yaml|json):|\S+: ).* \[([a-z-]+)\]$`)
+var codeOfLine = regexp.MustCompile(`(?m)^[│├└─ ]*(?:\s*\S+\.(?:yaml|json):|\S+: ).* \[([a-z-]+)\]$`)
 
 // codesOf gives the codes that `edict compile` gives for files, each once, and
 // all it said. The configuration is in edict.yaml, route maps are below routes.
 func codesOf(t *testing.T, group string, files []catalogue.File) ([]string, string) {
 	t.Helper()
 	dir := tempDir(t)
+	if group == "routetest" {
+		for _, f := range files {
+			write(t, dir, f.Name, f.Content)
+		}
+		write(t, dir, "policies/album.yaml", "apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: album, version: default}\n")
+		write(t, dir, "routes/albums.yaml", "apiVersion: edict.dev/v1\nrouteMap: {name: albums, routes: []}\n")
+		_, stdout, stderr := command(nil, "test", filepath.Join(dir, "policies"), "--routes", filepath.Join(dir, "routes"))
+		return codesIn(stdout + stderr)
+	}
 	if group == "openapi" {
 		return codesOfOpenAPI(t, dir, files)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"edict/cmd/edict/internal/cerbosjson"
+	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/watch"
 	"edict/engine"
 	"edict/engine/diag"
@@ -34,6 +35,7 @@ type testFlags struct {
 	config   string
 	sets     []string
 	policies string
+	routes   string
 
 	format  string
 	verbose bool
@@ -62,7 +64,8 @@ func newTest(environ []string, stderr io.Writer) *cobra.Command {
 		Use:   "test [DIR]",
 		Short: "Run the tests of policies",
 		Long: "Test runs the tests of a folder, files called *_test.yaml, over the policies of the same folder\n" +
-			"(by default policies.dir of the configuration), as `edict serve` would decide.\n" +
+			"(by default policies.dir of the configuration), as `edict serve` would decide. Files called *_test.yaml among\n" +
+			"the route maps are tests of routes: a request in, and what Envoy is told out. They are run, too.\n" +
 			"It ends with 0 if no test failed, 3 if the policies do not compile, 4 if a test failed or could\n" +
 			"not be run, and 5 if less is covered than --min asks for.",
 		Example: "  edict test policies\n  edict test policies --test-filter 'principal=alice;action=view,edit'\n" +
@@ -95,6 +98,7 @@ func newTest(environ []string, stderr io.Writer) *cobra.Command {
 	f.StringVar(&o.config, "config", "", "configuration file (YAML), for what changes decisions")
 	f.StringArrayVar(&o.sets, "set", nil, "set one key, as in --set engine.strictEvaluation=false; may be repeated")
 	f.StringVar(&o.policies, "policies", "", "folder of the policies, if it is not that of the tests")
+	f.StringVar(&o.routes, "routes", "", "folder of the route maps and their tests; by default routes.dir of the configuration, if it exists")
 	f.StringVar(&o.format, "format", "text", "text, list, json, junit or tap")
 	f.StringVarP(&o.format, "output", "o", "text", "the same as --format")
 	f.StringVar(&o.format, "test-output", "text", "the same as --format")
@@ -121,6 +125,7 @@ type testRun struct {
 	inColor  bool
 	pages    catalogue.Catalogue
 
+	cfg    *config.Config
 	tests  string         // folder of the tests, cleaned, with slashes
 	filter suite.Filter   // of --run and --test-filter
 	engine engine.Options // what tests run under that say nothing
@@ -130,7 +135,7 @@ type testRun struct {
 
 // prepare checks the flags, and reads the configuration.
 func (t *testRun) prepare(flags *pflag.FlagSet, environ, args []string) error {
-	for _, name := range []string{"config", "policies", "coverage-html", "coverage-lcov", "coverage-json"} {
+	for _, name := range []string{"config", "policies", "routes", "coverage-html", "coverage-lcov", "coverage-json"} {
 		if flags.Changed(name) && flags.Lookup(name).Value.String() == "" {
 			return fmt.Errorf("--%s needs a name", name)
 		}
@@ -170,7 +175,7 @@ func (t *testRun) prepare(flags *pflag.FlagSet, environ, args []string) error {
 	if err != nil {
 		return err
 	}
-	t.engine = cfg.Engine()
+	t.cfg, t.engine = cfg, cfg.Engine()
 	t.engine.SchemaEnforcement = engine.SchemaReject
 	if t.ignoreSchemas {
 		t.engine.SchemaEnforcement = engine.SchemaNone
@@ -186,6 +191,12 @@ func (t *testRun) prepare(flags *pflag.FlagSet, environ, args []string) error {
 		t.policies = t.tests
 	}
 	t.policies = filepath.ToSlash(filepath.Clean(t.policies))
+	if t.routes == "" && exists(cfg.RoutesDir) {
+		t.routes = cfg.RoutesDir
+	}
+	if t.routes != "" {
+		t.routes = cleaned(t.routes)
+	}
 	t.covers = t.coverage || t.coverageHTML != "" || t.coverageLCOV != "" || t.coverageJSON != "" || t.min > 0
 	t.inColor = t.colored(t.out, environ)
 	return nil
@@ -200,6 +211,9 @@ func (t *testRun) keepRunning(ctx context.Context) error {
 	folders := []string{t.tests}
 	if t.policies != t.tests {
 		folders = append(folders, t.policies)
+	}
+	if t.routes != "" {
+		folders = append(folders, t.routes)
 	}
 	watch.Folders(ctx, folders, watch.Options{
 		Debounce: 100 * time.Millisecond,
@@ -244,11 +258,14 @@ func (t *testRun) once() error {
 		options.Trace = func(set *engine.PolicySet, r *engine.Request) { covered.Explain(set.Explain(r)) }
 	}
 	result := suite.Run(suites, options)
+	if err := t.runRoutes(p, covered, result); err != nil {
+		return err
+	}
 	if err := t.write(result); err != nil {
 		return statusError{exitFailure, err}
 	}
 	switch {
-	case len(suites) == 0:
+	case len(result.Suites) == 0:
 		fmt.Fprintf(t.err, "edict: no tests were found in %s; tests are files called *_test.yaml\n", t.tests)
 	case result.Summary.Tests() == 0 && len(t.filters) > 0:
 		fmt.Fprintln(t.err, "edict: no test has what --test-filter asks for")
@@ -264,6 +281,9 @@ func (t *testRun) once() error {
 	if covered != nil {
 		if percent := covered.Summary().Overall().Percent(); percent < t.min {
 			return statusError{exitGate, fmt.Errorf("%.1f%% of rules and branches are covered, less than %v%%", percent, t.min)}
+		}
+		if percent := covered.RouteShare().Percent(); percent < t.min {
+			return statusError{exitGate, fmt.Errorf("%.1f%% of routes are covered, less than %v%%", percent, t.min)}
 		}
 	}
 	return nil

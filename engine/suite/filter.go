@@ -108,17 +108,18 @@ func (f *Filter) matches(dimension int, name string) bool {
 	return slices.ContainsFunc(f.globs[dimension], func(p glob.Pattern) bool { return p.Match(name) })
 }
 
-// matchesRun tells whether a cell is one that Run wants.
-func (f *Filter) matchesRun(suite, test, principal, resource string) bool {
+// Wants tells whether a cell is one that Run wants.
+func (f *Filter) Wants(suite, test, principal, resource string) bool {
 	return f.Run == nil || f.Run.MatchString(test) ||
 		f.Run.MatchString(suite+"/"+test+"/"+principal+"/"+resource)
 }
 
-// omits says why the filter leaves a cell out, "" if it does not.
-func (f *Filter) omits(suite, test, principal, resource string) string {
-	for i, name := range [...]string{suite, test, principal, resource} {
+// Omits says why the patterns leave a cell out, or one action of it if that is
+// given; "" if they do not.
+func (f *Filter) Omits(suite, test, principal, resource string, action ...string) string {
+	for i, name := range append([]string{suite, test, principal, resource}, action...) {
 		if !f.matches(i, name) {
-			return [...]string{"Suite", "Test", "Principal", "Resource"}[i] + " did not match the test filter"
+			return [...]string{"Suite", "Test", "Principal", "Resource", "Action"}[i] + " did not match the test filter"
 		}
 	}
 	return ""

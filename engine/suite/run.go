@@ -161,11 +161,11 @@ func (r *runner) cell(out []Result, suite string, t *test, c *cell, set *compile
 			})
 		}
 	}
-	if !r.Filter.matchesRun(suite, t.name.Value, c.principalName, c.resourceName) {
+	if !r.Filter.Wants(suite, t.name.Value, c.principalName, c.resourceName) {
 		skip(t.actions, skippedByPattern, true, false)
 		return out
 	}
-	if why := r.Filter.omits(suite, t.name.Value, c.principalName, c.resourceName); why != "" {
+	if why := r.Filter.Omits(suite, t.name.Value, c.principalName, c.resourceName); why != "" {
 		skip(t.actions, why, true, true)
 		return out
 	}

@@ -55,6 +55,7 @@ func Groups() []Group {
 		{"lint", "Policies: warnings"},
 		{"test", "Tests of policies"},
 		{"route", "Route maps"},
+		{"routetest", "Tests of routes"},
 		{"openapi", "OpenAPI documents"},
 		{"folder", "Folders"},
 		{"config", "Configuration"},

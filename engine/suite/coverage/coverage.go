@@ -19,6 +19,15 @@ type Coverage struct {
 	leaves   map[diag.Position]*Expression
 	matrices map[string]*Matrix // by policy key
 	sources  map[string][]string
+	routes   map[string]*Route // by name
+}
+
+// A Route is a way by which requests come to be asked about.
+type Route struct {
+	Name    string        `json:"name"`
+	Pos     diag.Position `json:"-"`
+	Allowed int           `json:"allowed"` // requests that took it, and passed
+	Denied  int           `json:"denied"`
 }
 
 // A Rule is one rule: of a resource policy, a principal policy or a role
@@ -223,6 +232,44 @@ func (c *Coverage) Decide(policy, role, action string) {
 			}
 		}
 	}
+}
+
+// AddRoute adds a route that requests may take.
+func (c *Coverage) AddRoute(name string, pos diag.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.routes == nil {
+		c.routes = map[string]*Route{}
+	}
+	c.routes[name] = &Route{Name: name, Pos: pos}
+}
+
+// Take notes that a request took a route. One that took none is passed over.
+func (c *Coverage) Take(route string, allowed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.routes[route]
+	switch {
+	case r == nil:
+	case allowed:
+		r.Allowed++
+	default:
+		r.Denied++
+	}
+}
+
+// Routes gives every route that was added, in the order of the files.
+func (c *Coverage) Routes() []*Route {
+	return inOrder(c.routes, func(r *Route) diag.Position { return r.Pos })
+}
+
+// RouteShare is the share of routes that a request took.
+func (c *Coverage) RouteShare() Share {
+	var s Share
+	for _, r := range c.routes {
+		s.count(r.Allowed+r.Denied > 0)
+	}
+	return s
 }
 
 // Rules gives every rule, in the order of the files.

@@ -28,6 +28,9 @@ func (c *Coverage) Text(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(out, "\ncoverage of rules and branches: %.1f%%\n", all.Overall().Percent())
+	if len(c.routes) > 0 {
+		fmt.Fprintf(out, "coverage of routes: %s, %.1f%%\n", c.RouteShare(), c.RouteShare().Percent())
+	}
 	return out.Flush()
 }
 
@@ -54,6 +57,16 @@ func (c *Coverage) missing() []string {
 	for _, e := range c.Expressions() {
 		if what := e.missing(); what != "" {
 			out = append(out, fmt.Sprintf("%s: %s %s", e.Pos, shorten(e.Text), what))
+		}
+	}
+	for _, r := range c.Routes() {
+		switch {
+		case r.Allowed+r.Denied == 0:
+			out = append(out, fmt.Sprintf("%s: route %s was never taken", r.Pos, r.Name))
+		case r.Allowed == 0:
+			out = append(out, fmt.Sprintf("%s: route %s was taken, and nothing passed", r.Pos, r.Name))
+		case r.Denied == 0:
+			out = append(out, fmt.Sprintf("%s: route %s was taken, and nothing was denied", r.Pos, r.Name))
 		}
 	}
 	return out
@@ -183,12 +196,17 @@ func (c *Coverage) JSON(w io.Writer) error {
 		place
 		*Matrix
 	}
+	type jsonRoute struct {
+		place
+		*Route
+	}
 	var out struct {
 		Summary     jsonSummary      `json:"summary"`
 		Policies    []jsonPolicy     `json:"policies"`
 		Rules       []jsonRule       `json:"rules"`
 		Expressions []jsonExpression `json:"expressions"`
 		Matrices    []jsonMatrix     `json:"matrices"`
+		Routes      []jsonRoute      `json:"routes,omitempty"`
 	}
 	with := func(s Summary) jsonSummary { return jsonSummary{s, s.Overall().Percent()} }
 	out.Summary = with(c.Summary())
@@ -203,6 +221,9 @@ func (c *Coverage) JSON(w io.Writer) error {
 	}
 	for _, m := range c.Matrices() {
 		out.Matrices = append(out.Matrices, jsonMatrix{place{m.Pos.File, m.Pos.Line, m.Pos.Column}, m})
+	}
+	for _, r := range c.Routes() {
+		out.Routes = append(out.Routes, jsonRoute{place{r.Pos.File, r.Pos.Line, r.Pos.Column}, r})
 	}
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)

@@ -301,7 +301,7 @@ func explain(r *suite.Result) []string {
 		out = append(out, fmt.Sprintf("denied, since attributes break the schema of %s", r.Policy))
 	case r.Reason == engine.ReasonError:
 		out = append(out, fmt.Sprintf("denied, since a condition could not be evaluated (%s%s)", r.Policy, where))
-	default:
+	case r.Policy != "":
 		out = append(out, fmt.Sprintf("decided by %s%s", r.Policy, where))
 	}
 	if r.Cause != nil {

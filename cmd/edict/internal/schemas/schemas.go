@@ -20,6 +20,7 @@ func Kinds() []Kind {
 		{"resources", "testdata/resources.yaml beside policy tests"},
 		{"auxdata", "testdata/auxdata.yaml beside policy tests"},
 		{"routes", "route maps"},
+		{"routetest", "tests of routes, *_test.yaml beside route maps"},
 		{"config", "the configuration, as of `edict serve --config`"},
 	}
 }

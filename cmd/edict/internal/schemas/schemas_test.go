@@ -210,9 +210,10 @@ func TestFieldsAreThoseOfTheReaders(t *testing.T) {
 		folder  string
 		strings map[string]string // what names stand for
 	}{
-		"policies":   {[]string{"policy"}, "engine/policyfile", nil},
-		"tests":      {[]string{"test", "principals", "resources", "auxdata"}, "engine/suite", nil},
-		"route maps": {[]string{"routes"}, "extauthz/routemap", nil},
+		"policies":    {[]string{"policy"}, "engine/policyfile", nil},
+		"tests":       {[]string{"test", "principals", "resources", "auxdata"}, "engine/suite", nil},
+		"route maps":  {[]string{"routes"}, "extauthz/routemap", nil},
+		"route tests": {[]string{"routetest"}, "cmd/edict/internal/routetest", nil},
 	} {
 		read := readersOf(t, filepath.Join(root, c.folder))
 		described := map[string]bool{}
@@ -396,7 +397,7 @@ func samples(t *testing.T) map[string]string {
 			switch {
 			case err != nil || base == d.Name():
 			case strings.HasSuffix(base, "_test"):
-				out[name] = "test"
+				out[name] = map[string]string{"policy": "test", "routes": "routetest"}[kind]
 			case filepath.Base(filepath.Dir(name)) == "testdata":
 				out[name] = strings.ToLower(base)
 			default:
@@ -468,7 +469,7 @@ func TestDocumentation(t *testing.T) {
 // examples gives the fenced blocks of a page, by kind.
 func examples(page string) map[string][]string {
 	kinds := map[string]string{
-		"yaml policy": "policy", "yaml policy-with-previous": "policy", "yaml routes": "routes", "yaml config": "config", "yaml test": "test",
+		"yaml policy": "policy", "yaml policy-with-previous": "policy", "yaml routes": "routes", "yaml config": "config", "yaml test": "test", "yaml routetest": "routetest",
 	}
 	out := map[string][]string{}
 	var kind string
