@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,10 +14,11 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// An attack is a case of testdata/attacks.yaml; what its members mean is told
-// there.
+// An attack is a case of testdata/attacks; what its members mean is told in the
+// README there.
 type attack struct {
 	Name     string      `yaml:"name"`
+	Class    string      `yaml:"class"`
 	Never    string      `yaml:"never"`
 	As       string      `yaml:"as"`
 	From     string      `yaml:"from"`
@@ -26,6 +28,7 @@ type attack struct {
 	Raw      string      `yaml:"raw"`
 	HTTP2    [][2]string `yaml:"http2"`
 	Repeat   int         `yaml:"repeat"`
+	Token    *tampered   `yaml:"token"`
 	Hardened statuses    `yaml:"hardened"`
 	Soft     statuses    `yaml:"soft"`
 	Runs     []string    `yaml:"runs"`
@@ -47,33 +50,118 @@ func (s *statuses) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*[]int)(s))
 }
 
-func readAttacks(t *testing.T) []attack {
+// classes are the kinds of attack that the corpus must have an example of.
+var classes = []string{
+	// of the target
+	"dot segments", "encoded dots", "double encoding", "encoded slashes", "backslashes", "double slashes", "path parameters",
+	"letter case", "trailing characters", "control characters", "overlong UTF-8", "Unicode look-alikes", "fragments",
+	"encoded delimiters", "repeated parameters", "odd delimiters of parameters", "absolute targets", "paths without a slash",
+	"prefix of an open route", "host tricks", "gRPC paths", "pseudo-headers",
+	// of the method and the connection
+	"method override", "HEAD and OPTIONS", "upgrades", "hop-by-hop headers", "request smuggling",
+	// of headers
+	"header spoofing", "underscore twins", "duplicate headers", "headers that are not text", "proxy control headers",
+	"forwarded addresses", "forwarded certificates", "response splitting", "redirects", "oversized requests",
+	// of the body
+	"cut bodies", "compressed bodies", "content types", "repeated fields", "JSON tricks", "deep nesting", "huge bodies", "forms",
+	// of tokens
+	"no algorithm", "key confusion", "key id injection", "expired or not yet good", "wrong audience or issuer", "wrong type",
+	"critical extension", "claims of the wrong type", "two tokens", "oversized token",
+}
+
+// readAttacks reads the cases of some files of testdata/attacks.
+func readAttacks(t *testing.T, pattern string) (attacks []attack) {
 	t.Helper()
-	in, err := os.Open("testdata/attacks.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	var attacks []attack
-	decoder := yaml.NewDecoder(in)
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&attacks); err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob("testdata/attacks/" + pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files %s: %v", pattern, err)
 	}
 	names := map[string]bool{}
-	for _, a := range attacks {
-		forms := 0
-		for _, given := range []bool{a.Request != "", a.Raw != "", a.HTTP2 != nil} {
-			if given {
-				forms++
+	for _, name := range files {
+		in, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var some []attack
+		decoder := yaml.NewDecoder(in)
+		decoder.KnownFields(true)
+		err = decoder.Decode(&some)
+		in.Close()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, a := range some {
+			forms := 0
+			for _, given := range []bool{a.Request != "", a.Raw != "", a.HTTP2 != nil} {
+				if given {
+					forms++
+				}
 			}
+			if a.Name == "" || names[a.Name] || a.Never == "" || forms != 1 || len(a.Hardened) == 0 || len(a.Soft) == 0 {
+				t.Fatalf("%s: the case %q lacks a name of its own, never, one of request, raw and http2, hardened, or soft", name, a.Name)
+			}
+			if a.Class != "" && !slices.Contains(classes, a.Class) {
+				t.Fatalf("%s: the case %q is of a class %q that nobody knows", name, a.Name, a.Class)
+			}
+			names[a.Name] = true
 		}
-		if a.Name == "" || names[a.Name] || a.Never == "" || forms != 1 || len(a.Hardened) == 0 || len(a.Soft) == 0 {
-			t.Fatalf("testdata/attacks.yaml: the case %q lacks a name of its own, never, one of request, raw and http2, hardened, or soft", a.Name)
-		}
-		names[a.Name] = true
+		attacks = append(attacks, some...)
 	}
 	return attacks
+}
+
+// The corpus has an example of every kind of attack, and enough of all.
+func TestAttackCorpusIsWhole(t *testing.T) {
+	attacks := readAttacks(t, "*.yaml")
+	for _, c := range classes {
+		if !slices.ContainsFunc(attacks, func(a attack) bool { return a.Class == c }) {
+			t.Errorf("no case is of the class %q", c)
+		}
+	}
+	if len(attacks) < 300 {
+		t.Errorf("there are %d cases", len(attacks))
+	}
+}
+
+// tampered is a token that somebody changed.
+type tampered struct {
+	Of     string         `yaml:"of"`
+	Header map[string]any `yaml:"header"`
+	Claims map[string]any `yaml:"claims"`
+	By     string         `yaml:"by"`
+}
+
+// make makes the token; fill is for texts in its claims.
+func (k *tampered) make(t *testing.T, i issuer, fill func(string) string) string {
+	header := map[string]any{"alg": "ES256", "typ": "JWT", "kid": keyID}
+	for name, v := range k.Header {
+		if header[name] = v; v == nil {
+			delete(header, name)
+		}
+	}
+	changes := map[string]any{}
+	for name, v := range k.Claims {
+		text, isText := v.(string)
+		if d, err := time.ParseDuration(text); isText && err == nil {
+			v = time.Now().Add(d).Unix()
+		} else if isText {
+			v = fill(text)
+		}
+		changes[name] = v
+	}
+	all := claims(k.Of, changes)
+	switch k.By {
+	case "":
+		return i.signWith(header, all)
+	case "stranger":
+		return newIssuer(t).signWith(header, all)
+	case "secret":
+		return i.hmac(header, all)
+	case "nobody":
+		return signingInput(header, all) + "."
+	}
+	signature := i.token(k.By)
+	return signingInput(header, all) + signature[strings.LastIndexByte(signature, '.'):]
 }
 
 // TestAttacks sends requests that two servers could read in two ways, byte by
@@ -82,7 +170,7 @@ func readAttacks(t *testing.T) []attack {
 // may not do, and heard of nobody but the caller.
 func TestAttacks(t *testing.T) {
 	needTools(t)
-	attacks := readAttacks(t)
+	attacks := readAttacks(t, "*.yaml")
 	for _, mode := range []struct {
 		name  string
 		edits []edit
@@ -172,8 +260,16 @@ func (r *rig) attack(t *testing.T, a attack, from string, n int) statuses {
 // other character the byte of its number.
 func (r *rig) filler(t *testing.T, a attack) func(string) string {
 	var tokens []string
-	for name, what := range map[string]string{"{pad}": " ", "{open}": "[", "{x}": "x", "{amp}": "&x=1"} {
+	for name, what := range map[string]string{"{pad}": " ", "{open}": "[", "{x}": "x", "{amp}": "&x=1", "{segments}": "/x", "{ones}": "1,"} {
 		tokens = append(tokens, name, strings.Repeat(what, a.Repeat))
+	}
+	var headers []string
+	for i := range a.Repeat {
+		headers = append(headers, fmt.Sprintf("x-%d: 1", i))
+	}
+	tokens = append(tokens, "{headers}", strings.Join(headers, "\r\n"))
+	if a.Token != nil {
+		tokens = append(tokens, "{token}", a.Token.make(t, r.issuer, strings.NewReplacer(tokens...).Replace))
 	}
 	for who := range people {
 		tokens = append(tokens, "{"+who+"}", r.issuer.token(who))

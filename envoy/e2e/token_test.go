@@ -100,7 +100,12 @@ func (i issuer) signWith(header, claims map[string]any) string {
 // confused gives a token that is signed with HMAC, and the public key as the
 // secret.
 func (i issuer) confused(who string) string {
-	input := signingInput(map[string]any{"alg": "HS256", "kid": keyID}, claims(who, nil))
+	return i.hmac(map[string]any{"alg": "HS256", "kid": keyID}, claims(who, nil))
+}
+
+// hmac gives such a token with any header and claims.
+func (i issuer) hmac(header, claims map[string]any) string {
+	input := signingInput(header, claims)
 	mac := hmac.New(sha256.New, i.point())
 	mac.Write([]byte(input))
 	return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
