@@ -13,12 +13,12 @@ import (
 func (x *exchange) answer(dst []byte, o Outcome) ([]byte, Outcome) {
 	x.id.set(time.Now())
 	if o.Passes() {
-		failed := x.makeAllow()
+		failed := x.makeAllow(o)
 		if failed == Allowed {
 			if out, ok := wire.AppendAllowed(dst, &x.reply); ok {
 				return out, o
 			}
-			failed, x.err = BadIdentity, errors.New("the principal can't be sent upstream in a header")
+			failed, x.err = BadAnswer, errors.New("the answer can't be sent to Envoy")
 		}
 		o = failed
 	}
@@ -30,12 +30,12 @@ func (x *exchange) answer(dst []byte, o Outcome) ([]byte, Outcome) {
 		x.metadata = x.rev.metadata.text(x.metadata, metaRoute, x.route.name)
 	}
 	x.metadata = x.tell(x.metadata)
-	return x.rev.answers[x.form()][o].Append(dst, x.headers, x.metadata), o
+	return x.deny(dst, o), o
 }
 
 // makeAllow puts the allow together in x.reply. Of the outcomes, Allowed means
 // that this could be done.
-func (x *exchange) makeAllow() Outcome {
+func (x *exchange) makeAllow(o Outcome) Outcome {
 	a := &x.reply
 	a.Prepared = x.rev.prepared(x.index, x.source)
 	if err := x.upstreamHeaders(); err != nil {
@@ -46,7 +46,23 @@ func (x *exchange) makeAllow() Outcome {
 		a.ResponseHeaders = append(a.ResponseHeaders, wire.ResponseHeader{Name: name, Value: x.id.String()})
 	}
 	a.Metadata = x.tell(a.Metadata)
+	if on := x.route.allow; on != nil && !on.static() {
+		x.show(o)
+		if err := on.apply(x); err != nil || x.refused != noRefusal {
+			return x.unanswerable(err)
+		}
+	}
 	return Allowed
+}
+
+// unanswerable ends a request that is allowed, but not in the way that its route
+// asks for: as what a view found wrong with it, if that is the reason.
+func (x *exchange) unanswerable(err error) Outcome {
+	x.err = err
+	if x.refused != noRefusal {
+		return x.refused
+	}
+	return BadAnswer
 }
 
 // forgetAnswer lets go of what the answer was made of, and keeps its memory.
@@ -124,7 +140,7 @@ func headerText(s string, inList bool) (string, error) {
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c < ' ' || c == 0x7f:
-			return "", errors.New("the principal holds a control character")
+			return "", errors.New("a control character can't be sent in a header")
 		case c == ' ' || c == '%' || c > '~' || c == ',' && inList:
 			plain = false
 		}

@@ -22,10 +22,12 @@ const (
 	slotClaims
 	slotPrincipal
 	slotItem
+	slotDecision
 )
 
 // newEnv declares what the expressions of route maps can read. An item of
-// forEach is known only to the check that has it.
+// forEach is known only to the check that has it, and the decision only to
+// onAllow and onDeny.
 func newEnv() (*expr.Env, error) {
 	return expr.NewEnv(
 		[]expr.Variable{
@@ -34,8 +36,10 @@ func newEnv() (*expr.Env, error) {
 			{Name: "claims", Type: expr.Attrs, Slot: slotClaims},
 			{Name: "principal", Type: expr.Object("RoutePrincipal"), Slot: slotPrincipal},
 			{Name: itemVariable, Type: expr.Dyn, Slot: slotItem},
+			{Name: decisionVariable, Type: expr.Object("Decision"), Slot: slotDecision},
 		},
 		[]expr.Struct{
+			{Name: "Decision", Fields: decisionFields},
 			{Name: "HTTPRequest", Fields: map[string]*expr.Type{
 				"id":                expr.String,
 				"method":            expr.String,

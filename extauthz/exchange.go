@@ -51,6 +51,7 @@ type exchange struct {
 	err     error
 
 	id       decisionID
+	outcome  Outcome            // as expressions see it
 	reply    wire.Allow         // memory of the answer
 	headers  []wire.HeaderValue // of the answer to the client
 	metadata []wire.MetadataValue

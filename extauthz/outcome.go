@@ -31,6 +31,7 @@ const (
 	BodyIncomplete
 	BodyUnsupported
 	Unmappable
+	BadAnswer
 	BadPin
 	NotHTTP
 	NotReady
@@ -63,6 +64,7 @@ var outcomes = [outcomeCount]struct {
 	BodyIncomplete:  {"body_incomplete", "the route reads the body, and it may have been cut", codes.InvalidArgument, http.StatusRequestEntityTooLarge},
 	BodyUnsupported: {"body_unsupported", "the route reads the body, and it is not plain JSON", codes.InvalidArgument, http.StatusUnsupportedMediaType},
 	Unmappable:      {"unmappable", "an expression of the route can't be evaluated for this request", codes.PermissionDenied, http.StatusForbidden},
+	BadAnswer:       {"bad_answer", "every action is allowed, but an expression of onAllow fails, or what it gives can't be sent", codes.PermissionDenied, http.StatusForbidden},
 	BadPin:          {"bad_pin", "Envoy's configuration has a context extension `edict.*` that can't be followed", codes.FailedPrecondition, http.StatusForbidden},
 	NotHTTP:         {"not_http", "the check is about a connection, and no route map has any", codes.InvalidArgument, http.StatusForbidden},
 	NotReady:        {"not_ready", "no policies are loaded", codes.Unavailable, http.StatusServiceUnavailable},
@@ -224,7 +226,7 @@ func invalidToken(challenge string) string {
 type Record struct {
 	Outcome   Outcome
 	Detail    string // which of the ways to end so, without anything the client sent
-	Err       error  // of Internal, Unmappable, BadIdentity and what is wrong with a body
+	Err       error  // of Internal, Unmappable, BadAnswer, BadIdentity and what is wrong with a body
 	Route     string // name of the route map and route, "" if none matched
 	Principal string // id, "" if there is none
 	Source    Provenance

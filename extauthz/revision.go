@@ -77,6 +77,7 @@ type Revision struct {
 	readings []target.Accept // of paths that are refused otherwise
 
 	answers         *answers
+	deny            *onDeny // of requests that no route matches; nil: in the plain way
 	metadata        metadataNames
 	allows          []wire.Prepared // per route and identity source; see prepared
 	identityHeaders []string
@@ -114,6 +115,8 @@ type route struct {
 	principalVersion, principalScope term
 	principalAttrs                   []attribute
 	checks                           []routeCheck // none of a public route
+
+	responses
 }
 
 // A routeCheck is a routemap.Check, compiled.
@@ -164,7 +167,11 @@ func NewCompiler(policies engine.Options, options Options) (*Compiler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Compiler{policies: c, env: env, options: options, sources: options.compileSources(), metadata: names}, nil
+	out := &Compiler{policies: c, env: env, options: options, sources: options.compileSources(), metadata: names}
+	if list := out.check(); len(list) > 0 {
+		return nil, list
+	}
+	return out, nil
 }
 
 // Compile compiles policies and route maps to a Revision called id, or gives
@@ -197,8 +204,10 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 		r.byName[r.routes[i].name] = i
 	}
 	r.readings = readings(r.routes)
-	r.identityHeaders = r.headersOfIdentity()
+	r.identityHeaders = c.identityHeaders()
+	r.deny = run.base.deny
 	r.prepareAllows()
+	r.prepareDenials()
 	return r, nil
 }
 
@@ -208,6 +217,7 @@ type compilation struct {
 	kinds       []string          // that there is a policy for, sorted
 	diagnostics diag.List
 
+	base     responses // of the configuration
 	table    *routing.Table
 	routes   []route
 	patterns []routing.Pattern
@@ -231,14 +241,16 @@ func (c *compilation) report(f *routemap.File, pos diag.Position, code diag.Code
 
 func (c *compilation) compile(files []*routemap.File) {
 	named := map[string]diag.Position{}
+	c.base = c.ofConfiguration()
 	for _, f := range files {
 		if first, dup := named[f.Name.Value]; dup {
 			c.report(f, f.Name.Pos, CodeRouteName, fmt.Sprintf("the route map %q is there twice", f.Name.Value),
 				"give every route map a name of its own", diag.Related{Pos: first, Message: "first used here"})
 		}
 		named[f.Name.Value] = f.Name.Pos
+		base := terms{compilation: c, file: f}.responses(f.OnAllow, f.OnDeny, c.base)
 		for i := range f.Routes {
-			c.route(f, &f.Routes[i])
+			c.route(f, &f.Routes[i], base)
 		}
 	}
 	table, conflicts := routing.New(c.patterns)
@@ -261,7 +273,7 @@ func matchPos(m *routemap.Match) diag.Position {
 	return m.Pos
 }
 
-func (c *compilation) route(f *routemap.File, r *routemap.Route) {
+func (c *compilation) route(f *routemap.File, r *routemap.Route, base responses) {
 	template, ok := c.template(f, &r.Match)
 	hosts := r.Match.Hosts
 	if len(hosts) == 0 {
@@ -327,6 +339,9 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route) {
 	for i := range r.Checks {
 		out.checks = append(out.checks, t.check(&r.Checks[i]))
 	}
+	out.responses = t.responses(r.OnAllow, r.OnDeny, base)
+	t.checkAllow(r, out.allow)
+	out.allow = out.allow.prepare()
 	c.routes = append(c.routes, out)
 }
 
@@ -349,6 +364,7 @@ type terms struct {
 	known    bool     // what the path captures
 
 	connection bool // there is no request
+	responding bool // the terms are of onAllow or onDeny, and know the decision
 }
 
 // noItem is for terms that can't read the item of forEach.
@@ -459,6 +475,8 @@ func (t terms) term(from *routemap.Term, item bool) term {
 		switch {
 		case s.Variable == itemVariable && !item:
 			t.report(t.file, at, CodeRouteItem, "there is no item here", "items are read within a check that has forEach")
+		case s.Variable == decisionVariable && !t.responding:
+			t.report(t.file, at, CodeRouteExpression, "there is no decision yet", "the decision is read in onAllow and onDeny")
 		case s.Variable == "path" && s.Field != "" && t.known && !t.connection && !slices.Contains(t.captures, s.Field):
 			// Of path as a whole nothing is known before there is a request.
 			t.report(t.file, at, CodeRouteCapture, fmt.Sprintf("the path captures no %q", s.Field),
@@ -478,16 +496,20 @@ func (r *Revision) sourceHeaders() []string {
 	return slices.Compact(out)
 }
 
-// headersOfIdentity lists the headers that speak of identity: those that are
-// sent upstream and those that sources read. No header is both.
-func (r *Revision) headersOfIdentity() []string {
-	out := r.sourceHeaders()
-	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader, r.options.DecisionHeader} {
+// identityHeaders lists the headers that speak of identity: those that are sent
+// upstream and those that sources read. No header is both.
+func (c *Compiler) identityHeaders() []string {
+	var out []string
+	for i := range c.sources {
+		out = append(out, c.sources[i].headers...)
+	}
+	for _, h := range []string{c.options.PrincipalHeader, c.options.RolesHeader, c.options.DecisionHeader} {
 		if h != "" {
 			out = append(out, h)
 		}
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // removals lists the headers that a request loses whose identity came from a
@@ -515,11 +537,16 @@ func (r *Revision) prepareAllows() {
 			reason = Public
 		}
 		for _, headers := range remove {
-			// The headers' names were checked with the options.
-			p, _ := wire.Prepare(&wire.Allow{
-				RemoveHeaders: headers,
-				Metadata:      r.metadata.text(r.metadata.prepared("allow", reason.String(), r.id), metaRoute, r.routes[i].name),
-			})
+			var a wire.Allow
+			if on := r.routes[i].allow; on != nil {
+				a = on.constant
+			}
+			a.RemoveHeaders = slices.Concat(headers, a.RemoveHeaders)
+			a.Metadata = slices.Concat(r.metadata.text(r.metadata.prepared("allow", reason.String(), r.id), metaRoute, r.routes[i].name), a.Metadata)
+			p, ok := wire.Prepare(&a)
+			if !ok {
+				panic("what was seen to be valid can't be sent") // and must not be left out
+			}
 			r.allows = append(r.allows, p)
 		}
 	}

@@ -85,6 +85,7 @@ func parseFile(doc *yamldoc.Document, root yamldoc.Node) *File {
 	f.Hosts = texts(o, "hosts")
 	f.Principal = parsePrincipal(o)
 	base := parseDefaults(o)
+	f.OnAllow, f.OnDeny = base.onAllow, base.onDeny
 	n, ok := o.Field("routes")
 	if _, other := o.Field("connections"); !ok && !other {
 		o.Required("routes")
@@ -124,6 +125,8 @@ type defaults struct {
 	identity *Identity
 	accept   *Names
 	resource Resource // its Kind has no position if there is none
+	onAllow  *OnAllow
+	onDeny   *OnDeny
 }
 
 func parseDefaults(o yamldoc.Object) (d defaults) {
@@ -131,11 +134,12 @@ func parseDefaults(o yamldoc.Object) (d defaults) {
 	if !ok {
 		return d
 	}
-	if o, ok = n.Object("identity", "accept", "resource"); !ok {
+	if o, ok = n.Object("identity", "accept", "resource", "onAllow", "onDeny"); !ok {
 		return d
 	}
 	d.identity = parseIdentity(o)
 	d.accept = names(o, "accept")
+	d.onAllow, d.onDeny = parseResponses(o)
 	if n, ok = o.Field("resource"); !ok {
 		return d
 	}
@@ -153,7 +157,7 @@ func parseDefaults(o yamldoc.Object) (d defaults) {
 
 func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	r := Route{Pos: n.Pos()}
-	o, ok := n.Object("name", "description", "match", "public", "anonymous", "identity", "accept", "principal", "resource", "action", "actions", "checks")
+	o, ok := n.Object("name", "description", "match", "public", "anonymous", "identity", "accept", "principal", "resource", "action", "actions", "checks", "onAllow", "onDeny")
 	if !ok {
 		return r, false
 	}
@@ -167,6 +171,7 @@ func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	if r.Accept = names(o, "accept"); r.Accept == nil {
 		r.Accept = base.accept
 	}
+	r.OnAllow, r.OnDeny = parseResponses(o)
 	if n, ok := o.Field("public"); ok {
 		r.Public, _ = n.Bool()
 	}
@@ -403,8 +408,10 @@ func parseResource(n yamldoc.Node, base Resource) Resource {
 	return r
 }
 
-func attributes(o yamldoc.Object) []Attribute {
-	n, ok := o.Field("attributes")
+func attributes(o yamldoc.Object) []Attribute { return namedTerms(o, "attributes") }
+
+func namedTerms(o yamldoc.Object, field string) []Attribute {
+	n, ok := o.Field(field)
 	if !ok {
 		return nil
 	}

@@ -14,7 +14,9 @@ type File struct {
 	Name      diag.Text
 	Hosts     []diag.Text // of every route that names none; empty: any host
 	Principal Principal   // added to the principal of every route
-	Routes    []Route     // with the defaults of the file filled in
+	OnAllow   *OnAllow    // of every route, which may add to it; nil: nothing
+	OnDeny    *OnDeny     // of every route, for what it says nothing about; nil: nothing
+	Routes    []Route     // with the other defaults of the file filled in
 
 	Connections []Connection
 
@@ -41,6 +43,8 @@ type Route struct {
 	Accept    *Names
 	Principal Principal
 	Checks    []Check // of a route that is not public at least one; all must be allowed
+	OnAllow   *OnAllow
+	OnDeny    *OnDeny
 }
 
 // A Check is a resource and the actions that a request asks for on it.

@@ -218,10 +218,17 @@ func knownCode(code, fallback int32) int32 {
 }
 
 func knownStatus(status, fallback int32) int32 {
-	if _, known := typev3.StatusCode_name[status]; !known || status < 200 {
+	if !KnownStatus(int(status)) {
 		return fallback
 	}
 	return status
+}
+
+// KnownStatus tells whether an HTTP status ends a request and is one of those
+// that Envoy's API knows.
+func KnownStatus(status int) bool {
+	_, known := typev3.StatusCode_name[int32(status)]
+	return known && status >= 200
 }
 
 func encode(tag byte, code, httpStatus int32, headers []HeaderValue, body string, metadata []MetadataValue) Response {

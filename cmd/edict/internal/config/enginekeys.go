@@ -185,6 +185,8 @@ func warning(path string, c *Config) (code diag.Code, message, hint string) {
 		return CodeNoEffect, "auxData.jwt.cacheSize has no effect: every token is verified every time", "remove it"
 	case path == "auxData.jwt.disableVerification" && c.AuxData.DisableVerification:
 		return CodeInsecure, "the claims of every token are believed, whoever made it", "use this only where something in front has verified the tokens"
+	case path == "respond.detail" && c.Checks.Respond.FullDetail:
+		return CodeInsecure, "denials tell every client how the check ended, and which policy and rule decided", "use this only in development"
 	case path == "auxData.jwt.keySets":
 		for _, set := range c.AuxData.KeySets {
 			if set.OptionalAlg || set.OptionalKid {

@@ -113,6 +113,12 @@ func Keys() []Key {
 			setIgnores},
 		{"upstream.decisionHeader", `""`, "The header that tells the upstream the id of the decision. `\"\"`: none.",
 			header(func(c *Config, s string) { c.Checks.DecisionHeader = s })},
+		{"respond.detail", "none", "What denials tell of their reason. `none`: nothing. `full`: how the check ended, and which policy and rule decided; for development alone.",
+			enum(func(c *Config, s string) { c.Checks.Respond.FullDetail = s == "full" }, "none", "full")},
+		{"respond.onAllow", "{}", "What becomes of requests that are allowed; see [responses](responses.md). Route maps and routes add to it.",
+			setOnAllow},
+		{"respond.onDeny", "{}", "How clients are told of denials that no route says anything about; see [responses](responses.md).",
+			setOnDeny},
 		{"respond.decisionHeader", `""`, "The header that tells the client the id of the decision, whatever it was. `\"\"`: none.",
 			header(func(c *Config, s string) { c.Checks.Respond.DecisionHeader = s })},
 		{"respond.metadata.keys", "[" + strings.Join(extauthz.DefaultMetadataKeys, ", ") + "]", "What Envoy's access log and its other filters can read as [dynamic metadata](responses.md#dynamic-metadata). There are `roles` and `outputs`, too.",
@@ -150,6 +156,20 @@ func setBodyLimit(c *Config, n yamldoc.Node) {
 		return
 	}
 	c.Checks.BodyLimit = i
+}
+
+func setOnAllow(c *Config, n yamldoc.Node) {
+	c.Checks.Respond.OnAllow = nil
+	if entries, ok := n.Entries(); ok && len(entries) > 0 {
+		c.Checks.Respond.OnAllow = routemap.ParseOnAllow(n)
+	}
+}
+
+func setOnDeny(c *Config, n yamldoc.Node) {
+	c.Checks.Respond.OnDeny = nil
+	if entries, ok := n.Entries(); ok && len(entries) > 0 {
+		c.Checks.Respond.OnDeny = routemap.ParseOnDeny(n)
+	}
 }
 
 func setMetadataKeys(c *Config, n yamldoc.Node) {

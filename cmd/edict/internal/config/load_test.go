@@ -17,7 +17,9 @@ import (
 	"edict/engine/diag"
 	"edict/engine/diag/diagtest"
 	"edict/engine/value"
+	"edict/engine/yamldoc"
 	"edict/extauthz"
+	"edict/extauthz/routemap"
 )
 
 // defaults is what no configuration is.
@@ -36,6 +38,11 @@ func defaults() Config {
 		LogLevel: "info", LogFormat: "auto",
 		ShutdownDelay: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
 	}
+}
+
+func nodeOf(origin, text string) yamldoc.Node {
+	n, _ := yamldoc.Parse(origin, []byte(text)).Root()
+	return n
 }
 
 func equal(a, b Config) bool {
@@ -106,7 +113,7 @@ identity:
   anonymous: true
   challenge: Bearer realm="x"
 upstream: {principalHeader: "", rolesHeader: x-r, decisionHeader: x-d, ignores: [x-host, _method]}
-respond: {decisionHeader: x-id, metadata: {keys: [effect, outputs], prefix: edge_}}
+respond: {detail: none, onAllow: {}, onDeny: {}, decisionHeader: x-id, metadata: {keys: [effect, outputs], prefix: edge_}}
 body: {limit: 8192}
 log: {level: warn, format: console}
 shutdown: {delay: 0s, timeout: 1h}
@@ -173,6 +180,11 @@ shutdown: {delay: 0s, timeout: 1h}
 		{name: "set with an equals sign in the value", sets: []string{`identity.challenge=Bearer realm="a=b"`},
 			want: func(c *Config) { c.Checks.Challenge = `Bearer realm="a=b"` }},
 		{name: "set to the empty text", sets: []string{"upstream.rolesHeader="}, want: func(c *Config) { c.Checks.RolesHeader = "" }},
+		{name: "answers", sets: []string{"respond.onAllow={headers: {x-a: b}}", "respond.onDeny={forbidden: {hide: true}}"}, want: func(c *Config) {
+			// The nodes themselves are tested where they are compiled.
+			c.Checks.Respond.OnAllow = routemap.ParseOnAllow(nodeOf("--set respond.onAllow", "{headers: {x-a: b}}"))
+			c.Checks.Respond.OnDeny = routemap.ParseOnDeny(nodeOf("--set respond.onDeny", "{forbidden: {hide: true}}"))
+		}},
 		{name: "no sources", file: "identity: {sources: []}", want: func(c *Config) { c.Checks.Identity = nil }},
 		{name: "sources and globals are replaced, not joined", file: "identity: {sources: [{headers: {id: x-user}}]}\nengine: {globals: {a: 1}}",
 			sets: []string{"identity.sources=[{jwtMetadata: {}}]", "engine.globals={b: true}"},
@@ -428,6 +440,7 @@ func TestWarnings(t *testing.T) {
     disableVerification: true
     keySets:
       - {id: a, local: {file: x}, insecure: {optionalKid: true}}
+respond: {detail: full}
 `)
 	c, _, list := Load(file, nil, nil)
 	if len(list) > 0 {
@@ -437,6 +450,7 @@ func TestWarnings(t *testing.T) {
 		file + ":3:16: auxData.jwt.cacheSize has no effect: every token is verified every time [config-no-effect]; remove it",
 		file + ":4:26: the claims of every token are believed, whoever made it [config-insecure]; ",
 		file + `:6:7: the key set "a" does without the alg or the kid of its keys [config-insecure]; `,
+		file + ":7:19: denials tell every client how the check ended, and which policy and rule decided [config-insecure]; ",
 	}
 	if len(c.Warnings) != len(want) {
 		t.Fatalf("got %v", c.Warnings)
@@ -446,7 +460,7 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("got %#v, want %s", w, want[i])
 		}
 	}
-	c, _, _ = Load(file, nil, []string{"auxData.jwt.disableVerification=false", "auxData.jwt.keySets=[]"})
+	c, _, _ = Load(file, nil, []string{"auxData.jwt.disableVerification=false", "auxData.jwt.keySets=[]", "respond.detail=none"})
 	if len(c.Warnings) != 1 || c.Warnings[0].Code != CodeNoEffect {
 		t.Errorf("got %v", c.Warnings)
 	}
