@@ -278,7 +278,7 @@ func sourcesFor(f *routemap.File) []extauthz.Source {
 		for _, n := range f.Routes[i].Identity.Names {
 			if !named[n.Value] {
 				named[n.Value] = true
-				out = append(out, extauthz.Source{Name: n.Value, JWTMetadata: &extauthz.JWTMetadata{Key: n.Value}})
+				out = append(out, extauthz.Source{Name: n.Value, JWTMetadata: &extauthz.JWTMetadata{Keys: []string{n.Value}}})
 			}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"edict/engine/diag/diagtest"
 	"edict/engine/folder"
 	"edict/engine/policyfile"
+	"edict/extauthz/claims"
 	"edict/extauthz/routemap"
 )
 
@@ -220,9 +221,9 @@ func TestOptions(t *testing.T) {
 }
 
 func TestIdentityByConfiguration(t *testing.T) {
-	realm := JWTMetadata{Namespace: "jwt", Key: "kc", ID: "preferred_username", Roles: "realm_access.roles"}
-	url := JWTMetadata{Roles: "https://example.test/roles"}
-	roleless := JWTMetadata{Roles: "none", DefaultRoles: []string{"admin"}}
+	realm := JWTMetadata{Namespace: "jwt", Keys: []string{"kc"}, Claims: claims.Mapping{ID: []string{"preferred_username"}, Roles: []claims.Roles{{Claim: "realm_access.roles"}}}}
+	url := JWTMetadata{Claims: claims.Mapping{Roles: []claims.Roles{{Claim: "https://example.test/roles"}}}}
+	roleless := JWTMetadata{Claims: claims.Mapping{Roles: []claims.Roles{{Claim: "none"}}, DefaultRoles: []string{"admin"}}}
 	tests := []struct {
 		name    string
 		options Options
@@ -230,7 +231,7 @@ func TestIdentityByConfiguration(t *testing.T) {
 		want    string
 	}{
 		{"defaults", Options{Identity: []Source{{JWTMetadata: &JWTMetadata{}}}}, get("/albums/x/1").as("a", "admin"), "allow"},
-		{"nested roles", Options{Identity: []Source{{JWTMetadata: &JWTMetadata{Roles: "realm_access.roles"}}}},
+		{"nested roles", Options{Identity: []Source{{JWTMetadata: &JWTMetadata{Claims: claims.Mapping{Roles: []claims.Roles{{Claim: "realm_access.roles"}}}}}}},
 			testRequest{method: "GET", path: "/albums/x/1", claims: map[string]any{"sub": "a", "realm_access": map[string]any{"roles": []any{"admin"}}}}, "allow"},
 		{"another namespace", Options{Identity: []Source{{JWTMetadata: &realm}}}, get("/albums/x/1").as("a", "admin"), "no_identity"},
 		{"a claim with dots", Options{Identity: []Source{{JWTMetadata: &url}}},

@@ -12,6 +12,7 @@ import (
 	"edict/engine"
 	"edict/engine/folder"
 	"edict/engine/policyfile"
+	"edict/extauthz/claims"
 	"edict/extauthz/routemap"
 )
 
@@ -151,7 +152,7 @@ func TestTrustedHeadersAreOneProxys(t *testing.T) {
 }
 
 func TestDefaultRolesAreForAbsentClaims(t *testing.T) {
-	s := newServer(t, Options{Identity: []Source{{JWTMetadata: &JWTMetadata{Roles: "realm_access.roles", DefaultRoles: []string{"admin"}}}}})
+	s := newServer(t, Options{Identity: []Source{{JWTMetadata: &JWTMetadata{Claims: claims.Mapping{Roles: []claims.Roles{{Claim: "realm_access.roles"}}, DefaultRoles: []string{"admin"}}}}}})
 	for name, tt := range map[string]struct {
 		claims map[string]any
 		want   string

@@ -17,6 +17,7 @@ import (
 // An exchange is one check: the request and all that is worked out about it.
 // Exchanges are pooled; what they hold refers to the request's bytes.
 type exchange struct {
+	ctx   context.Context // of the call, while it lasts
 	rev   *Revision
 	clock time.Time // of explanations that are not of the present
 	due   time.Time // when it must be decided; zero: whenever ctx ends
@@ -31,6 +32,7 @@ type exchange struct {
 
 	source         int // of the identity: an index of Revision.sources; their number if there is none
 	claims         value.Mapping
+	unverified     string // why a token was nobody's; empty: there is no such token
 	headerAttrs    value.Values
 	principalAttrs attributeSet
 	roles          []string
@@ -72,7 +74,7 @@ func (x *exchange) refuse(o Outcome, detail string) error {
 // decide works out the outcome of a check whose bytes are b. The steps are in
 // the order of the package's picture; the first that can't be done ends it.
 func (x *exchange) decide(ctx context.Context, rev *Revision, b []byte) Outcome {
-	x.rev = rev
+	x.ctx, x.rev = ctx, rev
 	x.refused = noRefusal
 	x.source = len(rev.sources)
 	if err := x.in.Reset(b); err != nil {
@@ -203,8 +205,8 @@ func isGRPC(in *wire.Request) bool {
 
 // release lets go of the request, so that the pool keeps nothing of it alive.
 func (x *exchange) release() {
-	x.due = time.Time{}
-	x.rev, x.route, x.err, x.claims, x.headerAttrs = nil, nil, nil, nil, nil
+	x.due, x.unverified = time.Time{}, ""
+	x.ctx, x.rev, x.route, x.err, x.claims, x.headerAttrs = nil, nil, nil, nil, nil, nil
 	x.match, x.handshake = routing.Match{}, routing.NoUpgrade
 	x.target.Reset()
 	_ = x.in.Reset(nil)

@@ -124,6 +124,11 @@ func compile(t testing.TB, o Options, policies, routes string) *Revision {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return compileWith(t, c, policies, routes)
+}
+
+func compileWith(t testing.TB, c *Compiler, policies, routes string) *Revision {
+	t.Helper()
 	p := parsePolicies(t, policies)
 	r, list := routemap.ParseAll([]folder.File{{Name: "routes.yaml", Content: []byte(routes)}})
 	if len(list) > 0 {

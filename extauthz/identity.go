@@ -1,8 +1,10 @@
 package extauthz
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"edict/engine/value"
@@ -28,11 +30,18 @@ type identitySource struct {
 	headers    []string // that it reads, and the upstream learns only if it decides
 	tokens     bool     // it takes tokens, so that a bad one does not give way to what follows
 
+	tokenHeaders, tokenQueries []string // that it reads tokens from
+	strip                      bool     // remove these from every request that passes
+
 	// find takes the identity from the request: id and roles, claims and
 	// attributes. It tells whether the request has this source. An error says
 	// that it has it in the wrong shape, and ends the request: as BadIdentity,
 	// or as the Outcome of a *refusal.
 	find func(x *exchange) (bool, error)
+
+	run     func(context.Context) // what it needs done in the background; nil: nothing
+	await   func(context.Context) // waits for the first attempt at that to end; nil: there is none
+	missing func() []string       // whose keys it lacks; nil: it needs none
 }
 
 // A refusal is an error that ends the request with an outcome of its own.
@@ -46,14 +55,26 @@ func (r *refusal) Error() string { return r.reason.Error() }
 func (r *refusal) Unwrap() error { return r.reason }
 
 // compileSources makes the sources of the options ready for use.
-func (o *Options) compileSources() []identitySource {
+func (o *Options) compileSources() ([]identitySource, error) {
 	out := make([]identitySource, len(o.Identity))
+	places := o.tokenPlaces()
 	for i := range o.Identity {
 		switch s := &o.Identity[i]; {
 		case s.JWTMetadata != nil:
-			m := s.JWTMetadata
+			m, err := s.JWTMetadata.compile()
+			if err != nil {
+				return nil, fmt.Errorf("identity.sources[%d].jwtMetadata: %w", i, err)
+			}
 			out[i] = identitySource{name: "jwtMetadata", provenance: VerifiedJWT, tokens: true,
 				find: func(x *exchange) (bool, error) { return x.fromMetadata(m) }}
+		case s.JWT != nil:
+			j, err := s.JWT.compile(places, o.Warn)
+			if err != nil {
+				return nil, fmt.Errorf("identity.sources[%d].jwt: %w", i, err)
+			}
+			out[i] = identitySource{name: "jwt", provenance: VerifiedJWT, tokens: true,
+				tokenHeaders: s.JWT.tokenHeaders(), tokenQueries: s.JWT.tokenQueries(), strip: s.JWT.Strip,
+				find: func(x *exchange) (bool, error) { return x.fromToken(j) }, run: j.verifier.Run, await: j.verifier.Await, missing: j.verifier.Missing}
 		case s.MTLS != nil:
 			w := s.MTLS.compile()
 			out[i] = identitySource{name: "mtls", provenance: MTLSPeer,
@@ -69,7 +90,7 @@ func (o *Options) compileSources() []identitySource {
 		}
 		out[i].name = orDefault(o.Identity[i].Name, out[i].name)
 	}
-	return out
+	return out, nil
 }
 
 // identify finds out who asks: by the first source of the route that the
@@ -120,6 +141,10 @@ func (x *exchange) identified() bool { return x.source < len(x.rev.sources) }
 // was rejected. It is no identity, but it tells that the client wants one; so
 // the client learns that this one is no good.
 func (x *exchange) badToken() bool {
+	if x.unverified != "" {
+		x.detail = x.unverified
+		return true
+	}
 	const bearer = "bearer"
 	token, _ := x.in.Header("authorization")
 	if len(token) > len(bearer) && strings.EqualFold(token[:len(bearer)], bearer) {
@@ -144,17 +169,24 @@ func (x *exchange) failedToken() bool {
 		if !ok {
 			continue
 		}
-		if failure, ok := ns.Lookup(m.Key + "_failure"); ok && failure.Kind() == value.Map {
-			// jwt_authn writes one for a request without a token, too; the
-			// code tells them apart (JwtMissed is 1).
-			code, _ := failure.Mapping().Lookup("code")
-			message, _ := failure.Mapping().Lookup("message")
-			if code.Double() != 1 && message.Str() != "Jwt is missing" {
-				return true
-			}
+		if slices.ContainsFunc(m.failureKeys, func(key string) bool { return rejected(ns, key) }) {
+			return true
 		}
 	}
 	return false
+}
+
+// rejected tells whether jwt_authn says under a key that it rejected a token.
+func rejected(namespace value.Mapping, key string) bool {
+	failure, ok := namespace.Lookup(key)
+	if !ok || failure.Kind() != value.Map {
+		return false
+	}
+	// It writes one for a request without a token, too; the code tells them
+	// apart (JwtMissed is 1).
+	code, _ := failure.Mapping().Lookup("code")
+	message, _ := failure.Mapping().Lookup("message")
+	return code.Double() != 1 && message.Str() != "Jwt is missing"
 }
 
 // provenance tells where the identity came from.
@@ -167,72 +199,6 @@ func (x *exchange) provenance() Provenance {
 	default:
 		return x.rev.sources[x.source].provenance
 	}
-}
-
-// fromMetadata takes the identity from verified claims. All claims become
-// attributes of the principal.
-func (x *exchange) fromMetadata(m *JWTMetadata) (bool, error) {
-	ns, ok := x.in.FilterMetadata(m.Namespace)
-	if !ok {
-		return false, nil
-	}
-	payload, ok := ns.Lookup(m.Key)
-	if !ok {
-		return false, nil
-	}
-	claims := payload.Mapping()
-	if payload.Kind() != value.Map {
-		return false, fmt.Errorf("the metadata %s %s is a %s, not a map of claims", m.Namespace, m.Key, payload.Kind())
-	}
-	id, ok, err := claim(claims, m.ID)
-	if err != nil {
-		return false, err
-	}
-	if !ok || id.Kind() != value.String || id.Str() == "" {
-		return false, fmt.Errorf("the claim %s is not a text", m.ID)
-	}
-	roles, ok, err := claim(claims, m.Roles)
-	switch {
-	case err != nil:
-		return false, err
-	case !ok:
-		x.roles = append(x.roles, m.DefaultRoles...)
-	case roles.Kind() != value.List:
-		return false, fmt.Errorf("the claim %s is not a list", m.Roles)
-	default:
-		list := roles.Sequence()
-		for i := range list.Len() {
-			role := list.At(i)
-			if role.Kind() != value.String || role.Str() == "" {
-				return false, fmt.Errorf("the claim %s holds something that is not a text", m.Roles)
-			}
-			x.roles = append(x.roles, role.Str())
-		}
-	}
-	x.req.Principal.ID = id.Str()
-	x.claims = claims
-	x.principalAttrs.base = claims
-	return true, nil
-}
-
-// claim finds a claim: by its name or, if there is none of that name, by the
-// path that dots make of it. What the path leads through must be maps.
-func claim(claims value.Mapping, name string) (value.Value, bool, error) {
-	if v, ok := claims.Lookup(name); ok {
-		return v, true, nil
-	}
-	first, rest, ok := strings.Cut(name, ".")
-	if !ok {
-		return value.Value{}, false, nil
-	}
-	v, ok := claims.Lookup(first)
-	if !ok {
-		return value.Value{}, false, nil
-	}
-	if v.Kind() != value.Map {
-		return value.Value{}, false, fmt.Errorf("the claim %s is not a map", first)
-	}
-	return claim(v.Mapping(), rest)
 }
 
 // fromHeaders takes the identity from headers that a proxy is trusted to set.

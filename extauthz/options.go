@@ -56,6 +56,10 @@ type Options struct {
 	// Observe is called with every finished check, on the request's path: it
 	// must be quick and keep nothing of the Record. Nil means nobody looks.
 	Observe func(*Record)
+
+	// Warn is told what goes wrong in the background: keys that could not be
+	// renewed. It may be called by several goroutines. Nil means nobody is.
+	Warn func(error)
 }
 
 // A Source is one place that identity comes from. Exactly one of its members
@@ -66,6 +70,7 @@ type Source struct {
 	Name string
 
 	JWTMetadata *JWTMetadata
+	JWT         *JWT
 	MTLS        *MTLS
 	XFCC        *XFCC
 	Headers     *TrustedHeaders
@@ -74,25 +79,12 @@ type Source struct {
 // kinds is how many members are set.
 func (s *Source) kinds() int {
 	n := 0
-	for _, set := range [...]bool{s.JWTMetadata != nil, s.MTLS != nil, s.XFCC != nil, s.Headers != nil} {
+	for _, set := range [...]bool{s.JWTMetadata != nil, s.JWT != nil, s.MTLS != nil, s.XFCC != nil, s.Headers != nil} {
 		if set {
 			n++
 		}
 	}
 	return n
-}
-
-// JWTMetadata takes the identity from the claims of a token that Envoy's
-// jwt_authn filter verified and put into the request's dynamic metadata
-// (payload_in_metadata). No client can write there.
-type JWTMetadata struct {
-	Namespace string // the filter's; empty: envoy.filters.http.jwt_authn
-	Key       string // payload_in_metadata; empty: jwt
-	ID        string // the claim with the principal's id; empty: sub
-	Roles     string // the claim with the list of roles; empty: roles
-
-	// DefaultRoles are the roles of a token that has no such claim.
-	DefaultRoles []string
 }
 
 // TrustedHeaders takes the identity from request headers. Every client can
@@ -153,7 +145,7 @@ func (o Options) withDefaults() (Options, error) {
 		}
 		switch {
 		case s.kinds() != 1:
-			return o, fmt.Errorf("identity.sources[%d]: name exactly one of jwtMetadata, mtls, xfcc and headers", i)
+			return o, fmt.Errorf("identity.sources[%d]: name exactly one of jwtMetadata, jwt, mtls, xfcc and headers", i)
 		case s.MTLS != nil:
 			m := *s.MTLS
 			if err := m.check(fmt.Sprintf("identity.sources[%d].mtls", i)); err != nil {
@@ -167,12 +159,18 @@ func (o Options) withDefaults() (Options, error) {
 			}
 			s.XFCC = &m
 		case s.JWTMetadata != nil:
-			m := *s.JWTMetadata
-			m.Namespace = orDefault(m.Namespace, "envoy.filters.http.jwt_authn")
-			m.Key = orDefault(m.Key, "jwt")
-			m.ID = orDefault(m.ID, "sub")
-			m.Roles = orDefault(m.Roles, "roles")
-			s.JWTMetadata = &m
+			s.JWTMetadata = s.JWTMetadata.withDefaults()
+		case s.JWT != nil:
+			j, err := s.JWT.withDefaults()
+			if err != nil {
+				return o, fmt.Errorf("identity.sources[%d].jwt: %w", i, err)
+			}
+			for _, name := range j.tokenHeaders() {
+				if name == o.PrincipalHeader || name == o.RolesHeader {
+					return o, fmt.Errorf("identity.sources[%d].jwt: %q is also sent upstream; a header can't be both", i, name)
+				}
+			}
+			s.JWT = j
 		default:
 			for _, name := range s.Headers.names() {
 				if !headerName(name) {

@@ -24,6 +24,7 @@ const (
 	NoRoute
 	NoIdentity
 	BadToken
+	KeysUnavailable
 	BadIdentity
 	BadRequest
 	BodyMissing
@@ -57,6 +58,7 @@ var outcomes = [outcomeCount]struct {
 	NoRoute:         {"no_route", "no route matches host, method and path, or server name and port of a connection", codes.PermissionDenied, http.StatusForbidden},
 	NoIdentity:      {"no_identity", "the request has no identity and its route asks for one", codes.Unauthenticated, http.StatusUnauthorized},
 	BadToken:        {"bad_token", "the request has a token that nobody verified, or that failed verification", codes.Unauthenticated, http.StatusUnauthorized},
+	KeysUnavailable: {"keys_unavailable", "the keys that the request's token is verified with can't be had", codes.Unavailable, http.StatusServiceUnavailable},
 	BadIdentity:     {"bad_identity", "the verified identity has claims of the wrong shape", codes.PermissionDenied, http.StatusForbidden},
 	BadRequest:      {"bad_request", "host, method, path, query or headers can be read in more than one way", codes.InvalidArgument, http.StatusBadRequest},
 	BodyMissing:     {"body_missing", "the route reads the body, and there is none", codes.InvalidArgument, http.StatusBadRequest},

@@ -167,7 +167,11 @@ func NewCompiler(policies engine.Options, options Options) (*Compiler, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Compiler{policies: c, env: env, options: options, sources: options.compileSources(), metadata: names}
+	sources, err := options.compileSources()
+	if err != nil {
+		return nil, err
+	}
+	out := &Compiler{policies: c, env: env, options: options, sources: sources, metadata: names}
 	if list := out.check(); len(list) > 0 {
 		return nil, list
 	}
@@ -502,6 +506,7 @@ func (c *Compiler) identityHeaders() []string {
 	var out []string
 	for i := range c.sources {
 		out = append(out, c.sources[i].headers...)
+		out = append(out, c.sources[i].tokenHeaders...)
 	}
 	for _, h := range []string{c.options.PrincipalHeader, c.options.RolesHeader, c.options.DecisionHeader} {
 		if h != "" {
@@ -514,14 +519,21 @@ func (c *Compiler) identityHeaders() []string {
 
 // removals lists the headers that a request loses whose identity came from a
 // source, an index of sources or their number: those that only other sources
-// would have read. Of the headers that are sent upstream, one that has no value
+// would have read, and those with tokens that are for Edict alone. Of the headers that are sent upstream, one that has no value
 // to send is removed when the answer is made.
 func (r *Revision) removals(source int) []string {
 	var used []string
 	if source < len(r.sources) {
 		used = r.sources[source].headers
 	}
-	return slices.DeleteFunc(r.sourceHeaders(), func(h string) bool { return slices.Contains(used, h) })
+	out := slices.DeleteFunc(r.sourceHeaders(), func(h string) bool { return slices.Contains(used, h) })
+	for i := range r.sources {
+		if r.sources[i].strip {
+			out = append(out, r.sources[i].tokenHeaders...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // prepareAllows encodes the parts of an allow that do not depend on the
@@ -531,6 +543,14 @@ func (r *Revision) prepareAllows() {
 	for source := range remove {
 		remove[source] = r.removals(source)
 	}
+	var queries []string // with tokens that are for Edict alone
+	for i := range r.sources {
+		if r.sources[i].strip {
+			queries = append(queries, r.sources[i].tokenQueries...)
+		}
+	}
+	slices.Sort(queries)
+	queries = slices.Compact(queries)
 	for i := range r.routes {
 		reason := Allowed
 		if r.routes[i].public {
@@ -542,6 +562,7 @@ func (r *Revision) prepareAllows() {
 				a = on.constant
 			}
 			a.RemoveHeaders = slices.Concat(headers, a.RemoveHeaders)
+			a.RemoveQuery = slices.Concat(queries, a.RemoveQuery)
 			a.Metadata = slices.Concat(r.metadata.text(r.metadata.prepared("allow", reason.String(), r.id), metaRoute, r.routes[i].name), a.Metadata)
 			p, ok := wire.Prepare(&a)
 			if !ok {

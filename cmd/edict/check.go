@@ -255,7 +255,11 @@ func (o *checkFlags) verified() (map[string]any, error) {
 func claimsPlace(sources []extauthz.Source, name string) (namespace, key string, ok bool) {
 	for _, s := range sources {
 		if m := s.JWTMetadata; m != nil && (name == "" || name == orDefault(s.Name, "jwtMetadata")) {
-			return orDefault(m.Namespace, "envoy.filters.http.jwt_authn"), orDefault(m.Key, "jwt"), true
+			key = "jwt"
+			if len(m.Keys) > 0 {
+				key = m.Keys[0]
+			}
+			return orDefault(m.Namespace, "envoy.filters.http.jwt_authn"), key, true
 		}
 	}
 	return "", "", false

@@ -382,7 +382,11 @@ func (e *explainRun) checked(ctx context.Context, in *authv3.CheckRequest) ([]*e
 	return documents, told, nil
 }
 
-// revision compiles policies and route maps.
+// keysTimeout is how long to wait for the keys of issuers.
+const keysTimeout = 10 * time.Second
+
+// revision compiles policies and route maps, and gets the keys that the check's
+// token may be verified with.
 func (e *explainRun) revision() (*extauthz.Revision, []*routemap.File, error) {
 	p, err := e.readPolicies()
 	if err != nil {
@@ -402,6 +406,10 @@ func (e *explainRun) revision() (*extauthz.Revision, []*routemap.File, error) {
 	if err != nil {
 		return nil, nil, statusError{exitUsage, err}
 	}
+	ctx, enough := context.WithTimeout(context.Background(), keysTimeout)
+	defer enough()
+	go c.Run(ctx)
+	c.Await(ctx)
 	revision, list := c.Compile("explained", p.sources.Policies, p.schemas, routes)
 	if revision == nil {
 		p.locate(list)

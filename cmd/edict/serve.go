@@ -95,12 +95,18 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 	if log.GetLevel() <= zerolog.DebugLevel {
 		c.Checks.Observe = both(c.Checks.Observe, logDecision(log))
 	}
+	c.Checks.Warn = func(err error) { log.Warn().Err(err).Msg("the keys of an issuer could not be renewed") }
 	d := &daemon{config: c, log: log, checks: checks, health: newHealthServer()}
 	d.setServing(false)
 	reloader, err := newReloader(c, checks, d.setServing, log)
 	if err != nil {
 		return statusError{exitUsage, err}
 	}
+	d.missingKeys = reloader.compiler.MissingKeys
+	background, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { reloader.compiler.Run(background); close(ended) }()
+	defer func() { stop(); <-ended }()
 	// Broken policies end a start at once: there is no older set to serve, and
 	// whoever rolls them out should learn. Absent ones are waited for.
 	var list diag.List
@@ -196,6 +202,8 @@ type daemon struct {
 	log    zerolog.Logger
 	checks *extauthz.Server
 	health *healthServer
+
+	missingKeys func() []string // issuers whose tokens can't be verified
 
 	mu      sync.Mutex
 	serving bool
@@ -328,7 +336,7 @@ func (d *daemon) open() ([]*server, error) {
 		}
 	}
 	err := open("admin", c.Admin, c.TLS.Admin, func(l *listener.Listener) *server {
-		s := d.serveHTTP(l, &http.Server{Handler: newAdmin(d.checks, d.isServing), ReadHeaderTimeout: 5 * time.Second}, "h2", "http/1.1")
+		s := d.serveHTTP(l, &http.Server{Handler: newAdmin(d.checks, d.isServing, d.missingKeys, c.RequireKeys), ReadHeaderTimeout: 5 * time.Second}, "h2", "http/1.1")
 		s.drain = nil // it tells how far the others are
 		return s
 	})

@@ -54,6 +54,12 @@ func parsePath(text string) (path, error) {
 	return p, nil
 }
 
+// CheckName tells what is wrong with the name of a claim.
+func CheckName(name string) error {
+	_, err := parsePath(name)
+	return err
+}
+
 // find gives the claim and whether it is there. What the path leads through
 // must be maps.
 func (p *path) find(claims value.Mapping) (value.Value, bool, error) {

@@ -15,7 +15,7 @@
 //  4. Issuer, audience and type have to be the expected ones, and the times have
 //     to be right.
 //  5. A call waits for keys only if the right one is not at hand, at most for
-//     half of the time that its context has, and a second. Whatever tokens
+//     half of the time that is left for its answer, and a second. Whatever tokens
 //     clients make up, an issuer is asked for keys at most once in
 //     keyset.MinRenewal beyond the regular renewals.
 package token

@@ -101,7 +101,7 @@ func running(t *testing.T, p http.RoundTripper, k Keys) *Verifier {
 
 func wants(t *testing.T, v *Verifier, raw, reason string) {
 	t.Helper()
-	_, _, err := v.Verify(t.Context(), raw, now)
+	_, _, err := v.Verify(t.Context(), raw, now, time.Time{})
 	if got := reasonOf(t, err); got != reason {
 		t.Errorf("got %s (%v), want %s", got, err, reason)
 	}
@@ -167,7 +167,7 @@ func TestUnknownKeysAreNoFlood(t *testing.T) {
 		p.set(func() { p.hang = true })
 		time.Sleep(keyset.MinRenewal)
 		go func() {
-			_, _, err := v.Verify(t.Context(), p.token(idp, "two", "x"), now)
+			_, _, err := v.Verify(t.Context(), p.token(idp, "two", "x"), now, time.Time{})
 			if got := reasonOf(t, err); got != "keys_unavailable" {
 				t.Errorf("while the keys are fetched: %s", got)
 			}
@@ -228,14 +228,12 @@ func TestNoKeys(t *testing.T) {
 				p.hang = true
 				v := running(t, p, remoteKeys)
 				synctest.Wait()
-				ctx := t.Context()
-				if test.timeout > 0 {
-					var cancel context.CancelFunc
-					ctx, cancel = context.WithTimeout(ctx, test.timeout)
-					defer cancel()
-				}
 				begin := time.Now()
-				_, _, err := v.Verify(ctx, p.token(idp, "one", "one"), now)
+				var due time.Time
+				if test.timeout > 0 {
+					due = begin.Add(test.timeout)
+				}
+				_, _, err := v.Verify(t.Context(), p.token(idp, "one", "one"), now, due)
 				if got := reasonOf(t, err); got != "keys_unavailable" {
 					t.Errorf("got %s (%v)", got, err)
 				}

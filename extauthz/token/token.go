@@ -139,6 +139,14 @@ func (v *Verifier) Run(ctx context.Context) {
 	all.Wait()
 }
 
+// Await waits for the first attempts of Run to get keys, whatever becomes of
+// them, or for ctx to end.
+func (v *Verifier) Await(ctx context.Context) {
+	for _, i := range v.all {
+		_, _ = i.keys.First(ctx) // Verify tells
+	}
+}
+
 // Missing lists the issuers that there are no keys of that may be believed.
 func (v *Verifier) Missing() []string {
 	var out []string
@@ -152,8 +160,9 @@ func (v *Verifier) Missing() []string {
 
 // Verify gives the claims of a token, in the compact form of RFC 7515, as their
 // JSON says, and the index of the issuer. The error is an *Error. Where the key
-// that the token names is not at hand, Verify waits for it within bounds.
-func (v *Verifier) Verify(ctx context.Context, raw string, now time.Time) (value.Mapping, int, error) {
+// that the token names is not at hand, Verify waits for it within bounds; due is
+// when the caller has to answer, or zero.
+func (v *Verifier) Verify(ctx context.Context, raw string, now, due time.Time) (value.Mapping, int, error) {
 	t, err := parse(raw)
 	if err != nil {
 		return nil, 0, err
@@ -164,7 +173,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string, now time.Time) (value
 		return nil, 0, refuse(UnknownIssuer, "nobody is configured as the issuer %q", iss.Str())
 	}
 	for _, check := range [...]func() error{
-		func() error { return i.checkSignature(ctx, t) },
+		func() error { return i.checkSignature(ctx, due, t) },
 		func() error { return i.checkType(t.header) },
 		func() error { return i.checkAudience(t.claims) },
 		func() error { return i.checkRequired(t.claims) },
@@ -259,12 +268,12 @@ func (t *parsed) readHeader() error {
 }
 
 // checkSignature verifies the signature with a key of the issuer.
-func (i *issuer) checkSignature(ctx context.Context, t *parsed) error {
+func (i *issuer) checkSignature(ctx context.Context, due time.Time, t *parsed) error {
 	algorithm, ok := algorithmNamed(t.algorithm)
 	if !ok || !i.algorithms.has(algorithm) {
 		return refuse(BadAlgorithm, "the issuer does not sign with the algorithm %q", t.algorithm)
 	}
-	candidates, err := i.candidates(ctx, t.kid, algorithm)
+	candidates, err := i.candidates(ctx, due, t.kid, algorithm)
 	if err != nil {
 		return err
 	}
@@ -281,7 +290,7 @@ func (i *issuer) checkSignature(ctx context.Context, t *parsed) error {
 
 // candidates gives the keys that may have signed a token. If they are not at
 // hand, it has them fetched once, if that was not tried a moment ago.
-func (i *issuer) candidates(ctx context.Context, kid string, algorithm int) ([]key, error) {
+func (i *issuer) candidates(ctx context.Context, due time.Time, kid string, algorithm int) ([]key, error) {
 	var found []key
 	known := false
 	look := func() error {
@@ -295,7 +304,7 @@ func (i *issuer) candidates(ctx context.Context, kid string, algorithm int) ([]k
 	if err == nil && known {
 		return found, nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, patience(ctx))
+	bounded, cancel := context.WithTimeout(ctx, patience(due))
 	defer cancel()
 	if _, late := i.keys.Renew(bounded); late != nil {
 		return nil, refuse(KeysUnavailable, "the keys are being fetched: %w", late)
@@ -312,11 +321,11 @@ func (i *issuer) candidates(ctx context.Context, kid string, algorithm int) ([]k
 // patience is how long a call waits for keys. Half of its time is left to refuse
 // the token: an answer that comes too late would be none, and what Envoy does
 // then is for its operator to say.
-func patience(ctx context.Context) time.Duration {
-	if deadline, ok := ctx.Deadline(); ok {
-		return min(maxWait, time.Until(deadline)/2)
+func patience(due time.Time) time.Duration {
+	if due.IsZero() {
+		return maxWait
 	}
-	return maxWait
+	return min(maxWait, time.Until(due)/2)
 }
 
 // plainType gives a media type as it is compared (RFC 7515 §4.1.9).

@@ -228,7 +228,7 @@ func TestVerify(t *testing.T) {
 	good := 0
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			claims, _, err := v.Verify(t.Context(), c.raw, now)
+			claims, _, err := v.Verify(t.Context(), c.raw, now, time.Time{})
 			if got := reasonOf(t, err); got != c.wants {
 				t.Errorf("got %s (%v), want %s", got, err, c.wants)
 			}
@@ -260,14 +260,14 @@ func goodTokens(t testing.TB) map[string]string {
 func TestEveryChangeIsRefused(t *testing.T) {
 	v := newVerifier(t, issuers()...)
 	for name, raw := range goodTokens(t) {
-		if _, _, err := v.Verify(t.Context(), raw, now); err != nil {
+		if _, _, err := v.Verify(t.Context(), raw, now, time.Time{}); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		refused := func(what string, at int, changed string) {
 			if changed == raw {
 				return
 			}
-			if _, _, err := v.Verify(t.Context(), changed, now); err == nil {
+			if _, _, err := v.Verify(t.Context(), changed, now, time.Time{}); err == nil {
 				t.Errorf("%s: byte %d %s, and the token is good still: %s", name, at, what, changed)
 			}
 		}
@@ -285,7 +285,7 @@ func TestEveryChangeIsRefused(t *testing.T) {
 	for i := range len(raw) {
 		for c := range 256 {
 			if changed := raw[:i] + string([]byte{byte(c)}) + raw[i+1:]; changed != raw {
-				if _, _, err := v.Verify(t.Context(), changed, now); err == nil {
+				if _, _, err := v.Verify(t.Context(), changed, now, time.Time{}); err == nil {
 					t.Fatalf("byte %d is %#x, and the token is good still", i, c)
 				}
 			}
@@ -296,7 +296,7 @@ func TestEveryChangeIsRefused(t *testing.T) {
 // Claims are what the token says, and the issuer is told by its index.
 func TestClaims(t *testing.T) {
 	v := newVerifier(t, issuers()...)
-	claims, index, err := v.Verify(t.Context(), goodTokens(t)["RS256"], now)
+	claims, index, err := v.Verify(t.Context(), goodTokens(t)["RS256"], now, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func TestClaims(t *testing.T) {
 func TestErrorsDoNotQuoteTheToken(t *testing.T) {
 	v := newVerifier(t, issuers()...)
 	for _, c := range tokenCases(t) {
-		if _, _, err := v.Verify(t.Context(), c.raw, now); err != nil && len(c.raw) > 60 && strings.Contains(err.Error(), c.raw[len(c.raw)-40:]) {
+		if _, _, err := v.Verify(t.Context(), c.raw, now, time.Time{}); err != nil && len(c.raw) > 60 && strings.Contains(err.Error(), c.raw[len(c.raw)-40:]) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
@@ -366,7 +366,7 @@ func TestKeySets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _, err = v.Verify(t.Context(), good, now)
+			_, _, err = v.Verify(t.Context(), good, now, time.Time{})
 			if got := reasonOf(t, err); got != test.wants {
 				t.Errorf("got %s (%v), want %s", got, err, test.wants)
 			}
@@ -412,7 +412,7 @@ func TestNoExpiry(t *testing.T) {
 		`{"iss":"https://idp.example.test","aud":"bank","nbf":$now+0.5}`: "token_not_yet_valid",
 	} {
 		input := encode([]byte(goodHeader)) + "." + encode([]byte(fill(claims)))
-		_, _, err := v.Verify(t.Context(), input+"."+encode(testIssuer().sign(t, "ES256", input)), now)
+		_, _, err := v.Verify(t.Context(), input+"."+encode(testIssuer().sign(t, "ES256", input)), now, time.Time{})
 		if got := reasonOf(t, err); got != wants {
 			t.Errorf("%s: got %s (%v), want %s", claims, got, err, wants)
 		}
@@ -428,7 +428,7 @@ func FuzzVerify(f *testing.F) {
 		good[c.raw] = c.wants == "ok"
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		claims, _, err := v.Verify(context.Background(), raw, now)
+		claims, _, err := v.Verify(context.Background(), raw, now, time.Time{})
 		switch {
 		case (err == nil) != good[raw]:
 			t.Fatalf("%q: %v", raw, err)

@@ -42,6 +42,10 @@ type Config struct {
 
 	Checks extauthz.Options
 
+	// RequireKeys says that Edict is not ready without the keys of every issuer
+	// whose tokens it verifies.
+	RequireKeys bool
+
 	LogLevel  string
 	LogFormat string
 

@@ -187,6 +187,17 @@ func warning(path string, c *Config) (code diag.Code, message, hint string) {
 		return CodeInsecure, "the claims of every token are believed, whoever made it", "use this only where something in front has verified the tokens"
 	case path == "respond.detail" && c.Checks.Respond.FullDetail:
 		return CodeInsecure, "denials tell every client how the check ended, and which policy and rule decided", "use this only in development"
+	case path == "identity.sources":
+		for _, s := range c.Checks.Identity {
+			if s.JWT == nil {
+				continue
+			}
+			for _, i := range s.JWT.Issuers {
+				if i.Keys.AllowHTTP {
+					return CodeInsecure, fmt.Sprintf("the keys of the issuer %q may come without encryption, so that whoever is on the way can forge its tokens", i.Issuer.Issuer), "use https"
+				}
+			}
+		}
 	case path == "auxData.jwt.keySets":
 		for _, set := range c.AuxData.KeySets {
 			if set.OptionalAlg || set.OptionalKid {

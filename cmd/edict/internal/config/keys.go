@@ -101,6 +101,8 @@ func Keys() []Key {
 		{"identity.sources", "[{jwtMetadata: {}}]", "Where the identity of a request comes from, in order; see [identity](identity.md).", setSources},
 		{"identity.anonymous", "false", "Requests without an identity ask the policies as the principal `anonymous` with the role `anonymous`, on every route.",
 			boolean(func(c *Config, b bool) { c.Checks.Anonymous = b })},
+		{"identity.requireKeys", "false", "`/readyz` fails as long as there are no keys to verify the tokens of some issuer of a `jwt` source with. With `false` it only lists these issuers.",
+			boolean(func(c *Config, b bool) { c.RequireKeys = b })},
 		{"identity.challenge", "Bearer", "The `WWW-Authenticate` header of a 401.",
 			setChallenge},
 		{"upstream.principalHeader", "x-edict-principal", "The header that tells the upstream the principal's id. `\"\"`: none.",
@@ -205,16 +207,18 @@ func setSources(c *Config, n yamldoc.Node) {
 	c.Checks.Identity = nil
 	named := map[string]diag.Position{}
 	for _, n := range list {
-		o, ok := n.Object("name", "jwtMetadata", "mtls", "xfcc", "headers")
+		o, ok := n.Object("name", "jwtMetadata", "jwt", "mtls", "xfcc", "headers")
 		if !ok {
 			continue
 		}
 		s := extauthz.Source{Name: sourceName(o, named)}
-		switch kind, n, ok := o.OneOf("jwtMetadata", "mtls", "xfcc", "headers"); {
+		switch kind, n, ok := o.OneOf("jwtMetadata", "jwt", "mtls", "xfcc", "headers"); {
 		case !ok:
 			continue
 		case kind == "jwtMetadata":
 			s.JWTMetadata = jwtMetadata(n)
+		case kind == "jwt":
+			s.JWT = jwt(n)
 		case kind == "mtls":
 			s.MTLS = mtls(n)
 		case kind == "xfcc":
@@ -245,25 +249,6 @@ func sourceName(o yamldoc.Object, named map[string]diag.Position) string {
 	}
 	named[t.Value] = t.Pos
 	return t.Value
-}
-
-func jwtMetadata(n yamldoc.Node) *extauthz.JWTMetadata {
-	m := new(extauthz.JWTMetadata)
-	o, ok := n.Object("namespace", "key", "id", "roles", "defaultRoles")
-	if !ok {
-		return m
-	}
-	field(o, "namespace", &m.Namespace)
-	field(o, "key", &m.Key)
-	field(o, "id", &m.ID)
-	field(o, "roles", &m.Roles)
-	if n, ok := o.Field("defaultRoles"); ok {
-		texts, _ := n.Texts()
-		for _, t := range texts {
-			m.DefaultRoles = append(m.DefaultRoles, t.Value)
-		}
-	}
-	return m
 }
 
 func trustedHeaders(n yamldoc.Node) *extauthz.TrustedHeaders {

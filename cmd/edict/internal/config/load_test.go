@@ -19,6 +19,7 @@ import (
 	"edict/engine/value"
 	"edict/engine/yamldoc"
 	"edict/extauthz"
+	"edict/extauthz/claims"
 	"edict/extauthz/routemap"
 )
 
@@ -143,7 +144,8 @@ shutdown: {delay: 0s, timeout: 1h}
 				Checks: extauthz.Options{
 					Identity: []extauthz.Source{
 						{Headers: &extauthz.TrustedHeaders{ID: "x-user", Roles: "x-roles", Attributes: map[string]string{"team": "x-team"}}},
-						{JWTMetadata: &extauthz.JWTMetadata{Namespace: "n", Key: "k", ID: "i", Roles: "r", DefaultRoles: []string{"a", "b"}}},
+						{JWTMetadata: &extauthz.JWTMetadata{Namespace: "n", Keys: []string{"k"},
+							Claims: claims.Mapping{ID: []string{"i"}, Roles: []claims.Roles{{Claim: "r"}}, DefaultRoles: []string{"a", "b"}}}},
 					},
 					Anonymous: true, Challenge: `Bearer realm="x"`, RolesHeader: "x-r", DecisionHeader: "x-d", Ignored: []string{"x-host", "_method"}, BodyLimit: 8192,
 					Respond: extauthz.Respond{DecisionHeader: "x-id", MetadataKeys: []string{"effect", "outputs"}, MetadataPrefix: "edge_"},
@@ -172,7 +174,7 @@ shutdown: {delay: 0s, timeout: 1h}
 		{name: "the last set counts", sets: []string{"log.level=debug", "log.level=warn"}, want: func(c *Config) { c.LogLevel = "warn" }},
 		{name: "set a subtree", sets: []string{"identity={sources: [{jwtMetadata: {id: email}}], anonymous: true}"},
 			want: func(c *Config) {
-				c.Checks.Identity = []extauthz.Source{{JWTMetadata: &extauthz.JWTMetadata{ID: "email"}}}
+				c.Checks.Identity = []extauthz.Source{{JWTMetadata: &extauthz.JWTMetadata{Claims: claims.Mapping{ID: []string{"email"}}}}}
 				c.Checks.Anonymous = true
 			}},
 		{name: "a subtree sets what it names alone", file: "identity: {challenge: Basic}", sets: []string{"identity={anonymous: true}"},
@@ -540,9 +542,20 @@ func sound(t *testing.T, c *Config, list diag.List) {
 	if c.AuxData.AcceptableTimeSkew < 0 || strings.TrimSpace(c.DefaultPolicyVersion) == "" {
 		t.Errorf("nothing is wrong with %+v", c)
 	}
-	for i, s := range c.Checks.Identity {
+	for n, s := range c.Checks.Identity {
+		if j := s.JWT; j != nil {
+			for _, i := range j.Issuers {
+				if err := i.Validate(); err != nil {
+					t.Errorf("nothing is wrong with source %d: %v", n, err)
+				}
+				if _, err := claims.Compile(i.Claims); err != nil {
+					t.Errorf("nothing is wrong with source %d: %v", n, err)
+				}
+			}
+			continue
+		}
 		if (s.JWTMetadata == nil) == (s.Headers == nil) || s.Headers != nil && s.Headers.ID == "" {
-			t.Errorf("nothing is wrong with source %d: %+v", i, s)
+			t.Errorf("nothing is wrong with source %d: %+v", n, s)
 		}
 	}
 }
