@@ -56,13 +56,13 @@
 //  3. A literal is compared with the decoded segment, exactly.
 //  4. Matching and reading a capture of one segment allocate nothing, save what
 //     a first look at the query does.
-//  5. One Match visits a node of the table at most once, so no path can make it
+//  5. One Match visits a cell of the table at most once, so no path can make it
 //     cost more than the table is large: there is no exponential case. A step
-//     costs map lookups, whose number depends on neither the routes nor the
-//     siblings of a segment, save one lookup for each pair of lengths that the
-//     text around wildcards has at that place. A walk branches only where a
-//     literal and a wildcard both fit: without such a place a lookup takes one
-//     step per segment, however many routes there are.
+//     looks at one cell, found by the hash of its literal, whose number depends
+//     on neither the routes nor the siblings of a segment, and at one more for
+//     each pair of lengths that the text around wildcards has at that place. A
+//     walk branches only where a literal and a wildcard both fit: without such a
+//     place a lookup takes one step per segment, however many routes there are.
 //  6. What tells the routes of one path apart is read once. Routes with exact
 //     matchers are found by their values; no more than 100 of one path have to
 //     be tried one after another, or there is no table.

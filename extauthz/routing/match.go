@@ -24,9 +24,13 @@ type Request struct {
 // segments of the request's Target, so it is valid until that Target's next
 // Parse or Reset. The zero Match is no match.
 type Match struct {
-	route  *route
+	table  *Table
+	index  int32 // of the route, plus one
 	target *target.Target
 }
+
+// route gives the route; there must be one.
+func (m *Match) route() *route { return m.table.routes[m.index-1] }
 
 // Match finds the best pattern for a request and tells whether there is one.
 // There is none, and a Refusal, if a header or parameter that would have to be
@@ -40,12 +44,15 @@ func (t *Table) Match(r *Request, m *Match) (bool, Refusal) {
 	if t == nil || !r.proper() {
 		return false, ""
 	}
-	s := search{Request: *r, length: r.length(), stop: t.stop}
-	found := t.find(&s)
-	if found == nil || s.refused != "" {
+	s := search{Request: *r, table: t, length: r.length(), number: t.methods[r.Method]}
+	if r.Method == "HEAD" {
+		s.instead = t.methods["GET"]
+	}
+	found := s.find()
+	if found <= 0 {
 		return false, s.refused
 	}
-	*m = Match{route: found, target: r.Target}
+	*m = Match{table: t, index: found, target: r.Target}
 	return true, ""
 }
 
@@ -64,7 +71,7 @@ func (t *Table) MatchPattern(index int, r *Request, m *Match) (bool, Refusal) {
 	if fits, refused := found.fits(r); !fits {
 		return false, refused
 	}
-	*m = Match{route: found, target: r.Target}
+	*m = Match{table: t, index: int32(index + 1), target: r.Target}
 	return true, ""
 }
 
@@ -132,42 +139,52 @@ func (p *segment) takes(text string) bool {
 	return len(text) > len(p.text)+len(p.suffix) && strings.HasPrefix(text, p.text) && strings.HasSuffix(text, p.suffix)
 }
 
+// A search is one walk through a table, from the most specific pattern to the
+// least, until one has a route. The depth of a cell is the index of the segment
+// that is read there, so no cell is visited twice.
+type search struct {
+	Request
+	table   *Table
+	number  uint16 // of the method; zero: no pattern lists it
+	instead uint16 // of GET, for HEAD
+	length  int    // see Request.length
+	refused Refusal
+}
+
+// What a search finds is a route by its index plus one, or one of these.
+const (
+	nothing = 0
+	refusal = -1 // the search ends, and found none
+)
+
 // find goes through the host patterns that fit, from the most specific one.
-func (t *Table) find(s *search) *route {
-	host := s.Host
-	if n := t.hosts[host]; n != nil {
-		if r := s.from(n, 0); r != nil {
-			return r
+func (s *search) find() int32 {
+	t := s.table
+	if t.hasHosts {
+		if c := t.child(hostParent, s.Host); c != 0 {
+			if found := s.from(c, 0); found != nothing {
+				return found
+			}
 		}
 	}
-	if len(t.wildcards) > 0 {
-		for rest := host; ; {
+	if t.hasWildcards {
+		for rest := s.Host; ; {
 			_, after, ok := strings.Cut(rest, ".")
 			if !ok {
 				break
 			}
-			if n := t.wildcards[after]; n != nil {
-				if r := s.from(n, 0); r != nil {
-					return r
+			if c := t.child(wildcardParent, after); c != 0 {
+				if found := s.from(c, 0); found != nothing {
+					return found
 				}
 			}
 			rest = after
 		}
 	}
-	if t.any != nil {
+	if t.any != 0 {
 		return s.from(t.any, 0)
 	}
-	return nil
-}
-
-// A search is one walk through a table, from the most specific pattern to the
-// least, until one has a route. The depth of a node is the index of the segment
-// that is read there, so no node is visited twice.
-type search struct {
-	Request
-	length  int // see Request.length
-	refused Refusal
-	stop    *route // what is found if the request is refused; nobody sees it
+	return nothing
 }
 
 // segment gives segment i of the path; that of a trailing slash is empty.
@@ -186,99 +203,117 @@ func (r *Request) visible(i int) string {
 	return r.Target.Visible(i)
 }
 
-// from finds the route for segments i and on, below n.
-func (s *search) from(n *node, i int) *route {
+// from finds the route for segments i and on, below a cell.
+func (s *search) from(id int32, i int) int32 {
+	t := s.table
+	c := &t.cells[id-1]
 	if i == s.length {
-		return n.leaf.route(s)
+		return s.end(c)
 	}
 	text := s.segment(i)
-	if c := n.literals[text]; c != nil {
-		if r := s.from(c, i+1); r != nil {
-			return r
+	if c.literals {
+		if to := t.child(id, text); to != 0 {
+			if found := s.from(to, i+1); found != nothing {
+				return found
+			}
 		}
 	}
 	if text != "" {
-		for _, l := range n.affixes.lengths {
-			if c := n.affixes.find(l, text); c != nil && len(text) > l.prefix+l.suffix {
-				if r := s.from(c, i+1); r != nil {
-					return r
+		if c.affixes != 0 {
+			a := &t.affixes[c.affixes-1]
+			for _, l := range a.lengths {
+				if to := a.find(l, text); to != 0 && len(text) > l.prefix+l.suffix {
+					if found := s.from(to, i+1); found != nothing {
+						return found
+					}
 				}
 			}
 		}
-		if n.one != nil {
-			if r := s.from(n.one, i+1); r != nil {
-				return r
+		if c.one != 0 {
+			if found := s.from(c.one, i+1); found != nothing {
+				return found
 			}
 		}
 	}
-	if n.rest != nil {
-		return s.back(n.rest, i, s.length-1)
+	if c.rest != 0 {
+		return s.back(c.rest, i, s.length-1)
 	}
-	return nil
+	return nothing
 }
 
 // back finds the route of a ** that takes segments first to last, or fewer if
-// the literals below n take some from the end. One is left to it at least.
-func (s *search) back(n *node, first, last int) *route {
+// the literals below the cell take some from the end. One is left to it at least.
+func (s *search) back(id int32, first, last int) int32 {
+	t := s.table
+	c := &t.cells[id-1]
 	text := s.segment(last)
-	if last > first {
-		if c := n.literals[text]; c != nil {
-			if r := s.back(c, first, last-1); r != nil {
-				return r
+	if last > first && c.literals {
+		if to := t.child(id, text); to != 0 {
+			if found := s.back(to, first, last-1); found != nothing {
+				return found
 			}
 		}
 	}
-	for _, l := range n.affixes.lengths {
-		if c := n.affixes.find(l, text); c != nil {
-			if r := c.leaf.route(s); r != nil {
-				return r
-			}
-		}
-	}
-	return n.leaf.route(s)
-}
-
-// find gives the node of the affix of these lengths that text has.
-func (a *affixes) find(l affixLength, text string) *node {
-	if len(text) < l.prefix+l.suffix {
-		return nil
-	}
-	return a.nodes[affix{text[:l.prefix], text[len(text)-l.suffix:]}]
-}
-
-// route finds the route of a path: by method, then by upgrade, then by headers
-// and parameters. A request that is refused ends the search.
-func (l *leaf) route(s *search) *route {
-	for i := range l.methods {
-		if l.methods[i].method == s.Method {
-			if r := l.methods[i].slot.route(s); r != nil {
-				return r
-			}
-			break
-		}
-	}
-	if s.Method == "HEAD" {
-		for i := range l.methods {
-			if l.methods[i].method == "GET" {
-				if r := l.methods[i].slot.route(s); r != nil {
-					return r
+	if c.affixes != 0 {
+		a := &t.affixes[c.affixes-1]
+		for _, l := range a.lengths {
+			if to := a.find(l, text); to != 0 {
+				if found := s.end(&t.cells[to-1]); found != nothing {
+					return found
 				}
-				break
 			}
 		}
 	}
-	if l.any == nil || s.Method == "CONNECT" {
-		return nil
-	}
-	return l.any.route(s)
+	return s.end(c)
 }
 
-func (l *slot) route(s *search) *route {
+// end finds the route of a path that ends at a cell: by method, then by upgrade,
+// then by headers and parameters.
+func (s *search) end(c *cell) int32 {
+	if found := s.listed(c, s.number); found != nothing {
+		return found
+	}
+	if found := s.listed(c, s.instead); found != nothing {
+		return found
+	}
+	if c.any == 0 || s.Method == "CONNECT" {
+		return nothing
+	}
+	return s.among(c.any)
+}
+
+// listed finds the route of those that list a method.
+func (s *search) listed(c *cell, method uint16) int32 {
+	if method == 0 {
+		return nothing
+	}
+	if c.method == method {
+		return s.among(c.first)
+	}
+	if c.more != 0 {
+		for _, m := range s.table.more[c.more-1] {
+			if m.method == method {
+				return s.among(m.routes)
+			}
+		}
+	}
+	return nothing
+}
+
+// among finds the route among those of one host, path and method.
+func (s *search) among(routes routesRef) int32 {
+	if routes > 0 {
+		if s.Upgrade == NoUpgrade {
+			return int32(routes)
+		}
+		return nothing
+	}
+	l := &s.table.slots[^routes]
 	if l.only != nil {
 		if l.only.upgrade.takes(s.Upgrade) {
-			return l.only
+			return int32(l.only.index + 1)
 		}
-		return nil
+		return nothing
 	}
 	for _, u := range [...]Upgrade{s.Upgrade, AnyUpgrade} {
 		if u > AnyUpgrade || l.ways[u] == nil {
@@ -287,37 +322,37 @@ func (l *slot) route(s *search) *route {
 		r, refused := l.ways[u].find(&s.Request)
 		if refused != "" {
 			s.refused = refused
-			return s.stop
+			return refusal
 		}
 		if r != nil {
-			return r
+			return int32(r.index + 1)
 		}
 	}
-	return nil
+	return nothing
 }
 
 // ID is the ID of the pattern, -1 if there is no match.
 func (m *Match) ID() int {
-	if m.route == nil {
+	if m.index == 0 {
 		return -1
 	}
-	return m.route.id
+	return int(m.table.ids[m.index-1])
 }
 
 // Name is the name of the pattern, "" if there is no match.
 func (m *Match) Name() string {
-	if m.route == nil {
+	if m.index == 0 {
 		return ""
 	}
-	return m.route.name
+	return m.route().name
 }
 
 // Len is the number of captures.
 func (m *Match) Len() int {
-	if m.route == nil {
+	if m.index == 0 {
 		return 0
 	}
-	return len(m.route.captures)
+	return len(m.route().captures)
 }
 
 // Capture gives name and value of capture i, 0 <= i < Len(), in the order of
@@ -325,14 +360,14 @@ func (m *Match) Len() int {
 // take, several segments has them as target.Target.Visible gives them, joined
 // by '/', which none of them holds then; that alone allocates.
 func (m *Match) Capture(i int) (name, val string) {
-	c := &m.route.captures[i]
+	c := &m.route().captures[i]
 	return c.name, m.text(c)
 }
 
 // Get gives the value of the variable with this name, and whether there is one.
 func (m *Match) Get(name string) (string, bool) {
 	for i := range m.Len() {
-		if c := &m.route.captures[i]; c.name == name {
+		if c := &m.route().captures[i]; c.name == name {
 			return m.text(c), true
 		}
 	}
@@ -361,17 +396,17 @@ func (m *Match) Range(yield func(string, value.Value) bool) {
 // index in the path, those after it at the same distance from the path's end.
 func (m *Match) text(c *capture) string {
 	s := Request{Target: m.target}
-	shift := s.length() - m.route.length // 0 unless there is a **
+	shift := s.length() - m.route().length // 0 unless there is a **
 	first, last := c.first, c.last
-	if first > m.route.rest {
+	if first > m.route().rest {
 		first += shift
 	}
-	if last >= m.route.rest {
+	if last >= m.route().rest {
 		last += shift
 	}
 	if first == last {
 		text := s.segment(first)
-		if c.first == m.route.rest { // there might have been more segments
+		if c.first == m.route().rest { // there might have been more segments
 			text = s.visible(first)
 		}
 		return text[c.skip : len(text)-c.trim]

@@ -3,6 +3,7 @@ package routing
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -38,14 +39,25 @@ func (c Conflict) Error() string {
 
 // A Table is a set of patterns, compiled. It is immutable.
 type Table struct {
-	hosts     map[string]*node // by exact name
-	wildcards map[string]*node // by what follows "*."
-	any       *node            // for every host; nil if no pattern is
-	routes    []*route         // by index of the pattern
-	stop      *route           // see search
+	// Cells below mask+1 are those of literals, at their hash or behind it; see
+	// cell.
+	cells []cell
+	mask  uint32
+	seed  maphash.Seed
+	long  map[int32]string // literals that cells are too small for, by index of the cell
+
+	any                    int32 // where the patterns for every host begin
+	hasHosts, hasWildcards bool
+
+	methods map[string]uint16 // numbers of the methods that patterns list
+	affixes []affixes
+	more    [][]methodRef
+	slots   []slot
+	routes  []*route // by index of the pattern
+	ids     []int32  // of the routes, where they are not looked at
 }
 
-// A route is what a leaf of the table gives: the pattern, ready for use.
+// A route is what the table gives: the pattern, ready for use.
 type route struct {
 	id       int
 	name     string
@@ -61,31 +73,23 @@ type route struct {
 	rank     rank
 }
 
-// A node stands for the pattern segments on the way to it. Below rest, the ways
-// run backwards from the end of the path, over the literals after **.
+// A node stands for the pattern segments on the way to it, while the table is
+// made. Below rest, the ways run backwards from the end of the path, over the
+// literals after **.
 type node struct {
 	literals map[string]*node // "": the trailing slash
-	affixes  affixes          // wildcards with text around them
+	affixes  map[affix]*node  // wildcards with text around them
 	one      *node            // plain wildcard
 	rest     *node            // **
-	leaf     leaf             // for paths that end here
-}
 
-// affixes are the wildcards with text before or after them at one place.
-type affixes struct {
-	lengths []affixLength // different ones, in the order in which they are tried
-	nodes   map[affix]*node
+	// For paths that end here.
+	any     *slot // for every method but CONNECT; nil if no route is
+	methods []methodSlot
 }
 
 type affix struct{ prefix, suffix string }
 
 type affixLength struct{ prefix, suffix int }
-
-// A leaf holds the routes of one path shape, by method.
-type leaf struct {
-	any     *slot // for every method but CONNECT; nil if no route is
-	methods []methodSlot
-}
 
 type methodSlot struct {
 	method string
@@ -104,21 +108,23 @@ type slot struct {
 // order of the patterns, and no Table.
 func New(patterns []Pattern) (*Table, []Conflict) {
 	b := builder{
-		table:    Table{hosts: map[string]*node{}, wildcards: map[string]*node{}, stop: new(route)},
 		patterns: patterns,
+		hosts:    map[string]*node{}, wildcards: map[string]*node{},
 		reported: map[[2]int]bool{},
 	}
 	for i := range patterns {
 		b.add(i)
 	}
 	for i := range b.slots {
-		b.freeze(&b.slots[i])
+		b.settle(&b.slots[i])
 	}
 	slices.SortStableFunc(b.conflicts, func(x, y Conflict) int { return cmp.Compare(x.Second, y.Second) })
 	if len(b.conflicts) > 0 {
 		return nil, b.conflicts
 	}
-	return &b.table, nil
+	b.freeze()
+	table := b.table // without what made it
+	return &table, nil
 }
 
 // CheckHost tells what is wrong with a host of a Pattern; nil: nothing is.
@@ -172,7 +178,12 @@ type builder struct {
 	patterns  []Pattern
 	conflicts []Conflict
 	reported  map[[2]int]bool // pairs of patterns
-	slots     []placedSlot
+
+	hosts     map[string]*node // by exact name
+	wildcards map[string]*node // by what follows "*."
+	any       *node            // for every host; nil if no pattern is
+	nodes     []*node          // all
+	slots     []placedSlot     // all
 }
 
 // A placedSlot is a slot and where it is, for messages.
@@ -236,7 +247,7 @@ func (b *builder) add(i int) {
 	}
 	b.table.routes = append(b.table.routes, r)
 	for _, h := range hosts {
-		leaf := &b.root(h).grow(p.Path.segments).leaf
+		leaf := b.grow(b.root(h), p.Path.segments)
 		if len(p.Methods) == 0 {
 			b.claim(&leaf.any, r, h, "")
 		}
@@ -285,12 +296,12 @@ func (b *builder) matchers(i int) []matcher {
 // root gives the node where the patterns of a canonical host begin.
 func (b *builder) root(host string) *node {
 	if host == "*" {
-		return child(&b.table.any)
+		return b.child(&b.any)
 	}
 	if name, ok := strings.CutPrefix(host, "*."); ok {
-		return entry(b.table.wildcards, name)
+		return b.entry(&b.wildcards, name)
 	}
-	return entry(b.table.hosts, host)
+	return b.entry(&b.hosts, host)
 }
 
 // claim puts a route into a slot.
@@ -304,8 +315,8 @@ func (b *builder) claim(at **slot, r *route, host, method string) {
 	}
 }
 
-// freeze makes a slot ready for use.
-func (b *builder) freeze(p *placedSlot) {
+// settle puts the routes of a slot in order.
+func (b *builder) settle(p *placedSlot) {
 	s := p.slot
 	claims := s.claims
 	s.claims = nil
@@ -407,7 +418,12 @@ func (b *builder) shape(p *placedSlot, reads []read, routes []*route) shape {
 			if n.next == nil {
 				n.next = map[string]*valueNode{}
 			}
-			n = entry(n.next, m.text)
+			to := n.next[m.text]
+			if to == nil {
+				to = new(valueNode)
+				n.next[m.text] = to
+			}
+			n = to
 		}
 		for i := range n.routes {
 			b.compareTwo(p, n.routes[i].route, r)
@@ -515,64 +531,66 @@ func textLength(matchers []matcher) (n int) {
 }
 
 // grow gives the node at the end of the segments, making what is missing.
-func (n *node) grow(segments []segment) *node {
+func (b *builder) grow(n *node, segments []segment) *node {
 	for i, s := range segments {
 		switch {
 		case s.kind == rest:
-			n = child(&n.rest)
+			n = b.child(&n.rest)
 			for j := len(segments) - 1; j > i; j-- {
-				n = n.literal(segments[j].text)
+				n = b.entry(&n.literals, segments[j].text)
 			}
 			if s.suffix != "" {
-				n = n.affixes.grow(affix{suffix: s.suffix})
+				n = b.around(n, affix{suffix: s.suffix})
 			}
 			return n
 		case s.kind == literal:
-			n = n.literal(s.text)
+			n = b.entry(&n.literals, s.text)
 		case s.text == "" && s.suffix == "":
-			n = child(&n.one)
+			n = b.child(&n.one)
 		default:
-			n = n.affixes.grow(affix{s.text, s.suffix})
+			n = b.around(n, affix{s.text, s.suffix})
 		}
 	}
 	return n
 }
 
-func (n *node) literal(text string) *node {
-	if n.literals == nil {
-		n.literals = map[string]*node{}
-	}
-	return entry(n.literals, text)
-}
-
-func (a *affixes) grow(key affix) *node {
-	if a.nodes == nil {
-		a.nodes = map[affix]*node{}
-	}
-	length := affixLength{len(key.prefix), len(key.suffix)}
-	at, found := slices.BinarySearchFunc(a.lengths, length, func(x, y affixLength) int {
-		return cmp.Or(cmp.Compare(y.prefix, x.prefix), cmp.Compare(y.suffix, x.suffix))
-	})
-	if !found {
-		a.lengths = slices.Insert(a.lengths, at, length)
-	}
-	return entry(a.nodes, key)
-}
-
 // child gives the node at a place, making it if it is missing.
-func child(at **node) *node {
+func (b *builder) child(at **node) *node {
 	if *at == nil {
 		*at = &node{}
+		b.nodes = append(b.nodes, *at)
 	}
 	return *at
 }
 
 // entry gives the node under a key, making it if it is missing.
-func entry[K comparable, N any](m map[K]*N, key K) *N {
-	n := m[key]
-	if n == nil {
-		n = new(N)
-		m[key] = n
+func (b *builder) entry(m *map[string]*node, key string) *node {
+	if *m == nil {
+		*m = map[string]*node{}
 	}
+	n := (*m)[key]
+	(*m)[key] = b.child(&n)
 	return n
+}
+
+// around gives the node of a wildcard with text around it.
+func (b *builder) around(n *node, key affix) *node {
+	if n.affixes == nil {
+		n.affixes = map[affix]*node{}
+	}
+	to := n.affixes[key]
+	n.affixes[key] = b.child(&to)
+	return to
+}
+
+// addLength adds lengths to those that are tried: the longer text before the
+// wildcard first, then the longer one after it.
+func addLength(list []affixLength, length affixLength) []affixLength {
+	at, found := slices.BinarySearchFunc(list, length, func(x, y affixLength) int {
+		return cmp.Or(cmp.Compare(y.prefix, x.prefix), cmp.Compare(y.suffix, x.suffix))
+	})
+	if found {
+		return list
+	}
+	return slices.Insert(list, at, length)
 }
