@@ -319,6 +319,9 @@ func DecodeSegment(raw string) (string, Reason) {
 // answers false if a '%' is not followed by two hexadecimal digits.
 func Unescape(s string) (string, bool) { return unescape(s, false) }
 
+// UnescapeForm is Unescape for what HTML forms encode: '+' is a space.
+func UnescapeForm(s string) (string, bool) { return unescape(s, true) }
+
 // unescape replaces each %XX by its byte and, if plus is set, each '+' by a
 // space. It answers false if a '%' is not followed by two hexadecimal digits.
 // It allocates only if there is something to replace.
