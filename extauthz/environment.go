@@ -56,6 +56,7 @@ func newEnv() (*expr.Env, error) {
 				"protocol":          expr.String,
 				"headers":           expr.StringMap,
 				"body":              expr.Dyn,
+				"bodyLists":         expr.Attrs,
 				"time":              expr.Timestamp,
 				"sni":               expr.String,
 				"source":            expr.Object("Source"),
@@ -148,6 +149,8 @@ func (v *requestView) Lookup(field string) (value.Value, bool) {
 		return value.OfMapping((*headersView)(x)), true
 	case "body":
 		return x.body(), true
+	case "bodyLists":
+		return x.bodyLists(), true
 	case "time":
 		t, ok := x.in.Time()
 		if !ok {

@@ -9,6 +9,7 @@ import (
 	"edict/engine"
 	"edict/engine/expr"
 	"edict/engine/value"
+	"edict/extauthz/formbody"
 	"edict/extauthz/routing"
 	"edict/extauthz/target"
 	"edict/extauthz/wire"
@@ -38,7 +39,9 @@ type exchange struct {
 	roles          []string
 	pins           pins
 
-	parsedBody value.Value // absent: not read yet
+	parsedBody value.Value    // absent: not read yet
+	fields     *formbody.Form // of parsedBody, if it is one
+	objects    [2]jsonObject  // of parsedBody
 	peer       readCertificate
 	frame      *expr.Frame
 	req        engine.Request // what all questions have in common: who asks, and when
@@ -217,7 +220,9 @@ func (x *exchange) release() {
 		q.release()
 	}
 	x.asked, x.settling = 0, 0
-	x.host, x.detail, x.parsedBody, x.peer = "", "", value.Value{}, readCertificate{}
+	x.host, x.detail = "", ""
+	x.parsedBody, x.fields, x.peer = value.Value{}, nil, readCertificate{}
+	x.objects = [2]jsonObject{}
 	if x.frame != nil {
 		x.frame.Reset(time.Time{})
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"edict/extauthz/grpcbody"
 	"edict/extauthz/target"
 	"edict/extauthz/wire"
 )
@@ -46,6 +47,10 @@ type Options struct {
 
 	// Respond says what else answers tell.
 	Respond Respond
+
+	// Descriptors are the gRPC methods whose messages can be read. Nil means
+	// that none can.
+	Descriptors *grpcbody.Methods
 
 	// BodyLimit is Envoy's max_request_bytes. A body of that size may have
 	// been cut, so it is not taken for whole. The context extension

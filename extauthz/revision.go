@@ -110,6 +110,7 @@ type route struct {
 	anonymous bool
 	grpc      bool
 	accept    target.Accept
+	body      bodyRules
 	identity  []int // sources in the order in which they are asked, indexes of Revision.sources
 
 	principalVersion, principalScope term
@@ -323,7 +324,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route, base responses)
 	if !ok {
 		captures = nil
 	}
-	t := terms{compilation: c, file: f, captures: captures, known: ok}
+	t := terms{compilation: c, file: f, route: r, captures: captures, known: ok}
 	out := route{
 		name:             pattern.Name,
 		public:           r.Public,
@@ -331,6 +332,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route, base responses)
 		identity:         c.identity(f, r),
 		grpc:             r.Match.GRPC != nil,
 		accept:           c.accept(f, r),
+		body:             c.bodyRules(f, r),
 		principalVersion: t.term(firstOf(r.Principal.PolicyVersion, f.Principal.PolicyVersion), noItem),
 		principalScope:   t.term(firstOf(r.Principal.Scope, f.Principal.Scope), noItem),
 		principalAttrs:   t.attributes(r.Principal.Attributes, noItem),
@@ -364,6 +366,7 @@ var (
 type terms struct {
 	*compilation
 	file     *routemap.File
+	route    *routemap.Route
 	captures []string // of the path
 	known    bool     // what the path captures
 
@@ -481,6 +484,10 @@ func (t terms) term(from *routemap.Term, item bool) term {
 			t.report(t.file, at, CodeRouteItem, "there is no item here", "items are read within a check that has forEach")
 		case s.Variable == decisionVariable && !t.responding:
 			t.report(t.file, at, CodeRouteExpression, "there is no decision yet", "the decision is read in onAllow and onDeny")
+		case s.Variable == "request" && s.Field == "body" && t.route != nil:
+			if message, hint := t.noBody(t.route); message != "" {
+				t.report(t.file, at, CodeRouteBody, message, hint)
+			}
 		case s.Variable == "path" && s.Field != "" && t.known && !t.connection && !slices.Contains(t.captures, s.Field):
 			// Of path as a whole nothing is known before there is a request.
 			t.report(t.file, at, CodeRouteCapture, fmt.Sprintf("the path captures no %q", s.Field),

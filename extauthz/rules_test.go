@@ -487,7 +487,8 @@ func TestRule10TruncatedIsUnknown(t *testing.T) {
 		"application/json; charset=utf-16":   "body_unsupported",
 		"text/plain; application/json":       "body_unsupported",
 		"application/json, text/plain":       "body_unsupported",
-		"application/x-www-form-urlencoded":  "body_unsupported",
+		"application/x-www-form-urlencoded":  "body_malformed",
+		"application/vnd.api+json":           "body_unsupported",
 		"multipart/mixed; boundary=whatever": "body_unsupported",
 	} {
 		r := testRequest{method: "POST", path: "/albums", body: body, extensions: limit, headers: []string{"content-type: " + contentType}}

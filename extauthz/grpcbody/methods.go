@@ -122,5 +122,9 @@ func (m *Methods) Method(path string) *Method {
 	return m.byPath[path]
 }
 
+// Streamed tells whether the client sends a stream of messages. Decode does not
+// read those.
+func (m *Method) Streamed() bool { return m.streamed }
+
 // HasService tells whether the descriptors have a service.
 func (m *Methods) HasService(name string) bool { return m != nil && m.services[name] }

@@ -157,7 +157,7 @@ func parseDefaults(o yamldoc.Object) (d defaults) {
 
 func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	r := Route{Pos: n.Pos()}
-	o, ok := n.Object("name", "description", "match", "public", "anonymous", "identity", "accept", "principal", "resource", "action", "actions", "checks", "onAllow", "onDeny")
+	o, ok := n.Object("name", "description", "match", "public", "anonymous", "identity", "accept", "body", "principal", "resource", "action", "actions", "checks", "onAllow", "onDeny")
 	if !ok {
 		return r, false
 	}
@@ -168,15 +168,15 @@ func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	if n, ok := o.Required("match"); ok {
 		r.Match = parseMatch(n)
 	}
-	if r.Accept = names(o, "accept"); r.Accept == nil {
-		r.Accept = base.accept
+	if r.Accept = names(o, "accept"); r.Accept == nil && r.Match.GRPC == nil {
+		r.Accept = base.accept // of a gRPC method there is one spelling
 	}
 	r.OnAllow, r.OnDeny = parseResponses(o)
 	if n, ok := o.Field("public"); ok {
 		r.Public, _ = n.Bool()
 	}
 	if r.Public {
-		for _, field := range []string{"anonymous", "identity", "principal", "resource", "action", "actions", "checks"} {
+		for _, field := range []string{"anonymous", "identity", "body", "principal", "resource", "action", "actions", "checks"} {
 			if n, ok := o.Given(field); ok {
 				n.Report(BadPublic, fmt.Sprintf("%s can't stand beside public: true, which lets every request pass unasked", field),
 					"remove one of the two; anonymous: true lets requests without an identity ask the policies")
@@ -190,6 +190,7 @@ func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	if r.Identity = parseIdentity(o); r.Identity == nil {
 		r.Identity = base.identity
 	}
+	r.Body = parseBody(o)
 	r.Principal = parsePrincipal(o)
 	r.Checks = parseChecks(o, base)
 	return r, true

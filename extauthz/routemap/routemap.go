@@ -41,6 +41,7 @@ type Route struct {
 	Anonymous bool // the request may come without an identity
 	Identity  *Identity
 	Accept    *Names
+	Body      *Body
 	Principal Principal
 	Checks    []Check // of a route that is not public at least one; all must be allowed
 	OnAllow   *OnAllow
@@ -81,6 +82,21 @@ type Matcher struct {
 	Kind string    // exact, prefix, suffix, contains, regex, present or absent
 	Text diag.Text // that is compared with; of present and absent it has the position alone
 }
+
+// A Body says how a Route reads bodies.
+type Body struct {
+	Pos           diag.Position
+	Format        diag.Text   // json, form or grpc; empty: any
+	ContentTypes  []diag.Text // of the format, beside its own
+	Limit         int         // Envoy's max_request_bytes, in bytes; 0: as configured
+	UnknownFields diag.Text   // RefuseUnknown or IgnoreUnknown; empty: the former
+}
+
+// What becomes of fields of a message that no descriptor knows.
+const (
+	RefuseUnknown = "refuse"
+	IgnoreUnknown = "ignore"
+)
 
 // Names is a list that was given, perhaps an empty one.
 type Names struct {

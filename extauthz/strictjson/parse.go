@@ -25,7 +25,13 @@ const maxExact = 1<<53 - 1
 // Parse reads one JSON text. Numbers become doubles, and nothing of text is
 // kept. An error may quote the text.
 func Parse(text []byte, l Limits) (value.Value, error) {
-	r := reader{decoder: jsontext.NewDecoder(bytes.NewReader(text)), limits: l}
+	return ParseObjects(text, l, func(v value.Values) value.Mapping { return v })
+}
+
+// ParseObjects is Parse for whoever wants to look on when objects are read: each
+// becomes what object makes of its members.
+func ParseObjects(text []byte, l Limits, object func(value.Values) value.Mapping) (value.Value, error) {
+	r := reader{decoder: jsontext.NewDecoder(bytes.NewReader(text)), limits: l, object: object}
 	v, err := r.value()
 	if err != nil {
 		return value.Value{}, err
@@ -39,6 +45,7 @@ func Parse(text []byte, l Limits) (value.Value, error) {
 type reader struct {
 	decoder *jsontext.Decoder
 	limits  Limits
+	object  func(value.Values) value.Mapping
 	tokens  int
 }
 
@@ -87,7 +94,7 @@ func (r *reader) value() (value.Value, error) {
 			object[key] = v
 		}
 		_, err := r.token()
-		return value.OfMapping(object), err
+		return value.OfMapping(r.object(object)), err
 	default:
 		return none, errors.New("not a JSON value")
 	}

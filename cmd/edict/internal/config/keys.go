@@ -129,6 +129,8 @@ func Keys() []Key {
 			setMetadataPrefix},
 		{"body.limit", "0", "Envoy's `max_request_bytes`, where no context extension `body_limit` tells it. `0`: not known.",
 			setBodyLimit},
+		{"body.protoDescriptors", "[]", "Files with descriptor sets of gRPC services, as `protoc --include_imports --descriptor_set_out` or `buf build` make them. Routes read the messages of unary calls by them; see [bodies](routes.md#bodies).",
+			setProtoDescriptors},
 
 		{"log.level", "info", "`trace`, `debug`, `info`, `warn` or `error`. With `debug` every decision is logged.",
 			enum(func(c *Config, s string) { c.LogLevel = s }, "trace", "debug", "info", "warn", "error")},
