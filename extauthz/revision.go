@@ -75,6 +75,7 @@ type Revision struct {
 	options  Options
 	sources  []identitySource
 	readings []target.Accept // of paths that are refused otherwise
+	reads    []evaluation
 
 	answers         *answers
 	deny            *onDeny // of requests that no route matches; nil: in the plain way
@@ -200,7 +201,7 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 		})
 	}
 	r := &Revision{
-		id: id, policies: set, table: run.table, routes: run.routes, connections: run.forConnections,
+		id: id, policies: set, table: run.table, routes: run.routes, connections: run.forConnections, reads: run.reads,
 		env: c.env, options: c.options, sources: c.sources,
 		metadata: c.metadata, answers: prepareAnswers(id, &c.options, &c.metadata),
 	}
@@ -225,6 +226,7 @@ type compilation struct {
 	base     responses // of the configuration
 	table    *routing.Table
 	routes   []route
+	reads    []evaluation
 	patterns []routing.Pattern
 
 	forConnections *connectionTable
@@ -494,6 +496,7 @@ func (t terms) term(from *routemap.Term, item bool) term {
 				orDefault(diag.DidYouMean(s.Field, t.captures), fmt.Sprintf("write {%s} in the path template", s.Field)))
 		}
 	}
+	t.reads = append(t.reads, evaluation{route: len(t.routes), source: program.Source()})
 	return term{program: program}
 }
 

@@ -36,8 +36,9 @@ func TestExamplesOfTheCatalogue(t *testing.T) {
 // a file, or with anything else that has a colon behind it.
 var codeOfLine = regexp.MustCompile(`(?m)^[│├└─ ]*(?:\s*\S+\.(?:yaml|json):|\S+: ).* \[([a-z-]+)\]$`)
 
-// codesOf gives the codes that `edict compile` gives for files, each once, and
-// all it said. The configuration is in edict.yaml, route maps are below routes.
+// codesOf gives the codes that `edict compile`, or what else its group is about,
+// gives for files, each once, and all it said. The configuration is in
+// edict.yaml, route maps are below routes.
 func codesOf(t *testing.T, group string, files []catalogue.File) ([]string, string) {
 	t.Helper()
 	dir := tempDir(t)
@@ -49,6 +50,9 @@ func codesOf(t *testing.T, group string, files []catalogue.File) ([]string, stri
 		write(t, dir, "routes/albums.yaml", "apiVersion: edict.dev/v1\nrouteMap: {name: albums, routes: []}\n")
 		_, stdout, stderr := command(nil, "test", filepath.Join(dir, "policies"), "--routes", filepath.Join(dir, "routes"))
 		return codesIn(stdout + stderr)
+	}
+	if group == "envoy" {
+		return codesOfProxy(t, dir, files)
 	}
 	if group == "openapi" {
 		return codesOfOpenAPI(t, dir, files)
@@ -90,6 +94,18 @@ func codesOfOpenAPI(t *testing.T, dir string, files []catalogue.File) ([]string,
 		if strings.HasPrefix(f.Name, "routes/") {
 			args = []string{"routes", "check", "--openapi", document, "--routes", filepath.Join(dir, "routes"), "--policies", filepath.Join(dir, "policies")}
 		}
+	}
+	_, stdout, stderr := command(nil, args...)
+	return codesIn(stdout + stderr)
+}
+
+// codesOfProxy judges configurations of proxies.
+func codesOfProxy(t *testing.T, dir string, files []catalogue.File) ([]string, string) {
+	t.Helper()
+	args := []string{"envoy-config", "lint"}
+	for _, f := range files {
+		write(t, dir, f.Name, f.Content)
+		args = append(args, filepath.Join(dir, f.Name))
 	}
 	_, stdout, stderr := command(nil, args...)
 	return codesIn(stdout + stderr)

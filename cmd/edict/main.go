@@ -134,6 +134,6 @@ func newRoot(environ []string, stderr io.Writer) *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newCheck(environ, stderr), newCompile(environ, stderr), newExplain(environ, stderr), newSchema(), newREPL(environ, stderr), newRecord(environ, stderr), newRoutes(environ, stderr), newServe(environ, stderr), newTest(environ, stderr), newVersion())
+	root.AddCommand(newCheck(environ, stderr), newCompile(environ, stderr), newEnvoyConfig(environ, stderr), newExplain(environ, stderr), newSchema(), newREPL(environ, stderr), newRecord(environ, stderr), newRoutes(environ, stderr), newServe(environ, stderr), newTest(environ, stderr), newVersion())
 	return root
 }

@@ -25,6 +25,9 @@ type bounds struct {
 // that is looked for in the file: expr: ! R.attr.sealed must not be read as
 // R.attr.sealed.
 func (d *Document) hasAllowedTag(n *yaml.Node) bool {
+	if d.isIgnored(n) || n.Kind == yaml.MappingNode && n.Style&yaml.TaggedStyle == 0 && len(n.Content) > 0 && d.isIgnored(n.Content[0]) {
+		return true // a mapping begins where its first key does
+	}
 	if n.Style&yaml.TaggedStyle == 0 {
 		raw := d.content[d.offset(n.Line, n.Column):]
 		if strings.HasPrefix(raw, "&") {
@@ -43,20 +46,27 @@ func (d *Document) hasAllowedTag(n *yaml.Node) bool {
 	return false
 }
 
+// isIgnored tells whether n is a key of a stream whose entry Envoy ignores.
+func (d *Document) isIgnored(n *yaml.Node) bool {
+	return d.stream && n.Kind == yaml.ScalarNode && n.Tag == "!ignore"
+}
+
 // extent is the size of a subtree with its aliases written out.
 type extent struct{ nodes, depth int }
 
-// checkBounds tells whether the tree is finite, not too deep and not too large
-// with its aliases written out.
+// checkBounds tells whether the trees are finite, not too deep and not too large
+// with their aliases written out.
 func (d *Document) checkBounds() bool {
 	b := &bounds{
 		doc:      d,
-		anchors:  map[string]*yaml.Node{},
 		measured: map[*yaml.Node]extent{},
 		open:     map[*yaml.Node]bool{},
 		bounded:  true,
 	}
-	b.measure(d.root, 1)
+	for _, root := range d.roots {
+		b.anchors = map[string]*yaml.Node{} // those of one document mean nothing in the next
+		b.measure(root, 1)
+	}
 	return b.bounded
 }
 

@@ -19,6 +19,10 @@ const (
 	// MaxSize is the number of bytes of the largest file that is read.
 	MaxSize = 4 << 20
 
+	// MaxStreamSize is the number of bytes of the largest file of several
+	// documents that is read. What proxies dump of themselves is large.
+	MaxStreamSize = 64 << 20
+
 	// MaxDepth is how many levels deep nodes may be nested, aliases included.
 	MaxDepth = 100
 
@@ -36,8 +40,9 @@ type Document struct {
 	file    string
 	content string
 	json    bool
+	stream  bool // it may hold several YAML documents
 	lines   []sourceLine
-	root    *yaml.Node
+	roots   []*yaml.Node // more than one only if it is a stream
 	list    diag.List
 }
 
@@ -53,10 +58,22 @@ type sourceLine struct {
 // is empty or holds only comments gives a Document without a root. Parse never
 // gives nil; what is wrong is in Diagnostics.
 func Parse(file string, content []byte) *Document {
+	return parse(&Document{file: file}, content, MaxSize)
+}
+
+// ParseStream reads content as Parse does, but takes files that other programs
+// are configured by as these programs do: they may hold several documents
+// (Roots), be large (MaxStreamSize), and have entries whose key is tagged
+// !ignore, where Envoy's files keep anchors. Such entries are left out.
+func ParseStream(file string, content []byte) *Document {
+	return parse(&Document{file: file, stream: true}, content, MaxStreamSize)
+}
+
+func parse(d *Document, content []byte, maxSize int) *Document {
 	content = bytes.TrimPrefix(content, []byte("\uFEFF"))
-	d := &Document{file: file, json: strings.EqualFold(path.Ext(file), ".json")}
-	if len(content) > MaxSize {
-		d.Report(d.at(1, 1), TooLarge, fmt.Sprintf("the file has more than %d bytes", MaxSize), "split the file")
+	d.json = strings.EqualFold(path.Ext(d.file), ".json")
+	if len(content) > maxSize {
+		d.Report(d.at(1, 1), TooLarge, fmt.Sprintf("the file has more than %d bytes", maxSize), "split the file")
 		return d
 	}
 	d.content = string(content)
@@ -66,29 +83,31 @@ func Parse(file string, content []byte) *Document {
 	}
 	masked := d.maskJSON()
 	if masked == nil {
-		d.root = d.parse(content)
-	} else if d.root = d.parse(masked); d.root != nil {
-		d.unmaskJSON(d.root)
+		d.roots = d.parse(content)
+	} else {
+		d.roots = d.parse(masked)
+		for _, root := range d.roots {
+			d.unmaskJSON(root)
+		}
 	}
-	if d.root != nil && !d.checkBounds() {
-		d.root = nil
+	if !d.checkBounds() {
+		d.roots = nil
 	}
 	return d
 }
 
-// parse gives the root of the first document that is not empty, nil if there
-// is none or the file cannot be parsed.
-func (d *Document) parse(content []byte) (root *yaml.Node) {
+// parse gives the roots of the documents that are not empty, at most one if d
+// is no stream, and none if the file cannot be parsed at all.
+func (d *Document) parse(content []byte) (roots []*yaml.Node) {
 	// The parser has panicked on malformed files before. A file that makes it
 	// do so is as unreadable as any other.
 	defer func() {
 		if p := recover(); p != nil {
 			d.Report(d.at(1, 1), Syntax, fmt.Sprintf("the file cannot be parsed: %v", p), "")
-			root = nil
+			roots = nil
 		}
 	}()
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
-	var first *yaml.Node
 	several := false
 	for {
 		var doc yaml.Node
@@ -103,20 +122,17 @@ func (d *Document) parse(content []byte) (root *yaml.Node) {
 		if d.isEmpty(&doc) {
 			continue
 		}
-		if first == nil {
-			first = &doc
+		if len(roots) == 0 || d.stream {
+			roots = append(roots, doc.Content[0])
 			continue
 		}
 		if !several {
 			several = true
 			d.ReportRelated(d.at(doc.Line, doc.Column), SeveralDocuments, "the file holds more than one YAML document",
-				"move each document to a file of its own", diag.Related{Pos: d.at(first.Line, first.Column), Message: "the first document begins here"})
+				"move each document to a file of its own", diag.Related{Pos: d.at(roots[0].Line, roots[0].Column), Message: "the first document begins here"})
 		}
 	}
-	if first == nil {
-		return nil
-	}
-	return first.Content[0]
+	return roots
 }
 
 // isEmpty tells whether a document consists of its markers and comments alone.
@@ -162,10 +178,19 @@ func isControl(r rune) bool {
 // Root gives the root node. There is none if the file is empty or could not
 // be parsed; Diagnostics tells which.
 func (d *Document) Root() (Node, bool) {
-	if d.root == nil {
+	if len(d.roots) == 0 {
 		return Node{}, false
 	}
-	return d.node(d.root), true
+	return d.node(d.roots[0]), true
+}
+
+// Roots gives the root nodes of all documents of a stream that are not empty.
+func (d *Document) Roots() []Node {
+	roots := make([]Node, len(d.roots))
+	for i, y := range d.roots {
+		roots[i] = d.node(y)
+	}
+	return roots
 }
 
 // File gives the name that the document was parsed under.

@@ -275,3 +275,38 @@ func TestEscapesOfJSON(t *testing.T) {
 		}
 	}
 }
+
+// A stream holds several documents, whose anchors are their own, and leaves out
+// what Envoy ignores.
+func TestStream(t *testing.T) {
+	doc := yamldoc.ParseStream("f.yaml", []byte("!ignore shared: &a {x: 1}\nb: *a\n---\n# nothing\n---\nc: &a 2\n!ignore d: 3\n"))
+	if list := doc.Diagnostics(); len(list) > 0 {
+		t.Fatal(list.Render())
+	}
+	var got []any
+	for _, root := range doc.Roots() {
+		v, ok := root.TypedValue()
+		if !ok {
+			t.Fatal(doc.Diagnostics().Render())
+		}
+		got = append(got, v.Native())
+	}
+	want := []any{map[string]any{"b": map[string]any{"x": int64(1)}}, map[string]any{"c": int64(2)}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for content, code := range map[string]diag.Code{
+		"a: 1\n---\nb: [": yamldoc.Unclosed, "!own a: 1": yamldoc.BadTag, "a: !ignore {b: 1}": yamldoc.BadTag,
+	} {
+		doc := yamldoc.ParseStream("f.yaml", []byte(content))
+		for _, root := range doc.Roots() {
+			root.TypedValue()
+		}
+		if list := doc.Diagnostics(); !slices.ContainsFunc(list, func(d diag.Diagnostic) bool { return d.Code == code }) {
+			t.Errorf("%q: want %s, got:\n%s", content, code, list.Render())
+		}
+	}
+	if doc := yamldoc.Parse("f.yaml", []byte("!ignore a: 1\n")); len(doc.Diagnostics()) == 0 {
+		t.Error("a file of our own has a key that is ignored")
+	}
+}

@@ -15,8 +15,8 @@ import (
 // tag !!str it is a string whatever it looks like. Expand is for use before
 // anything else is read from the document.
 func (d *Document) Expand(replace func(n Node, text string) (string, bool)) {
-	if d.root != nil {
-		d.expand(d.root, replace)
+	for _, root := range d.roots {
+		d.expand(root, replace)
 	}
 }
 

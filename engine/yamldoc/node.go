@@ -244,6 +244,8 @@ func (n Node) pairs(canonical func(string) string) ([]pair, bool) {
 		isMerge := key.y.Kind == yaml.ScalarNode && key.y.ShortTag() == mergeTag
 		name := key.y.Value
 		switch {
+		case n.doc.isIgnored(key.y):
+			continue
 		case isMerge:
 			merges = append(merges, value)
 		case !key.isKey():

@@ -41,6 +41,15 @@ func (n Node) Text() (diag.Text, bool) {
 	return diag.Text{}, false
 }
 
+// Raw gives the text of a scalar as the file has it, whatever its type is, and
+// without quotes. The answer is false, and nothing reported, if n is no scalar.
+func (n Node) Raw() (string, bool) {
+	if n.Kind() != Scalar {
+		return "", false
+	}
+	return n.y.Value, true
+}
+
 // isPlainInt tells whether s is an integer as it would be printed.
 func isPlainInt(s string) bool {
 	digits := strings.TrimPrefix(s, "-")

@@ -110,17 +110,12 @@ func newRig(t *testing.T, edits ...edit) *rig {
 	}
 	r.write(t, ".demo/jwks.json", string(r.issuer.keySet()))
 	r.write(t, "envoy/edict.yaml", readFile(t, filepath.Join(tools.root, "envoy/edict.yaml")))
-	port := func(old, new int) edit {
-		return edit{fmt.Sprintf("port_value: %d}", old), fmt.Sprintf("port_value: %d}", new)}
-	}
 	rule := `rule: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:rule)%"`
-	own := []edit{
-		port(10000, r.port), port(9901, r.adminPort), port(9001, r.authz), port(8000, r.service),
+	own := append(r.ports(),
 		// The log also gets what only the tests look at.
-		{rule, rule + `
+		edit{rule, rule + `
                             tested_revision: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:revision)%"
-                            tested_principal: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:principal)%"`},
-	}
+                            tested_principal: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:principal)%"`})
 	r.write(t, "envoy/envoy.yaml", readFile(t, filepath.Join(tools.root, "envoy/envoy.yaml")))
 	r.edit(t, "envoy/envoy.yaml", own...)
 	r.edit(t, "envoy/envoy.yaml", edits...)
@@ -138,6 +133,15 @@ func newRig(t *testing.T, edits ...edit) *rig {
 		}
 	})
 	return r
+}
+
+// ports are the edits that give the demo's ports those of the rig.
+func (r *rig) ports() []edit {
+	var out []edit
+	for _, p := range [][2]int{{10000, r.port}, {9901, r.adminPort}, {9001, r.authz}, {8000, r.service}} {
+		out = append(out, edit{fmt.Sprintf("port_value: %d}", p[0]), fmt.Sprintf("port_value: %d}", p[1])})
+	}
+	return out
 }
 
 // startRig starts all three and waits until they answer.

@@ -59,6 +59,7 @@ func Groups() []Group {
 		{"openapi", "OpenAPI documents"},
 		{"folder", "Folders"},
 		{"config", "Configuration"},
+		{"envoy", "Envoy, Istio and Envoy Gateway"},
 	}
 }
 
