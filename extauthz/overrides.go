@@ -73,7 +73,7 @@ const longestOverride = len("x-http-method-override")
 // than the request does, and what of it, "" if not. Names are taken as CGI,
 // WSGI and their kin fold them: _ is -.
 func (x *exchange) contradicts(name, text string) string {
-	if len(name) > longestOverride || name[0] != 'x' && name[0] != 'X' {
+	if name == "" || len(name) > longestOverride || name[0] != 'x' && name[0] != 'X' {
 		return ""
 	}
 	var folded [longestOverride]byte

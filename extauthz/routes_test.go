@@ -547,6 +547,7 @@ func FuzzRoutes(f *testing.F) {
 	f.Add(head+"  routes: [{name: a, match: {path: /a, headers: {x-a: {regex: 'a+'}}, query: {b: {present: false}}, upgrade: any}, public: true}]", "GET", "/a", "x-a", "aa")
 	f.Add(head+"  hosts: ['*.test']\n  defaults: {resource: {kind: account, attributes: {a: {expr: path.x}}}}\n  routes: [{name: a, match: {path: '/{x=**}.y'}, resource: {id: {expr: path.x}}, actions: [read, {expr: request.method}]}]", "HEAD", "/b/c.y", "a", "b")
 	f.Add(head+"  routes: [{name: a, match: {grpc: {service: a.B, method: '*'}}, checks: [{forEach: {expr: '[1, 2]'}, resource: {kind: account, id: {expr: string(item)}}, action: read}]}]", "POST", "/a.B/C", "content-type", "application/grpc")
+	f.Add("", "0", "/", "", "0")
 	c, err := NewCompiler(engine.Options{}, Options{Anonymous: true})
 	if err != nil {
 		f.Fatal(err)
@@ -570,7 +571,7 @@ func FuzzRoutes(f *testing.F) {
 		}
 		s := &Server{Panicked: func(v any, stack []byte) { t.Errorf("panic: %v\n%s", v, stack) }}
 		s.Use(rev)
-		if !utf8.ValidString(method + path + name) {
+		if !utf8.ValidString(method) || !utf8.ValidString(path) || !utf8.ValidString(name) {
 			return // no CheckRequest has such texts
 		}
 		http := &authv3.AttributeContext_HttpRequest{Method: method, Path: path, Host: "a.test",
