@@ -244,6 +244,29 @@ func TestPublic(t *testing.T) {
 	}
 }
 
+// What a public route adds to requests is made without an identity.
+func TestPublicRoutesAdd(t *testing.T) {
+	o := jwtOnly
+	o.Identity = append(o.Identity, Source{Headers: &TrustedHeaders{ID: "x-user"}})
+	s := new(Server)
+	s.Use(compile(t, o, accountPolicy, `
+apiVersion: edict.dev/v1
+routeMap:
+  name: m
+  routes:
+    - name: logo
+      match: {path: "/logo/{name}"}
+      public: true
+      onAllow: {headers: {x-edict-logo: {expr: "path.name + ' for ' + principal.id + '.'"}}}
+`))
+	out := check(t, s, get("/logo/a").as("alice", "user").with("x-edict-principal: root", "x-edict-logo: forged", "x-user: root"))
+	set, removed := upstream(out)
+	slices.Sort(removed)
+	if got, _ := reason(out); got != "public" || len(set) != 1 || set["x-edict-logo"] != "a for ." || !slices.Equal(removed, []string{"x-edict-principal", "x-edict-roles", "x-user"}) {
+		t.Errorf("got %s, which sets %q and removes %q", got, set, removed)
+	}
+}
+
 // Context extensions pin what Envoy's operator wants to be asked.
 func TestPins(t *testing.T) {
 	s := bank(t)
