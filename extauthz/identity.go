@@ -33,6 +33,8 @@ type identitySource struct {
 	tokenHeaders, tokenQueries []string // that it reads tokens from
 	strip                      bool     // remove these from every request that passes
 
+	verifies bool // it verifies tokens itself
+
 	// find takes the identity from the request: id and roles, claims and
 	// attributes. It tells whether the request has this source. An error says
 	// that it has it in the wrong shape, and ends the request: as BadIdentity,
@@ -74,7 +76,10 @@ func (o *Options) compileSources() ([]identitySource, error) {
 			}
 			out[i] = identitySource{name: "jwt", provenance: VerifiedJWT, tokens: true,
 				tokenHeaders: s.JWT.tokenHeaders(), tokenQueries: s.JWT.tokenQueries(), strip: s.JWT.Strip,
-				find: func(x *exchange) (bool, error) { return x.fromToken(j) }, run: j.verifier.Run, await: j.verifier.Await, missing: j.verifier.Missing}
+				verifies: true, find: func(x *exchange) (bool, error) { return x.fromToken(j) }, run: j.verifier.Run, await: j.verifier.Await, missing: j.verifier.Missing}
+			if o.Assume {
+				out[i].find = s.JWT.assuming(orDefault(s.Name, "jwt"), j)
+			}
 		case s.MTLS != nil:
 			w := s.MTLS.compile()
 			out[i] = identitySource{name: "mtls", provenance: MTLSPeer,

@@ -58,6 +58,11 @@ type Options struct {
 	// then only a body as long as its Content-Length is whole.
 	BodyLimit int
 
+	// Assume takes the claims in AssumedNamespace for those of a token that a
+	// source of tokens verified. It is for explanations and tests: whoever can
+	// write metadata would be believed.
+	Assume bool
+
 	// Observe is called with every finished check, on the request's path: it
 	// must be quick and keep nothing of the Record. Nil means nobody looks.
 	Observe func(*Record)

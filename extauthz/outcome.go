@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"edict/engine"
+	"edict/engine/value"
 	"edict/extauthz/wire"
 )
 
@@ -241,4 +242,9 @@ type Record struct {
 	Method    string
 	Path      string // as received, query excluded
 	Check     []byte // the CheckRequest, encoded
+
+	// Verified are the claims of a token that Edict verified itself, and
+	// VerifiedBy is the name of the source that did. Nil: there is none.
+	Verified   value.Mapping
+	VerifiedBy string
 }

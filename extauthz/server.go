@@ -191,6 +191,9 @@ func (r *Revision) observe(x *exchange, o Outcome, err error) {
 		record.Method = x.in.Method()
 		record.Path = x.target.RawPath()
 		record.Check = x.in.Bytes()
+		if x.identified() && x.rev.sources[x.source].verifies {
+			record.Verified, record.VerifiedBy = x.claims, x.rev.sources[x.source].name
+		}
 		if x.route != nil {
 			record.Route = x.route.name
 		}

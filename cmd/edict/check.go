@@ -79,8 +79,8 @@ func newCheck(environ []string, stderr io.Writer) *cobra.Command {
 	f.StringVarP(&o.request.Method, "request", "X", "", "method; by default GET, or POST with a body")
 	f.StringArrayVarP(&o.request.Headers, "header", "H", nil, "header, as in 'Accept: text/html'; may be repeated")
 	f.StringVarP(&o.data, "data", "d", "", "body; @FILE reads one")
-	f.StringVar(&o.claims, "claims", "", "claims of the token that Envoy verified, as JSON; @FILE reads them")
-	f.StringVar(&o.token, "token", "", "token that Envoy verified: its claims are taken as they are, unverified here")
+	f.StringVar(&o.claims, "claims", "", "claims of a token that was verified, by Envoy or by Edict, as JSON; @FILE reads them")
+	f.StringVar(&o.token, "token", "", "token that was verified: its claims are taken as they are, unverified here")
 	f.StringVar(&o.request.Source, "source", "", "address of the client; by default 127.0.0.1")
 	f.StringVar(&o.request.SourcePrincipal, "source-principal", "", "principal of the client's certificate, such as a SPIFFE id")
 	f.StringVar(&o.cert, "source-certificate", "", "file with the client's certificate, in PEM")
@@ -216,13 +216,14 @@ func (o *checkFlags) fill(e *explainRun) error {
 	}
 	namespace, key, ok := claimsPlace(e.cfg.Checks.Identity, "")
 	if !ok {
-		return errors.New("the configuration takes no claims that Envoy verified: identity.sources has no jwtMetadata; send the token with -H 'Authorization: Bearer …' if Edict verifies it")
+		return errors.New("the configuration takes no claims of tokens: identity.sources has neither jwtMetadata nor jwt")
 	}
 	o.request.AddMetadata(namespace, key, claims)
+	e.claimed = true
 	return nil
 }
 
-// verified gives the claims that Envoy is to have verified, nil if there are
+// verified gives the claims that are to have been verified, nil if there are
 // none.
 func (o *checkFlags) verified() (map[string]any, error) {
 	var text []byte
@@ -251,15 +252,19 @@ func (o *checkFlags) verified() (map[string]any, error) {
 }
 
 // claimsPlace gives the namespace and key of metadata in which a source of
-// verified claims finds them: the one of a name, or the first if that is empty.
+// tokens finds verified claims: the source of a name, or the first if that is
+// empty. Those of a source that verifies tokens itself are assumed.
 func claimsPlace(sources []extauthz.Source, name string) (namespace, key string, ok bool) {
 	for _, s := range sources {
-		if m := s.JWTMetadata; m != nil && (name == "" || name == orDefault(s.Name, "jwtMetadata")) {
-			key = "jwt"
+		switch m := s.JWTMetadata; {
+		case m != nil && (name == "" || name == orDefault(s.Name, "jwtMetadata")):
+			key := "jwt"
 			if len(m.Keys) > 0 {
 				key = m.Keys[0]
 			}
 			return orDefault(m.Namespace, "envoy.filters.http.jwt_authn"), key, true
+		case s.JWT != nil && (name == "" || name == orDefault(s.Name, "jwt")):
+			return extauthz.AssumedNamespace, orDefault(s.Name, "jwt"), true
 		}
 	}
 	return "", "", false

@@ -101,7 +101,7 @@ func TestCheckEndsWith(t *testing.T) {
 		{[]string{"/x", "--claims", "[]"}, exitUsage, "not a JSON object"},
 		{[]string{"/x", "--claims", "{}", "--token", "x"}, exitUsage, "either --claims or --token"},
 		{[]string{"/x", "--token", "x"}, exitUsage, "not a signed token"},
-		{[]string{"/x", "--claims", "{}", "--set", "identity.sources=[]"}, exitUsage, "has no jwtMetadata"},
+		{[]string{"/x", "--claims", "{}", "--set", "identity.sources=[]"}, exitUsage, "neither jwtMetadata nor jwt"},
 		{[]string{"/x", "--context-extension", "x"}, exitUsage, "key=value"},
 		{[]string{"/x", "--metadata", "x={"}, exitUsage, "namespace="},
 		{[]string{"/x", "--source", "nowhere"}, exitUsage, "not an address"},

@@ -1,11 +1,20 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/lestrrat-go/jwx/v3/jwt"
 )
 
 // What `edict record` writes holds no credential, and `edict check` replays it.
@@ -74,5 +83,49 @@ func TestRecordEndsWith(t *testing.T) {
 		if status != exitUsage || !strings.Contains(log, tc.says) || out != "" {
 			t.Errorf("%q ends with %d; it says %s%s", tc.args, status, log, out)
 		}
+	}
+}
+
+// A check whose token Edict verified is replayed without the token.
+func TestRecordOfAToken(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.NewBuilder().Issuer("https://idp.example").Audience([]string{"things"}).Subject("alice").
+		Expiration(time.Now().Add(time.Hour)).Claim("roles", []string{"user"}).Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := jwt.Sign(token, jwt.WithKey(jwa.ES256(), key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServed(t)
+	s.write("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	s.write("edict.yaml", "identity:\n  sources:\n    - jwt:\n        issuers:\n          - issuer: https://idp.example\n            audiences: [things]\n            keys: {file: "+s.dir+"/key.pem}\n")
+	s.command = []string{"record", "--output", s.dir + "/recorded", "--config", s.dir + "/edict.yaml"}
+	s.start()
+	if reason, status := s.ask(question{path: "/thing", headers: []string{"authorization: Bearer " + string(signed)}}); reason != "allow" {
+		t.Fatalf("%s, %d; the log is %s", reason, status, s.log)
+	}
+	s.stop()
+	s.ended()
+	files, err := filepath.Glob(s.dir + "/recorded/*.json")
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err, s.log)
+	}
+	content, err := os.ReadFile(files[0])
+	if err != nil || strings.Contains(string(content), string(signed[len(signed)-20:])) {
+		t.Errorf("the token is in the file: %v", err)
+	}
+	status, answer, log := command(nil, "check", "--check-request", files[0], "--short", "--config", s.dir+"/edict.yaml",
+		"--policies", s.dir+"/policies", "--routes", s.dir+"/routes")
+	if status != exitOK || !strings.Contains(answer, "GET /thing: allow") || !strings.Contains(answer, "alice") {
+		t.Errorf("status %d, %s\n%s", status, log, answer)
 	}
 }

@@ -36,7 +36,9 @@ func (t *testRun) runRoutes(p *policyFiles, covered *coverage.Coverage, result *
 	list = append(list, more...)
 	options := t.engine
 	options.SchemaEnforcement = t.cfg.SchemaEnforcement // as requests are answered
-	compiler, err := extauthz.NewCompiler(options, t.cfg.Checks)
+	checks := t.cfg.Checks
+	checks.Assume = true // of tokens, tests give the claims
+	compiler, err := extauthz.NewCompiler(options, checks)
 	if err != nil {
 		return statusError{exitUsage, err}
 	}

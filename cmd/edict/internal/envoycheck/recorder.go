@@ -1,6 +1,7 @@
 package envoycheck
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,9 +12,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
+	"edict/engine/value"
 	"edict/extauthz"
 )
 
@@ -50,6 +54,9 @@ type taken struct {
 	route    string
 	revision string
 	at       time.Time
+
+	verified   map[string]any // claims of a token that Edict verified
+	verifiedBy string         // name of the source
 }
 
 // The bounds of what waits to be written.
@@ -87,6 +94,10 @@ func (r *Recorder) Observe(rec *extauthz.Record) {
 		return
 	}
 	t := &taken{check: slices.Clone(rec.Check), outcome: rec.Outcome, route: strings.Clone(rec.Route), revision: rec.Revision, at: time.Now()}
+	if rec.Verified != nil {
+		t.verified, _ = value.OfMapping(rec.Verified).Native().(map[string]any)
+		t.verifiedBy = rec.VerifiedBy
+	}
 	select {
 	case r.queue <- t:
 	default:
@@ -130,6 +141,12 @@ func (r *Recorder) write(t *taken) error {
 	if err := proto.Unmarshal(t.check, in); err != nil {
 		return err
 	}
+	if t.verified != nil {
+		// The token goes; what it said stays, so that the check can be replayed.
+		if err := assume(in, t.verifiedBy, t.verified); err != nil {
+			return err
+		}
+	}
 	request, redacted := r.options.Redactor.Redact(in)
 	record := Record{At: t.at.UTC().Truncate(time.Millisecond), Request: request, Redacted: redacted, Outcome: t.outcome.String(), Route: t.route, Revision: t.revision}
 	content, err := record.Write()
@@ -138,6 +155,33 @@ func (r *Recorder) write(t *taken) error {
 	}
 	name := fmt.Sprintf("%s-%06d-%s.json", r.started, r.written.Load()+1, record.Outcome)
 	return os.WriteFile(filepath.Join(r.dir, name), content, 0o600)
+}
+
+// assume gives a check the claims of a token that Edict verified, for a replay
+// without the token.
+func assume(in *authv3.CheckRequest, source string, claims map[string]any) error {
+	s, err := structpb.NewStruct(map[string]any{source: plain(claims)})
+	if err != nil {
+		return err
+	}
+	at := in.Attributes
+	if at.MetadataContext == nil {
+		at.MetadataContext = new(corev3.Metadata)
+	}
+	if at.MetadataContext.FilterMetadata == nil {
+		at.MetadataContext.FilterMetadata = map[string]*structpb.Struct{}
+	}
+	at.MetadataContext.FilterMetadata[extauthz.AssumedNamespace] = s
+	return nil
+}
+
+// plain gives a value as JSON has it, which is what a Struct can hold.
+func plain(v any) (out any) {
+	b, err := json.Marshal(v)
+	if err != nil || json.Unmarshal(b, &out) != nil {
+		return nil
+	}
+	return out
 }
 
 // Close waits until what was taken is written, and gives the numbers of checks
