@@ -21,6 +21,7 @@ type attack struct {
 	Class    string      `yaml:"class"`
 	Never    string      `yaml:"never"`
 	As       string      `yaml:"as"`
+	Caller   string      `yaml:"caller"`
 	From     string      `yaml:"from"`
 	Request  string      `yaml:"request"`
 	Headers  []string    `yaml:"headers"`
@@ -179,56 +180,125 @@ func TestAttacks(t *testing.T) {
 		{"hardened Envoy", nil, func(a attack) statuses { return a.Hardened }},
 		{"soft Envoy", soft, func(a attack) statuses { return a.Soft }},
 		// If Edict failed to answer anything here, that would be let pass.
-		{"soft Envoy that fails open", concat(soft, []edit{{"failure_mode_allow: false", "failure_mode_allow: true"}}),
+		{"soft Envoy that fails open", concat(soft, []edit{failOpen}),
 			func(a attack) statuses { return a.Soft }},
 	} {
 		t.Run(mode.name, func(t *testing.T) {
-			// Envoy leaves a connection that it is done with open for a second,
-			// for slow readers.
-			hurried := edit{"stat_prefix: public\n", "stat_prefix: public\n                delayed_close_timeout: 0.01s\n"}
-			r := startRig(t, concat(patient, mode.edits, []edit{hurried})...)
-			begin := r.mark(t)
-			var callers []caller
-			for _, a := range attacks {
-				t.Run(a.Name, func(t *testing.T) {
-					c := caller{a.As, office, time.Now()}
-					if a.From != "" {
-						c.from = a.From
-					}
-					callers = append(callers, c)
-					want := mode.want(a)
-					before := r.mark(t)
-					got := r.attack(t, a, c.from, len(want))
-					c2 := c
-					c2.at = time.Now() // the hour may have changed
-					entries := r.since(t, before)
-					for _, wrong := range judge(entries, c, c2) {
-						t.Errorf("this must never happen: %s: %s", a.Never, wrong)
-					}
-					var ran []string
-					for _, e := range entries {
-						if e.Operation != nil {
-							ran = append(ran, e.Operation.String())
-						}
-					}
-					if len(entries) > 0 && !slices.Equal(ran, a.Runs) {
-						t.Errorf("the service was reached and ran %q, want %q", ran, a.Runs)
-					}
-					if !slices.Equal(got, want) {
-						t.Errorf("answered %v, want %v", got, want)
-					}
-				})
-			}
-			// What was still under way when a case was judged is judged here.
-			if wrong := judge(r.since(t, begin), callers...); len(wrong) > 0 {
-				t.Errorf("in the end: %q", wrong)
-			}
-			if err := r.status(r.port, "/healthz", http.StatusOK); err != nil {
-				t.Errorf("in the end: %v", err)
-			}
+			startRig(t, concat(patient, mode.edits, []edit{hurried})...).attackAll(t, attacks, mode.want)
 		})
 	}
 }
+
+// Envoy leaves a connection that it is done with open for a second, for slow
+// readers.
+var hurried = edit{"stat_prefix: public\n", "stat_prefix: public\n                delayed_close_timeout: 0.01s\n"}
+
+// attackAll sends cases and judges what becomes of them.
+func (r *rig) attackAll(t *testing.T, attacks []attack, answers func(attack) statuses) {
+	begin := r.mark(t)
+	var callers []caller
+	for _, a := range attacks {
+		t.Run(a.Name, func(t *testing.T) {
+			c := caller{a.As, office, time.Now()}
+			if a.Caller != "" {
+				c.who = a.Caller
+			}
+			if a.From != "" {
+				c.from = a.From
+			}
+			callers = append(callers, c)
+			want := answers(a)
+			before := r.mark(t)
+			got := r.attack(t, a, c.from, len(want))
+			c2 := c
+			c2.at = time.Now() // the hour may have changed
+			entries := r.since(t, before)
+			for _, wrong := range judge(entries, c, c2) {
+				t.Errorf("this must never happen: %s: %s", a.Never, wrong)
+			}
+			var ran []string
+			for _, e := range entries {
+				if e.Operation != nil {
+					ran = append(ran, e.Operation.String())
+				}
+			}
+			if len(entries) > 0 && !slices.Equal(ran, a.Runs) {
+				t.Errorf("the service was reached and ran %q, want %q", ran, a.Runs)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("answered %v, want %v", got, want)
+			}
+		})
+	}
+	// What was still under way when a case was judged is judged here.
+	if wrong := judge(r.since(t, begin), callers...); len(wrong) > 0 {
+		t.Errorf("in the end: %q", wrong)
+	}
+	if err := r.status(r.port, "/healthz", http.StatusOK); err != nil {
+		t.Errorf("in the end: %v", err)
+	}
+}
+
+// otherSources is a configuration of Edict that believes certificates of which
+// a proxy tells, beside tokens.
+const otherSources = `
+policies: {dir: policies}
+routes: {dir: envoy/routes}
+identity:
+  sources:
+    - jwtMetadata: {}
+    - xfcc:
+        from: {addresses: [127.0.0.1/32]}
+        trustDomains: [edict.example]
+        roles: [{match: "spiffe://edict.example/ns/shop/sa/audit", roles: [auditor]}]
+`
+
+// chatRoute is a route for WebSockets alone. The service knows none.
+const chatRoute = `apiVersion: edict.dev/v1
+routeMap:
+  name: chat
+  hosts: ["*"]
+  routes:
+    - name: connect
+      match: {methods: [GET], path: /chat, upgrade: websocket}
+      resource: {kind: service, id: expenses}
+      action: whoami
+`
+
+// TestAttacksOnOtherSources sends the cases of testdata/attacks/sources past an
+// Envoy that believes every X-Forwarded-Client-Cert and opens WebSockets, so
+// that Edict alone stands against them.
+func TestAttacksOnOtherSources(t *testing.T) {
+	needTools(t)
+	attacks := readAttacks(t, "sources/*.yaml")
+	trusting := edit{"stat_prefix: public\n", "stat_prefix: public\n                delayed_close_timeout: 0.01s\n" +
+		"                forward_client_cert_details: ALWAYS_FORWARD_ONLY\n                upgrade_configs: [{upgrade_type: websocket}]\n"}
+	// Edict takes the header away.
+	removing := edit{"^x-edict-[a-z0-9-]+$", "^(x-edict-[a-z0-9-]+|x-forwarded-client-cert)$"}
+	tunnels := edit{"http2_protocol_options:\n                  max_concurrent_streams: 100", "http2_protocol_options:\n                  allow_connect: true\n                  max_concurrent_streams: 100"}
+	for _, mode := range []struct {
+		name  string
+		edits []edit
+		want  func(attack) statuses
+	}{
+		{"hardened Envoy", nil, func(a attack) statuses { return a.Hardened }},
+		{"soft Envoy that fails open", concat(soft, []edit{failOpen}), func(a attack) statuses { return a.Soft }},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			r := newRig(t, concat(patient, mode.edits, []edit{trusting, removing, tunnels})...)
+			r.write(t, "envoy/edict.yaml", otherSources)
+			r.write(t, "envoy/routes/chat.yaml", chatRoute)
+			r.startBackend(t)
+			r.startEdict(t)
+			r.startEnvoy(t)
+			r.waitServing(t)
+			r.attackAll(t, attacks, mode.want)
+		})
+	}
+}
+
+// failOpen makes Envoy let pass what Edict fails to answer.
+var failOpen = edit{"failure_mode_allow: false", "failure_mode_allow: true"}
 
 // attack sends a case and gives the statuses of the answers, padded with zeros
 // to n of them.

@@ -14,12 +14,14 @@ import (
 )
 
 // The people of the demo, with the claims that their tokens have beside the
-// usual ones.
+// usual ones, and a workload that has no token.
 var people = map[string]map[string]any{
 	"alice": {"roles": []string{"employee"}, "regions": []string{"emea"}},
 	"bob":   {"roles": []string{"employee", "manager"}, "regions": []string{"emea"}, "approvalLimit": 1000},
 	"carol": {"roles": []string{"auditor"}},
 	"dave":  {"roles": []string{"employee", "manager"}, "regions": []string{"apac"}, "approvalLimit": 500},
+
+	"spiffe://edict.example/ns/shop/sa/audit": {"roles": []string{"auditor"}},
 }
 
 // An issuer signs tokens (ES256, RFC 7518 §3.4).
