@@ -46,6 +46,9 @@ func (x *exchange) makeAllow(o Outcome) Outcome {
 		a.ResponseHeaders = append(a.ResponseHeaders, wire.ResponseHeader{Name: name, Value: x.id.String()})
 	}
 	a.Metadata = x.tell(a.Metadata)
+	if o := x.stripQuery(); o != Allowed {
+		return o
+	}
 	if on := x.route.allow; on != nil && !on.static() {
 		x.show(o)
 		if err := on.apply(x); err != nil || x.refused != noRefusal {

@@ -299,7 +299,7 @@ func (x *exchange) findToken(places []TokenPlace) (raw string, at TokenPlace, er
 func (x *exchange) headerToken(p TokenPlace) (string, error) {
 	text, n := x.in.Header(p.Header)
 	switch {
-	case n > 1:
+	case n > 1, strings.IndexByte(text, ',') >= 0: // Envoy joins some headers, also raw ones
 		return "", x.repeatedToken()
 	case p.Prefix == "":
 		return text, nil
@@ -337,25 +337,25 @@ func (x *exchange) queryToken(name string) (string, error) {
 		return "", &refusal{BadRequest, errors.New("the query can be read in more than one way")}
 	}
 	v, n := q.Get(name)
-	switch {
-	case n > 1:
+	if n > 1 {
 		return "", x.repeatedToken()
-	case n == 1 && !spelled(x.target.RawQuery(), name):
-		// Envoy compares names as they are spelled when it takes one out.
-		x.detail = "token_spelling"
-		return "", &refusal{BadRequest, errors.New("the name of the token's parameter is percent-encoded")}
 	}
 	return v, nil
 }
 
-// spelled tells whether a query has a parameter whose name is not encoded.
-func spelled(query, name string) bool {
-	for pair := range strings.SplitSeq(query, "&") {
-		if n, _, _ := strings.Cut(pair, "="); n == name {
-			return true
-		}
+// stripQuery takes tokens that are for Edict alone out of the query of an allow.
+func (x *exchange) stripQuery() Outcome {
+	if len(x.rev.strippedQueries) == 0 {
+		return Allowed
 	}
-	return false
+	if _, reason := x.target.Query(); reason != target.OK {
+		x.detail = reason.String() // there may be a token in it
+		return BadRequest
+	}
+	for _, name := range x.rev.strippedQueries {
+		x.removeParameter(name, "")
+	}
+	return Allowed
 }
 
 // plainName is what the name of a cookie or parameter with a token may be: it

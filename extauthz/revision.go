@@ -82,6 +82,7 @@ type Revision struct {
 	metadata        metadataNames
 	allows          []wire.Prepared // per route and identity source; see prepared
 	identityHeaders []string
+	strippedQueries []string // parameters with tokens that are for Edict alone
 }
 
 // ID names the revision: a digest of what it was made from.
@@ -211,6 +212,7 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 	}
 	r.readings = readings(r.routes)
 	r.identityHeaders = c.identityHeaders()
+	r.strippedQueries = c.strippedQueries()
 	r.deny = run.base.deny
 	r.prepareAllows()
 	r.prepareDenials()
@@ -510,6 +512,17 @@ func (r *Revision) sourceHeaders() []string {
 	return slices.Compact(out)
 }
 
+// strippedQueries lists the parameters that tokens are taken out of, each once.
+func (c *Compiler) strippedQueries() (out []string) {
+	for i := range c.sources {
+		if c.sources[i].strip {
+			out = append(out, c.sources[i].tokenQueries...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // identityHeaders lists the headers that speak of identity: those that are sent
 // upstream and those that sources read. No header is both.
 func (c *Compiler) identityHeaders() []string {
@@ -553,14 +566,6 @@ func (r *Revision) prepareAllows() {
 	for source := range remove {
 		remove[source] = r.removals(source)
 	}
-	var queries []string // with tokens that are for Edict alone
-	for i := range r.sources {
-		if r.sources[i].strip {
-			queries = append(queries, r.sources[i].tokenQueries...)
-		}
-	}
-	slices.Sort(queries)
-	queries = slices.Compact(queries)
 	for i := range r.routes {
 		reason := Allowed
 		if r.routes[i].public {
@@ -572,7 +577,6 @@ func (r *Revision) prepareAllows() {
 				a = on.constant
 			}
 			a.RemoveHeaders = slices.Concat(headers, a.RemoveHeaders)
-			a.RemoveQuery = slices.Concat(queries, a.RemoveQuery)
 			a.Metadata = slices.Concat(r.metadata.text(r.metadata.prepared("allow", reason.String(), r.id), metaRoute, r.routes[i].name), a.Metadata)
 			p, ok := wire.Prepare(&a)
 			if !ok {
