@@ -18,6 +18,9 @@ func TestMeshSample(t *testing.T) {
 	if status, out, stderr := command(nil, append([]string{"compile", mesh + "policies", "--werror"}, with...)...); status != 0 || !strings.Contains(out, "1 route map") {
 		t.Fatalf("it ends with %d:\n%s%s", status, out, stderr)
 	}
+	if status, out, stderr := command(nil, append([]string{"test", mesh + "policies"}, with...)...); status != 0 || !strings.Contains(out, "the mesh (mesh_test.yaml) [4 passed]") {
+		t.Fatalf("it ends with %d:\n%s%s", status, out, stderr)
+	}
 	const orders, books = "spiffe://cluster.local/ns/shop/sa/orders", "spiffe://cluster.local/ns/catalogue/sa/books"
 	for _, tt := range []struct {
 		name                  string
