@@ -153,9 +153,9 @@ func TestRecord(t *testing.T) {
 	if err := proto.Unmarshal(encoded, sent); err != nil || !proto.Equal(sent, get("/albums/alice/7?x=secret").as("alice", "user").with("x-request-id: 42").message(t)) {
 		t.Error("the check that the observer got is not the one that was sent")
 	}
-	got.Decision = nil
+	got.Decision, got.route = nil, nil
 	want := Record{
-		Outcome: Allowed, Route: "albums/read", Principal: "alice", Source: VerifiedJWT, Kind: "album", Resource: "7",
+		Outcome: Allowed, Route: "albums/read", Principal: "alice", Source: VerifiedJWT, Identity: "jwtMetadata", Kind: "album", Resource: "7",
 		Revision: "test", RequestID: "42", Method: "GET", Path: "/albums/alice/7",
 	}
 	if !reflect.DeepEqual(got, want) {

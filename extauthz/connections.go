@@ -150,7 +150,7 @@ func serverName(s string) (string, bool) {
 }
 
 func (c *compilation) connection(f *routemap.File, from *routemap.Connection) route {
-	t := terms{compilation: c, file: f, known: true, connection: true}
+	t := terms{compilation: c, file: f, known: true, origins: origins{Compiler: c.Compiler}, connection: true}
 	out := route{
 		name:             f.Name.Value + "/" + from.Name.Value,
 		anonymous:        from.Anonymous,
@@ -159,9 +159,12 @@ func (c *compilation) connection(f *routemap.File, from *routemap.Connection) ro
 		principalScope:   t.term(from.Principal.Scope, noItem),
 		principalAttrs:   t.attributes(from.Principal.Attributes, noItem),
 	}
+	t.origins.principal = out.principalAttrs
 	for i := range from.Checks {
 		out.checks = append(out.checks, t.check(&from.Checks[i]))
+		c.checkTrusted(f, &out, &from.Checks[i], &out.checks[i])
 	}
+	out.filled = out.fill()
 	return out
 }
 

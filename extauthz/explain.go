@@ -17,7 +17,9 @@ type Explained struct {
 	Host       string // without the port, in lower case; empty if it could not be read
 	Path       string // as received, query excluded
 	Route      string // name of the route map and route, "" if none matched
+	Identity   string // name of the source of the identity, "" if there is none
 	Provenance Provenance
+	Attributes []FilledAttribute // that the route fills; all others are the identity's
 
 	// Answer is the encoded CheckResponse.
 	Answer []byte
@@ -47,10 +49,14 @@ func (r *Revision) ExplainAt(ctx context.Context, request []byte, now time.Time)
 	e := &Explained{
 		Outcome: outcome, Detail: x.detail, Err: x.err, Answer: answer,
 		Method: x.in.Method(), Host: x.host, Path: x.target.RawPath(),
-		Provenance: x.provenance(),
+		Identity: x.sourceName(), Provenance: x.provenance(),
 	}
 	if x.route != nil {
 		e.Route = x.route.name
+		for i := range x.route.filled {
+			f := &x.route.filled[i]
+			e.Attributes = append(e.Attributes, FilledAttribute{f.name, f.origin.of(e.Provenance), f.origin.reads})
+		}
 	}
 	if q := x.settled(); q != nil {
 		e.Decision = &q.decision

@@ -11,18 +11,6 @@ import (
 	"edict/extauthz/xfcc"
 )
 
-// Provenance says where the identity of a request came from.
-type Provenance string
-
-// The provenances.
-const (
-	VerifiedJWT   Provenance = "verified-jwt" // claims of a token that was verified
-	MTLSPeer      Provenance = "mtls"         // the certificate of the connection's peer
-	Proxy         Provenance = "proxy"        // headers that a proxy is trusted to set
-	NoProvenance  Provenance = "none"         // nobody: no identity
-	AnonymousUser Provenance = "anonymous"    // no identity, where that is admitted
-)
-
 // An identitySource is a Source, ready for use.
 type identitySource struct {
 	name       string // that routes know it by; of those without one, the kind
@@ -192,6 +180,15 @@ func rejected(namespace value.Mapping, key string) bool {
 	code, _ := failure.Mapping().Lookup("code")
 	message, _ := failure.Mapping().Lookup("message")
 	return code.Double() != 1 && message.Str() != "Jwt is missing"
+}
+
+// sourceName gives the name of the source that the identity came from, "" if
+// there is none.
+func (x *exchange) sourceName() string {
+	if !x.identified() {
+		return ""
+	}
+	return x.rev.sources[x.source].name
 }
 
 // provenance tells where the identity came from.

@@ -348,7 +348,7 @@ func (t terms) checkAllow(r *routemap.Route, a *onAllow) {
 				text, _, _ := h.text(h.value.constant)
 				constant += len(h.name) + len(text)
 			}
-			lists = append(lists, []attribute{{h.name, h.value}})
+			lists = append(lists, []attribute{{name: h.name, term: h.value}})
 		}
 	}
 	if constant > maxHeaderBytes {

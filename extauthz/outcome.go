@@ -233,6 +233,7 @@ type Record struct {
 	Route     string // name of the route map and route, "" if none matched
 	Principal string // id, "" if there is none
 	Source    Provenance
+	Identity  string           // name of the source of the identity, "" if there is none
 	Kind      string           // of the resource of that check
 	Resource  string           // its id
 	Decision  *engine.Decision // on the check that settles the request; nil if the engine was not asked
@@ -247,4 +248,21 @@ type Record struct {
 	// VerifiedBy is the name of the source that did. Nil: there is none.
 	Verified   value.Mapping
 	VerifiedBy string
+
+	route *route // nil: none matched
+}
+
+// Attributes gives the attributes that the route fills, as policies write them,
+// with the provenance of each. All other attributes of the principal are of the
+// provenance of the identity, Source.
+func (r *Record) Attributes(yield func(name string, p Provenance) bool) {
+	if r.route == nil {
+		return
+	}
+	for i := range r.route.filled {
+		f := &r.route.filled[i]
+		if !yield(f.name, f.origin.of(r.Source)) {
+			return
+		}
+	}
 }

@@ -111,6 +111,9 @@ func (x *exchange) makeRequest() Outcome {
 	f.Set(slotClaims, value.OfMapping(x.claims))
 
 	for i := range r.principalAttrs {
+		if a := &r.principalAttrs[i]; a.origin.provenance == FromClient && x.brings(a.name) {
+			continue // what the client says does not outweigh who it is
+		}
 		if err := x.attribute(&x.principalAttrs, &r.principalAttrs[i]); err != nil {
 			return x.unmappable(err)
 		}
@@ -139,6 +142,15 @@ func (x *exchange) makeRequest() Outcome {
 		return x.refused
 	}
 	return Allowed
+}
+
+// brings tells whether the identity has an attribute.
+func (x *exchange) brings(name string) bool {
+	if x.principalAttrs.base == nil {
+		return false
+	}
+	_, ok := x.principalAttrs.base.Lookup(name)
+	return ok
 }
 
 // makeQuestions makes the question of a check, or one of each item.
@@ -172,6 +184,9 @@ func (x *exchange) makeQuestions(c *routeCheck) Outcome {
 }
 
 func (x *exchange) makeQuestion(c *routeCheck) Outcome {
+	if x.pins.kind != "" && !x.pinnable(c) {
+		return x.badPin("trusted_attribute")
+	}
 	q := x.next()
 	q.req = x.req
 	for i := range c.attrs {

@@ -74,7 +74,8 @@ type Revision struct {
 	env      *expr.Env
 	options  Options
 	sources  []identitySource
-	readings []target.Accept // of paths that are refused otherwise
+	marks    map[string][]mark // of attributes that policies trust, by kind
+	readings []target.Accept   // of paths that are refused otherwise
 	reads    []evaluation
 
 	answers         *answers
@@ -118,6 +119,7 @@ type route struct {
 	principalVersion, principalScope term
 	principalAttrs                   []attribute
 	checks                           []routeCheck // none of a public route
+	filled                           []filled     // attributes, for whoever explains
 
 	responses
 }
@@ -139,8 +141,10 @@ type term struct {
 }
 
 type attribute struct {
-	name string
-	term term
+	name   string
+	term   term
+	pos    diag.Position
+	origin origin
 }
 
 // A Compiler turns policies and route maps into Revisions.
@@ -190,6 +194,7 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 	if set != nil {
 		run.kinds = set.Kinds()
 	}
+	run.marks = marks(policies)
 	run.compile(files)
 	if len(policies) == 0 && len(list) == 0 {
 		run.diagnostics = append(run.diagnostics, diag.Diagnostic{Code: CodeNoPolicies,
@@ -203,7 +208,7 @@ func (c *Compiler) Compile(id string, policies []*policy.Policy, schemas *schema
 	}
 	r := &Revision{
 		id: id, policies: set, table: run.table, routes: run.routes, connections: run.forConnections, reads: run.reads,
-		env: c.env, options: c.options, sources: c.sources,
+		env: c.env, options: c.options, sources: c.sources, marks: run.marks,
 		metadata: c.metadata, answers: prepareAnswers(id, &c.options, &c.metadata),
 	}
 	r.byName = make(map[string]int, len(r.routes))
@@ -223,6 +228,7 @@ type compilation struct {
 	*Compiler
 	set         *engine.PolicySet // nil if the policies don't compile
 	kinds       []string          // that there is a policy for, sorted
+	marks       map[string][]mark // of attributes that policies trust
 	diagnostics diag.List
 
 	base     responses // of the configuration
@@ -328,7 +334,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route, base responses)
 	if !ok {
 		captures = nil
 	}
-	t := terms{compilation: c, file: f, route: r, captures: captures, known: ok}
+	t := terms{compilation: c, file: f, route: r, captures: captures, known: ok, origins: origins{Compiler: c.Compiler}}
 	out := route{
 		name:             pattern.Name,
 		public:           r.Public,
@@ -346,12 +352,15 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route, base responses)
 			out.principalAttrs = append(out.principalAttrs, a)
 		}
 	}
+	t.origins.principal = out.principalAttrs
 	for i := range r.Checks {
 		out.checks = append(out.checks, t.check(&r.Checks[i]))
+		c.checkTrusted(f, &out, &r.Checks[i], &out.checks[i])
 	}
 	out.responses = t.responses(r.OnAllow, r.OnDeny, base)
 	t.checkAllow(r, out.allow)
 	out.allow = out.allow.prepare()
+	out.filled = out.fill()
 	c.routes = append(c.routes, out)
 }
 
@@ -373,6 +382,7 @@ type terms struct {
 	route    *routemap.Route
 	captures []string // of the path
 	known    bool     // what the path captures
+	origins  origins
 
 	connection bool // there is no request
 	responding bool // the terms are of onAllow or onDeny, and know the decision
@@ -383,16 +393,19 @@ const noItem = false
 
 func (t terms) check(c *routemap.Check) routeCheck {
 	item := c.ForEach != nil
+	var each *term
+	if item {
+		list := t.term(c.ForEach, noItem)
+		from := t.origins.of(&list)
+		each, t.origins.item = &list, &from
+	}
 	out := routeCheck{
+		forEach: each,
 		kind:    t.term(&c.Resource.Kind, item),
 		id:      t.term(&c.Resource.ID, item),
 		version: t.term(c.Resource.PolicyVersion, item),
 		scope:   t.term(c.Resource.Scope, item),
 		attrs:   t.attributes(c.Resource.Attributes, item),
-	}
-	if item {
-		each := t.term(c.ForEach, noItem)
-		out.forEach = &each
 	}
 	for i := range c.Actions {
 		out.actions = append(out.actions, t.term(&c.Actions[i], item))
@@ -409,7 +422,8 @@ func (t terms) check(c *routemap.Check) routeCheck {
 func (t terms) attributes(list []routemap.Attribute, item bool) []attribute {
 	var out []attribute
 	for i := range list {
-		a := attribute{list[i].Name.Value, t.term(&list[i].Term, item)}
+		a := attribute{name: list[i].Name.Value, term: t.term(&list[i].Term, item), pos: list[i].Term.Pos}
+		a.origin = t.origins.of(&a.term)
 		if p := a.term.program; p != nil && t.env.IsStruct(p.ResultType()) {
 			t.report(t.file, list[i].Term.Expr.Pos, CodeRouteAttribute,
 				fmt.Sprintf("the attribute %s would be a whole %s, which no condition can read", a.name, p.ResultType().TypeName()),

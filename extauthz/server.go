@@ -187,6 +187,7 @@ func (r *Revision) observe(x *exchange, o Outcome, err error) {
 		record.Detail = x.detail
 		record.Principal = x.req.Principal.ID
 		record.Source = x.provenance()
+		record.Identity = x.sourceName()
 		record.RequestID, _ = x.in.Header("x-request-id")
 		record.Method = x.in.Method()
 		record.Path = x.target.RawPath()
@@ -195,7 +196,7 @@ func (r *Revision) observe(x *exchange, o Outcome, err error) {
 			record.Verified, record.VerifiedBy = x.claims, x.rev.sources[x.source].name
 		}
 		if x.route != nil {
-			record.Route = x.route.name
+			record.route, record.Route = x.route, x.route.name
 		}
 		if q := x.settled(); q != nil {
 			record.Kind, record.Resource = q.req.Resource.Kind, q.req.Resource.ID

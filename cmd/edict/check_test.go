@@ -22,7 +22,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{"allowed", []string{"/expenses/emea/alice/1", alice}, []string{
 			"GET /expenses/emea/alice/1: allow\n", "upstream   + x-edict-principal: alice", `rule: "owner-reads-own"`,
-			`"read" is allowed`, "Route      expenses/read-expense at ../../envoy/routes/expenses.yaml:", "Identity   a token that Envoy verified"}},
+			`"read" is allowed`, "Route      expenses/read-expense at ../../envoy/routes/expenses.yaml:", "Identity   a token that was verified"}},
 		{"denied", []string{"/expenses/emea/bob/1", alice}, []string{
 			"deny, 403 Forbidden (deny)\n", "response   + content-type: application/problem+json", `body         {"title":"Forbidden","status":403}`, "To allow it"}},
 		{"nobody", []string{"/expenses/emea/bob/1"}, []string{"deny, 401 Unauthorized (no_identity)", "www-authenticate: Bearer"}},

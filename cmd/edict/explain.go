@@ -362,7 +362,10 @@ func (e *explainRun) checked(ctx context.Context, in *authv3.CheckRequest) ([]*e
 	told := revision.Explain(ctx, encoded)
 	about := explanation.Check{
 		Outcome: told.Outcome.String(), Status: told.Outcome.Status(), Detail: told.Detail, Method: told.Method, Host: told.Host,
-		Path: told.Path, Route: told.Route, At: placeOfRoute(routes, told.Route), Provenance: string(told.Provenance),
+		Path: told.Path, Route: told.Route, At: placeOfRoute(routes, told.Route), Identity: told.Identity, Provenance: string(told.Provenance),
+	}
+	for _, a := range told.Attributes {
+		about.Attributes = append(about.Attributes, explanation.FilledAttribute{Name: a.Name, Provenance: string(a.Provenance), Reads: a.Reads})
 	}
 	if told.Err != nil {
 		about.Error = told.Err.Error()

@@ -156,10 +156,16 @@ func newChecks(c *config.Config, log zerolog.Logger) *extauthz.Server {
 func logDecision(log zerolog.Logger) func(*extauthz.Record) {
 	return func(r *extauthz.Record) {
 		e := log.Debug().Stringer("outcome", r.Outcome).Str("route", r.Route).
-			Str("principal", r.Principal).Str("provenance", string(r.Source)).
+			Str("principal", r.Principal).Str("provenance", string(r.Source)).Str("identity", r.Identity).
 			Str("kind", r.Kind).Str("resource", r.Resource).
 			Str("method", r.Method).Str("path", r.Path).Str("requestId", r.RequestID).Str("decision", r.ID).
 			Str("revision", r.Revision)
+		attributes := zerolog.Dict()
+		r.Attributes(func(name string, p extauthz.Provenance) bool {
+			attributes = attributes.Str(name, string(p))
+			return true
+		})
+		e = e.Dict("attributes", attributes)
 		if r.Detail != "" {
 			e = e.Str("detail", r.Detail)
 		}

@@ -38,15 +38,26 @@ type Check struct {
 	Method     string   `json:"method,omitempty"`
 	Host       string   `json:"host,omitempty"`
 	Path       string   `json:"path,omitempty"`
-	Route      string   `json:"route,omitempty"` // route map and route; absent if none matched
-	At         *Place   `json:"at,omitempty"`    // of the route
-	Provenance string   `json:"provenance"`      // where the identity came from
+	Route      string   `json:"route,omitempty"`    // route map and route; absent if none matched
+	At         *Place   `json:"at,omitempty"`       // of the route
+	Identity   string   `json:"identity,omitempty"` // name of the source of the identity
+	Provenance string   `json:"provenance"`         // where the identity came from, and all attributes that it brings
 	Actions    []string `json:"actions,omitempty"`
+
+	// Attributes are those that the route fills.
+	Attributes []FilledAttribute `json:"attributes,omitempty"`
 
 	// A route may ask for several resources. There is a Document for each, all
 	// of which must be allowed.
 	Question  int `json:"question,omitempty"`  // which of them this is, from 1; absent if there is one
 	Questions int `json:"questions,omitempty"` // how many there are
+}
+
+// A FilledAttribute is an attribute that a route fills, and where it came from.
+type FilledAttribute struct {
+	Name       string   `json:"name"` // as policies write it, R.attr.owner
+	Provenance string   `json:"provenance"`
+	Reads      []string `json:"reads,omitempty"` // what the route's expression reads
 }
 
 // A Principal is who asked.

@@ -137,7 +137,22 @@ func (t *text) check(c *Check) {
 	default:
 		t.line("Route      none matched")
 	}
-	t.line("Identity   %s", provenances[c.Provenance])
+	identity := provenances[c.Provenance]
+	if c.Identity != "" {
+		identity += fmt.Sprintf(": %s [%s]", c.Identity, c.Provenance)
+	}
+	t.line("Identity   %s", identity)
+	for i, a := range c.Attributes {
+		label := "          "
+		if i == 0 {
+			label = "From route"
+		}
+		from := a.Provenance
+		if len(a.Reads) > 0 {
+			from += ", " + strings.Join(a.Reads, ", ")
+		}
+		t.line("%s %s [%s]", label, a.Name, from)
+	}
 	outcome := fmt.Sprintf("%s (%d)", c.Outcome, c.Status)
 	if c.Detail != "" {
 		outcome += ": " + c.Detail
@@ -152,7 +167,9 @@ func (t *text) check(c *Check) {
 }
 
 var provenances = map[string]string{
-	"verified-jwt": "a token that Envoy verified",
+	"verified-jwt": "a token that was verified",
+	"mtls":         "the certificate of the connection's peer",
+	"config":       "a key that the configuration knows",
 	"proxy":        "headers that a proxy is trusted to set",
 	"anonymous":    "nobody, where that is admitted",
 	"none":         "none",

@@ -41,8 +41,13 @@ type Program struct {
 type Selection struct {
 	Variable string
 	Field    string // empty: the variable is used as a whole
-	Line     int    // from 1, within the expression
-	Column   int    // from 1, within the expression
+
+	// Below is what is selected from the field, and from that, as far as the text
+	// says it: request.headers["x-a"].size() has x-a below headers.
+	Below []string
+
+	Line   int // from 1, within the expression
+	Column int // from 1, within the expression
 }
 
 // An Issue is one reason why an expression does not compile.
@@ -359,7 +364,7 @@ type uses struct {
 	found []Selection
 }
 
-func (u *uses) add(ident ast.Expr, field string) {
+func (u *uses) add(ident ast.Expr, field string, below []string) {
 	variable := strings.TrimPrefix(ident.AsIdent(), ".") // .V is V, whatever a loop calls V
 	if _, declared := u.env.slots[variable]; !declared {
 		return
@@ -368,34 +373,43 @@ func (u *uses) add(ident ast.Expr, field string) {
 	u.found = append(u.found, Selection{
 		Variable: variable,
 		Field:    field,
+		Below:    below,
 		Line:     max(1, at.Line()),
 		Column:   max(0, at.Column()) + 1,
 	})
 }
 
-// selection notes a field that is selected from operand. A loop variable of
-// the same name does not hide the declared one here: it would be a riddle.
-func (u *uses) selection(operand ast.Expr, field string) {
+// selection notes a field that is selected from operand, and what is selected
+// below it. A loop variable of the same name does not hide the declared one
+// here: it would be a riddle.
+func (u *uses) selection(operand ast.Expr, field string, below []string) {
 	if operand.Kind() == ast.IdentKind {
-		u.add(operand, field)
-	} else {
-		u.walk(operand)
+		slices.Reverse(below)
+		u.add(operand, field, below)
+		return
 	}
+	if inner, outer, ok := selected(operand); ok && !byIndex(operand, inner) {
+		u.selection(inner, outer, append(below, field))
+		return
+	}
+	u.walk(operand)
+}
+
+// byIndex tells whether x takes an entry of a variable by its index. Of V["b"]
+// nobody knows whether V has fields, so that V counts as a whole.
+func byIndex(x, operand ast.Expr) bool {
+	return operand.Kind() == ast.IdentKind && x.Kind() == ast.CallKind && x.AsCall().FunctionName() != operators.OptSelect
 }
 
 func (u *uses) walk(x ast.Expr) {
 	switch x.Kind() {
 	case ast.IdentKind:
 		if !slices.Contains(u.bound, x.AsIdent()) {
-			u.add(x, "")
+			u.add(x, "", nil)
 		}
-	case ast.SelectKind:
-		u.selection(x.AsSelect().Operand(), x.AsSelect().FieldName())
-	case ast.CallKind:
-		c := x.AsCall()
-		if c.FunctionName() == operators.OptSelect && len(c.Args()) == 2 && c.Args()[1].Kind() == ast.LiteralKind { // a.?b
-			field, _ := c.Args()[1].AsLiteral().(types.String)
-			u.selection(c.Args()[0], string(field))
+	case ast.SelectKind, ast.CallKind:
+		if operand, field, ok := selected(x); ok && !byIndex(x, operand) {
+			u.selection(operand, field, nil)
 			return
 		}
 		EachMember(x, u.walk)

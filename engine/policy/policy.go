@@ -31,11 +31,35 @@ type Policy struct {
 // Metadata is what a policy says about itself. It has no part in decisions.
 type Metadata struct {
 	Annotations      []Annotation
-	SourceAttributes value.Values // nil: none
+	Trusted          []TrustedAttribute // by the annotation TrustedAnnotation
+	SourceAttributes value.Values       // nil: none
 }
 
 // An Annotation is a name with a text.
 type Annotation struct{ Name, Value diag.Text }
+
+// The annotations that Edict reads begin with AnnotationPrefix. TrustedAnnotation
+// lists attributes that clients must have no say in, as in
+// "P.attr.team R.attr.tenant".
+const (
+	AnnotationPrefix  = "edict.dev/"
+	TrustedAnnotation = AnnotationPrefix + "trusted"
+)
+
+// A TrustedAttribute is an attribute that clients must have no say in.
+type TrustedAttribute struct {
+	Pos         diag.Position
+	OfPrincipal bool // else of the resource
+	Name        string
+}
+
+// String gives the attribute as policies write it.
+func (a TrustedAttribute) String() string {
+	if a.OfPrincipal {
+		return "P.attr." + a.Name
+	}
+	return "R.attr." + a.Name
+}
 
 // Key is the policy key: what tells the policy from every other.
 func (p *Policy) Key() string {

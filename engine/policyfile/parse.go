@@ -131,7 +131,9 @@ func (r *reader) metadata(n yamldoc.Node) policy.Metadata {
 		entries, _ := n.Entries()
 		for _, e := range entries {
 			t, _ := e.Value.Text()
-			m.Annotations = append(m.Annotations, policy.Annotation{Name: e.Key, Value: t})
+			a := policy.Annotation{Name: e.Key, Value: t}
+			m.Annotations = append(m.Annotations, a)
+			m.Trusted = append(m.Trusted, r.trusted(a)...)
 		}
 	}
 	if n, ok := o.Given("sourceAttributes"); ok {

@@ -152,6 +152,9 @@ func dump(p *policy.Policy) string {
 		line(a.Name.Pos, "annotation %q", a.Name.Value)
 		text("  is", a.Value)
 	}
+	for _, a := range p.Metadata.Trusted {
+		line(a.Pos, "trusted %s", a)
+	}
 	if p.Metadata.SourceAttributes != nil {
 		line(p.Pos, "source attributes %v", value.OfMapping(p.Metadata.SourceAttributes))
 	}
@@ -275,7 +278,7 @@ resourcePolicy:
     - {actions: [a], effect: 1, roles: [b], output: {expr: '"x"', when: {ruleActivated: '"z"'}}}
     - {actions: [a], effect: 1, roles: [b], output: {expr: '"x"'}}
 metadata:
-  annotations: {owner: team, reviewed: true}
+  annotations: {owner: team, reviewed: true, edict.dev/trusted: "R.attr.x  P.attr.y-z"}
   sourceAttributes: {attributes: {n: 1}}
   hash: "12"
 `, `2:1 policy disabled=false
@@ -283,6 +286,10 @@ metadata:
 39:24   is "team"
 39:30 annotation "reviewed"
 39:40   is "true"
+39:46 annotation "edict.dev/trusted"
+39:65   is "R.attr.x  P.attr.y-z"
+39:66 trusted R.attr.x
+39:76 trusted P.attr.y-z
 2:1 source attributes map[n:1]
 5:3 resource policy SCOPE_PERMISSIONS_REQUIRE_PARENTAL_CONSENT_FOR_ALLOWS
 5:13 resource "invoice:line"
