@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -317,10 +318,10 @@ func (d *daemon) run(ctx context.Context, reloader *reloader) error {
 func (d *daemon) open() ([]*server, error) {
 	c := d.config
 	var servers []*server
-	open := func(key, address string, tls *listener.TLS, serve func(*listener.Listener) *server) error {
+	open := func(key, address string, secure *listener.TLS, serve func(*listener.Listener) *server) error {
 		refused := d.log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Minute})
 		l, err := listener.Open(listener.Options{
-			Address: address, Socket: c.Socket, TLS: tls,
+			Address: address, Socket: c.Socket, TLS: secure,
 			Refused: func(err error) { refused.Warn().Err(err).Str("listener", key).Msg("a connection was closed") },
 		})
 		if err != nil {
@@ -372,7 +373,8 @@ func (d *daemon) renew(ctx context.Context, s *server) {
 func (d *daemon) serveGRPC(l *listener.Listener) *server {
 	options := extauthz.ServerOptions()
 	if l.Certificates != nil {
-		options = append(options, grpc.Creds(toldCredentials{credentials.NewTLS(l.Certificates.Config("h2")), d.failures()}))
+		config := l.Certificates.Config("h2")
+		options = append(options, grpc.Creds(serverTLS{credentials.NewTLS(config), config, d.failures()}))
 	}
 	s := grpc.NewServer(options...)
 	d.checks.Register(s)
@@ -396,24 +398,27 @@ func (d *daemon) failures() func(error) {
 	return func(err error) { log.Warn().Err(err).Msg("a connection failed") }
 }
 
-// toldCredentials tells of handshakes that fail, of which gRPC says nothing.
-type toldCredentials struct {
-	credentials.TransportCredentials
-	failed func(error)
+// serverTLS is TLS for gRPC that takes clients which name no protocol (ALPN).
+// Envoy names none unless its alpn_protocols say so, and gRPC's own credentials
+// would refuse it. One that names others is refused. It tells of handshakes that
+// fail, of which gRPC says nothing.
+type serverTLS struct {
+	credentials.TransportCredentials // for what a server does not ask
+	config                           *tls.Config
+	failed                           func(error)
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
-func (c toldCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
-	if err != nil {
+func (c serverTLS) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn := tls.Server(raw, c.config)
+	if err := conn.Handshake(); err != nil { // gRPC has set a deadline
+		raw.Close()
 		c.failed(fmt.Errorf("TLS handshake with %s: %w", raw.RemoteAddr(), err))
+		return nil, nil, err
 	}
-	return conn, info, err
-}
-
-// Clone implements credentials.TransportCredentials.
-func (c toldCredentials) Clone() credentials.TransportCredentials {
-	return toldCredentials{c.TransportCredentials.Clone(), c.failed}
+	info := credentials.TLSInfo{State: conn.ConnectionState()}
+	info.SecurityLevel = credentials.PrivacyAndIntegrity
+	return conn, info, nil
 }
 
 // toldWriter takes what net/http has to say.
