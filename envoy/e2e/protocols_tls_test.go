@@ -224,9 +224,9 @@ func (rawMessages) Marshal(v any) ([]byte, error)   { return *v.(*rawMessage), n
 func (rawMessages) Unmarshal(b []byte, v any) error { *v.(*rawMessage) = b; return nil }
 func (rawMessages) Name() string                    { return "proto" }
 
-// TestEnvoyThatMayNotAsk has certificates that Edict does not admit: every
+// TestWhichEnvoyMayAsk has certificates that Edict does not admit: every
 // request is refused.
-func TestEnvoyThatMayNotAsk(t *testing.T) {
+func TestWhichEnvoyMayAsk(t *testing.T) {
 	needTools(t)
 	ca := testca.New(t, "mesh")
 	for _, tt := range []struct {
