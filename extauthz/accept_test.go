@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"strings"
 	"testing"
 
 	"edict/engine"
@@ -225,5 +226,60 @@ func TestAcceptedSpellingsAreReadWithoutAllocations(t *testing.T) {
 		if n > most {
 			t.Errorf("%s: %v allocations, want at most %v", path, n, most)
 		}
+	}
+}
+
+// With IgnoreCase a path takes the route that it takes for backends that ignore
+// case, whatever its case is; without it, what is no literal is for a wildcard.
+func TestIgnoreCase(t *testing.T) {
+	const routes = `
+apiVersion: edict.dev/v1
+routeMap:
+  name: cased
+  routes:
+    - {name: admin, match: {path: "/admin/{id}"}, anonymous: true, resource: {kind: album, id: {expr: "path.id + ' ' + request.path"}}, action: preview}
+    - {name: json, match: {path: "/Reports/r-{id}.JSON"}, anonymous: true, resource: {kind: album, id: {expr: path.id}}, action: preview}
+    - {name: rest, match: {path: "/{rest=**}"}, anonymous: true, accept: [encoded-slash-decoded], resource: {kind: album, id: {expr: path.rest}}, action: preview}
+    - {name: deep, match: {path: "/files/{rest=**}.PDF"}, anonymous: true, resource: {kind: album, id: {expr: path.rest}}, action: preview}
+`
+	for _, tt := range []struct{ path, exact, careless string }{
+		{"/admin/A", "admin A /admin/A", "admin A /admin/A"},
+		{"/ADMIN/A", "rest ADMIN/A", "admin A /ADMIN/A"},
+		{"/%41dmin/A", "rest Admin/A", "admin A /Admin/A"},
+		{"/Admin%2FA", "rest Admin/A", "bad_request encoded_slash"},
+		{"/reports/R-7.json", "rest reports/R-7.json", "json 7"},
+		{"/Reports/r-X.JSON", "json X", "json X"},
+		{"/Files/a/B.pdf", "rest Files/a/B.pdf", "deep a/B"},
+		{"/adm%C4%B1n/A", "rest admın/A", "no_route"},
+	} {
+		for _, ignore := range []bool{false, true} {
+			got := ""
+			s := new(Server)
+			s.Use(compile(t, Options{IgnoreCase: ignore, Observe: func(r *Record) {
+				got = strings.TrimPrefix(r.Route, "cased/") + " " + r.Resource
+				if r.Outcome != Allowed {
+					got = strings.TrimSpace(r.Outcome.String() + " " + r.Detail)
+				}
+			}}, albumPolicy, routes))
+			check(t, s, get(tt.path))
+			want := tt.exact
+			if ignore {
+				want = tt.careless
+			}
+			if got != want {
+				t.Errorf("%s, ignoring case %v: got %q, want %q", tt.path, ignore, got, want)
+			}
+		}
+	}
+	twice := strings.Replace(routes, "/Reports/r-{id}.JSON", "/ADMIN/{id}", 1)
+	if list := compileErrors(t, Options{}, twice); len(list) > 0 {
+		t.Errorf("two routes that differ in case:\n%s", list.Render())
+	}
+	if list := compileErrors(t, Options{IgnoreCase: true}, twice); len(list) != 1 || list[0].Code != CodeRouteConflict {
+		t.Errorf("two routes that differ only in case:\n%s", list.Render())
+	}
+	odd := strings.Replace(routes, "/admin/", "/admın/", 1)
+	if list := compileErrors(t, Options{IgnoreCase: true}, odd); len(list) != 1 || list[0].Code != CodeRouteTemplate {
+		t.Errorf("a letter that can't be folded:\n%s", list.Render())
 	}
 }

@@ -192,7 +192,7 @@ func (x *exchange) lookUp() (bool, routing.Refusal) {
 
 // routingRequest is what routes are told apart by.
 func (x *exchange) routingRequest() routing.Request {
-	r := routing.Request{Host: x.host, Method: x.in.Method(), Upgrade: x.handshake, Target: &x.target, Headers: &x.in}
+	r := routing.Request{Host: x.host, Method: x.in.Method(), Upgrade: x.handshake, Target: &x.target, Headers: &x.in, Fold: x.rev.options.IgnoreCase}
 	if x.handshake == routing.WebSocket {
 		r.Method = "GET" // as over HTTP/1.1; over HTTP/2 it is CONNECT
 	}

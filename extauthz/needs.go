@@ -154,7 +154,7 @@ func (n *Needs) request(route string, path []string) {
 		return // no whole request can become an attribute
 	}
 	switch field, rest := path[0], path[1:]; field {
-	case "body":
+	case "body", "bodyLists":
 		n.BodyRoutes = append(n.BodyRoutes, route)
 	case "sni":
 		n.SNI = true

@@ -48,6 +48,10 @@ type Options struct {
 	// Respond says what else answers tell.
 	Respond Respond
 
+	// IgnoreCase compares paths without regard to upper and lower case. It is
+	// for backends that do so, all of them.
+	IgnoreCase bool
+
 	// Descriptors are the gRPC methods whose messages can be read. Nil means
 	// that none can.
 	Descriptors *grpcbody.Methods

@@ -290,6 +290,11 @@ func matchPos(m *routemap.Match) diag.Position {
 
 func (c *compilation) route(f *routemap.File, r *routemap.Route, base responses) {
 	template, ok := c.template(f, &r.Match)
+	if ok && c.options.IgnoreCase {
+		if template, ok = template.Fold(); !ok {
+			c.report(f, matchPos(&r.Match), CodeRouteTemplate, "the template has a letter that can't be compared without regard to case", "write it so that upper and lower case have the same length in UTF-8")
+		}
+	}
 	hosts := r.Match.Hosts
 	if len(hosts) == 0 {
 		hosts = f.Hosts

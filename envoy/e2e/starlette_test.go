@@ -69,22 +69,23 @@ var catchAll = twinRoute{"all", nil, "/{rest=**}", "/{rest:path}"}
 
 // A reading is a way to set up Edict, and the backend that reads paths so.
 type reading struct {
-	option string // "": none
-	server string // of starlette_router.py
+	option     string // "": none
+	server     string // of starlette_router.py
+	ignoreCase bool
 }
 
 var readings = []reading{
-	{"", ""},
-	{"encoded-slash-decoded", ""},
-	{"empty-segments", ""},
-	{"path-parameters", ""},
-	{"encoded-delimiters", ""},
-	{"double-encoding", ""},
-	{"unnormalized-text", ""},
-	{"encoded-slash-decoded,empty-segments,path-parameters,encoded-delimiters,double-encoding,unnormalized-text", ""},
-	{"encoded-slash", "split-first"},
-	{"merged-slashes", "merge-slashes"},
-	{"path-parameters-dropped", "drop-parameters"},
+	{},
+	{option: "encoded-slash-decoded"},
+	{option: "empty-segments"},
+	{option: "path-parameters"},
+	{option: "encoded-delimiters"},
+	{option: "double-encoding"},
+	{option: "unnormalized-text"},
+	{option: "encoded-slash-decoded,empty-segments,path-parameters,encoded-delimiters,double-encoding,unnormalized-text"},
+	{option: "encoded-slash", server: "split-first"},
+	{option: "merged-slashes", server: "merge-slashes"},
+	{option: "path-parameters-dropped", server: "drop-parameters"},
 }
 
 // A generated request is one of a method and a path.
@@ -175,10 +176,10 @@ resourcePolicy:
 `
 )
 
-func newTwin(t *testing.T, routes []twinRoute, accept target.Accept) *twin {
+func newTwin(t *testing.T, routes []twinRoute, accept target.Accept, ignoreCase bool) *twin {
 	t.Helper()
 	w := new(twin)
-	c, err := extauthz.NewCompiler(engine.Options{}, extauthz.Options{Anonymous: true, Accept: accept, Observe: func(r *extauthz.Record) { w.record = *r }})
+	c, err := extauthz.NewCompiler(engine.Options{}, extauthz.Options{Anonymous: true, Accept: accept, IgnoreCase: ignoreCase, Observe: func(r *extauthz.Record) { w.record = *r }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +266,7 @@ func admissions(t *testing.T, requests []generated, applications [][]twinRoute, 
 				option, _ := target.AcceptOf(name)
 				accept |= option
 			}
-			twins[key{a, i}] = newTwin(t, routes, accept)
+			twins[key{a, i}] = newTwin(t, routes, accept, r.ignoreCase)
 		}
 	}
 	var plain target.Target
@@ -324,7 +325,7 @@ func TestRouterOfStarletteCanDiffer(t *testing.T) {
 	needTools(t)
 	applications := [][]twinRoute{append(slices.Clone(twinRoutes), catchAll)}
 	for _, option := range []string{"encoded-slash", "merged-slashes", "path-parameters-dropped"} {
-		admitted, _ := admissions(t, generate(5_000), applications, []reading{{option, ""}})
+		admitted, _ := admissions(t, generate(5_000), applications, []reading{{option: option}})
 		if _, _, differences := compareStarlette(t, applications, admitted); len(differences) < 20 {
 			t.Errorf("accepting %s, only %d of %d differ", option, len(differences), len(admitted))
 		}
@@ -363,6 +364,31 @@ func compareStarlette(t *testing.T, applications [][]twinRoute, admitted []admis
 		}
 	}
 	return count, refused, differences
+}
+
+// TestRouterThatIgnoresCase does the same with paths compared without regard to
+// case, by Edict and by Starlette's router, which a middleware makes do so. The
+// letters of half of the paths are in another case.
+func TestRouterThatIgnoresCase(t *testing.T) {
+	needTools(t)
+	routes := slices.DeleteFunc(append(slices.Clone(twinRoutes), catchAll), func(r twinRoute) bool { return r.name == "Items" })
+	requests := generate(20_000)
+	for i := range requests {
+		if r := &requests[i]; i%2 == 0 {
+			r.path = strings.ToUpper(r.path)
+			if i%4 == 0 {
+				r.path = strings.NewReplacer("A", "a", "E", "e", "S", "s").Replace(r.path)
+			}
+		}
+	}
+	admitted, _ := admissions(t, requests, [][]twinRoute{routes}, []reading{{server: "ignore-case", ignoreCase: true}})
+	count, _, differences := compareStarlette(t, [][]twinRoute{routes}, admitted)
+	for _, d := range differences[:min(len(differences), 20)] {
+		t.Error(d)
+	}
+	if len(differences) > 0 || count[""] < 5_000 {
+		t.Errorf("%d of %v differ", len(differences), count)
+	}
 }
 
 // askStarlette gives the answers of starlette_router.py, a line for each
@@ -453,7 +479,7 @@ func TestRouterOfGo(t *testing.T) {
 			})
 		}
 	}
-	admitted, _ := admissions(t, generate(generatedPaths), [][]twinRoute{routes}, []reading{{"", ""}, {"encoded-slash", ""}})
+	admitted, _ := admissions(t, generate(generatedPaths), [][]twinRoute{routes}, []reading{{}, {option: "encoded-slash"}})
 	count := map[string]int{}
 	wrong := 0
 	for _, a := range admitted {

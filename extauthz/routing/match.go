@@ -17,6 +17,11 @@ type Request struct {
 	Upgrade      Upgrade
 	Target       *target.Target
 	Headers      *wire.Request // where headers are read; nil: there are none
+
+	// Fold compares the path without regard to case. All templates of the table
+	// must be folded, see Template.Fold. A Target that is not Foldable has no
+	// route. What is captured is as it came.
+	Fold bool
 }
 
 // A Match is the route that was found for a request, and what the variables of
@@ -76,7 +81,9 @@ func (t *Table) MatchPattern(index int, r *Request, m *Match) (bool, Refusal) {
 }
 
 // proper tells whether there is all of a request that a pattern asks for.
-func (r *Request) proper() bool { return r.Host != "" && r.Method != "" && r.Target.OK() }
+func (r *Request) proper() bool {
+	return r.Host != "" && r.Method != "" && r.Target.OK() && (!r.Fold || r.Target.Foldable())
+}
 
 // length is the number of segments, a trailing slash counted as one more.
 func (r *Request) length() int {
@@ -191,6 +198,9 @@ func (s *search) find() int32 {
 func (r *Request) segment(i int) string {
 	if i == r.Target.Len() {
 		return ""
+	}
+	if r.Fold {
+		return target.FoldCase(r.Target.Segment(i))
 	}
 	return r.Target.Segment(i)
 }

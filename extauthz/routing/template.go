@@ -2,6 +2,7 @@ package routing
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -125,6 +126,22 @@ func (t Template) Variables() []string {
 		names[i] = t.captures[i].name
 	}
 	return names
+}
+
+// Fold gives the template for requests whose paths are compared without regard
+// to case, and tells whether its text can be compared so; see Request.Fold.
+func (t Template) Fold() (folded Template, ok bool) {
+	folded = t
+	folded.segments = slices.Clone(t.segments)
+	for i := range folded.segments {
+		s := &folded.segments[i]
+		text, suffix := target.FoldCase(s.text), target.FoldCase(s.suffix)
+		if len(text) != len(s.text) || len(suffix) != len(s.suffix) {
+			return Template{}, false
+		}
+		s.text, s.suffix = text, suffix
+	}
+	return folded, true
 }
 
 // parser reads a template from left to right.

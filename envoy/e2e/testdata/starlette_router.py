@@ -17,9 +17,11 @@ changes the scope as such a server would:
     split-first     splits the path before it decodes it, so that %2F ends no segment
     merge-slashes   takes several slashes for one
     drop-parameters drops ;parameters before it decodes
+    ignore-case     compares paths without regard to case
 """
 
 import asyncio
+import copy
 import json
 import logging
 import re
@@ -93,13 +95,18 @@ def main():
         Router([Route(path, Endpoint(name), methods=methods or None) for name, methods, path in routes])
         for routes in json.loads(sys.stdin.readline())
     ]
+    careless = copy.deepcopy(applications)
+    for router in careless:
+        for route in router.routes:
+            route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
     loop = Loop()
     last, scope = None, None
     for line in sys.stdin:
         application, how, method, target = json.loads(line)
         if (method, target) != last:
             last, scope = (method, target), scope_of(config, loop, method, target)
-        answer = None if scope is None else ask(applications[application], dict(scope), how)
+        routers = careless if how == "ignore-case" else applications
+        answer = None if scope is None else ask(routers[application], dict(scope), how)
         sys.stdout.write(json.dumps(answer) + "\n")
 
 

@@ -70,6 +70,8 @@ func Keys() []Key {
 			folder(func(c *Config, s string) { c.PoliciesDir = s })},
 		{"routes.dir", "./routes", "The folder of the route maps, which form one revision with the policies. It is watched. Only the default may be missing.",
 			folder(func(c *Config, s string) { c.RoutesDir = s })},
+		{"routes.ignoreCase", "false", "Paths are compared without regard to upper and lower case, as backends do that ignore it (Express, ASP.NET, IIS). Set it if all of them do; see [routes](routes.md#upper-and-lower-case).",
+			boolean(func(c *Config, b bool) { c.Checks.IgnoreCase = b })},
 		{"reload.debounce", "100ms", "How long the folders must be quiet before they are read again. After ten times that they are read, quiet or not.",
 			duration(func(c *Config, n time.Duration) { c.ReloadDebounce = n })},
 		{"reload.poll", "10s", "How often the folders are looked at where the system reports no changes, as on network file systems. `0s`: never.",

@@ -21,6 +21,7 @@ import (
 	"edict/extauthz"
 	"edict/extauthz/claims"
 	"edict/extauthz/routemap"
+	"edict/extauthz/target"
 )
 
 // defaults is what no configuration is.
@@ -93,7 +94,8 @@ listen:
 extAuthzHTTP: {pathPrefix: /v1/ext, rawHeaders: true, decisionHeaders: true}
 limits: {inFlight: 9, messageBytes: 4096, time: 250ms}
 policies: {dir: p}
-routes: {dir: r}
+routes: {dir: r, ignoreCase: true}
+accept: [encoded-slash, query-semicolon]
 reload: {debounce: 1m30s, poll: 0s, certificates: 1s}
 engine: {defaultPolicyVersion: 20260101, defaultScope: emea.fr-1, lenientScopeSearch: true, strictEvaluation: false, globals: {region: emea}}
 schema: {enforcement: reject}
@@ -148,6 +150,7 @@ shutdown: {delay: 0s, timeout: 1h}
 							Claims: claims.Mapping{ID: []string{"i"}, Roles: []claims.Roles{{Claim: "r"}}, DefaultRoles: []string{"a", "b"}}}},
 					},
 					Anonymous: true, Challenge: `Bearer realm="x"`, RolesHeader: "x-r", DecisionHeader: "x-d", Ignored: []string{"x-host", "_method"}, BodyLimit: 8192,
+					IgnoreCase: true, Accept: target.AcceptEncodedSlash | target.AcceptQuerySemicolon,
 					Respond: extauthz.Respond{DecisionHeader: "x-id", MetadataKeys: []string{"effect", "outputs"}, MetadataPrefix: "edge_"},
 				},
 				LogLevel: "warn", LogFormat: "console", ShutdownDelay: 0, ShutdownTimeout: time.Hour,
