@@ -32,6 +32,7 @@ type attack struct {
 	Token    *tampered   `yaml:"token"`
 	Hardened statuses    `yaml:"hardened"`
 	Soft     statuses    `yaml:"soft"`
+	Own      statuses    `yaml:"own"`
 	Runs     []string    `yaml:"runs"`
 }
 
@@ -270,7 +271,7 @@ routeMap:
 // that Edict alone stands against them.
 func TestAttacksOnOtherSources(t *testing.T) {
 	needTools(t)
-	attacks := readAttacks(t, "sources/*.yaml")
+	attacks := append(readAttacks(t, "sources/certificates.yaml"), readAttacks(t, "sources/websockets.yaml")...)
 	trusting := edit{"stat_prefix: public\n", "stat_prefix: public\n                delayed_close_timeout: 0.01s\n" +
 		"                forward_client_cert_details: ALWAYS_FORWARD_ONLY\n                upgrade_configs: [{upgrade_type: websocket}]\n"}
 	// Edict takes the header away.
@@ -295,6 +296,46 @@ func TestAttacksOnOtherSources(t *testing.T) {
 			r.attackAll(t, attacks, mode.want)
 		})
 	}
+}
+
+// ownTokens is a configuration of Edict that verifies tokens itself, as it must
+// where it is asked before Envoy has.
+const ownTokens = `
+policies: {dir: policies}
+routes: {dir: envoy/routes}
+identity:
+  sources:
+    - jwt:
+        from: [{header: authorization}, {query: token}]
+        forward: false
+        issuers:
+          - issuer: https://idp.edict.example/
+            audiences: expenses
+            clockSkew: 5s
+            keys: {file: .demo/jwks.json}
+`
+
+// TestAttacksOnTokensThatEdictVerifies sends all that is done to tokens to an
+// Edict that verifies them, past an Envoy that looks at none and fails open.
+func TestAttacksOnTokensThatEdictVerifies(t *testing.T) {
+	needTools(t)
+	attacks := append(readAttacks(t, "tokens.yaml"), readAttacks(t, "sources/tokens.yaml")...)
+	r := newRig(t, concat(patient, []edit{hurried, failOpen,
+		{"- match: {prefix: /}\n                          requires:", "- match: {path: /never}\n                          requires:"},
+		// Edict takes the token away.
+		{"^x-edict-[a-z0-9-]+$", "^(x-edict-[a-z0-9-]+|authorization)$"},
+	})...)
+	r.write(t, "envoy/edict.yaml", ownTokens)
+	r.startBackend(t)
+	r.startEdict(t)
+	r.startEnvoy(t)
+	r.waitServing(t)
+	r.attackAll(t, attacks, func(a attack) statuses {
+		if a.Own != nil {
+			return a.Own
+		}
+		return a.Hardened
+	})
 }
 
 // failOpen makes Envoy let pass what Edict fails to answer.
