@@ -243,6 +243,9 @@ func TestManyConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if RaceDetector() {
+		return // it makes pools forget what they hold
+	}
 	dst := make([]byte, 0, 1024)
 	if n := testing.AllocsPerRun(200, func() { s.AppendCheck(t.Context(), dst, m) }); n > 2 {
 		t.Errorf("a connection costs %v allocations", n)
