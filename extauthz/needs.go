@@ -79,7 +79,8 @@ func (r *Revision) Needs() Needs {
 		case s.JWTMetadata != nil:
 			n.claims(s.JWTMetadata)
 		case s.MTLS != nil:
-			n.Peer, n.Certificate = true, true
+			n.Peer = true
+			n.Certificate = n.Certificate || s.MTLS.ID == CommonName // the others are in the principal, too
 		}
 	}
 	for i := range r.sources {

@@ -55,7 +55,7 @@ func TestNeedsOfWorkloads(t *testing.T) {
 	roles := Workload{TrustDomains: []string{"example.org"}, Roles: []WorkloadRoles{{Match: "spiffe://example.org/ns/*/sa/*", Roles: []string{"user"}}}}
 	o := Options{Identity: []Source{{MTLS: &MTLS{roles}}, {XFCC: &XFCC{Workload: roles, Addresses: []string{"10.0.0.0/8"}}}}}
 	got := compile(t, o, albumPolicy, albumRoutes).Needs()
-	if !got.Peer || !got.Certificate || !reflect.DeepEqual(got.IdentityHeaders, []string{"x-forwarded-client-cert"}) {
+	if !got.Peer || got.Certificate || !reflect.DeepEqual(got.IdentityHeaders, []string{"x-forwarded-client-cert"}) {
 		t.Errorf("got %+v", got)
 	}
 }

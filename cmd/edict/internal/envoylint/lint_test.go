@@ -82,6 +82,23 @@ func TestGood(t *testing.T) {
 	}
 }
 
+// Nothing is found in the manifests, each folder of which is judged as a whole.
+func TestManifests(t *testing.T) {
+	const root = "../../../../envoy/"
+	for _, folders := range [][]string{{"istio/central", "kubernetes"}, {"istio/sidecar"}, {"gateway", "kubernetes"}} {
+		var files []File
+		for _, folder := range folders {
+			for _, name := range glob(t, root+folder+"/*.yaml") {
+				files = append(files, File{name, []byte(read(t, name))})
+			}
+		}
+		result := Lint(files, Options{})
+		if len(result.Findings) > 0 || result.Unreadable || result.Judged < 3 {
+			t.Errorf("%d documents of %v were judged:\n%s", result.Judged, folders, result.Findings.Render())
+		}
+	}
+}
+
 // One thing that is broken in a whole configuration is found, and nothing else.
 func TestBrokenCopies(t *testing.T) {
 	edge, istio, gateway, demo := "testdata/good/bootstrap-edge.yaml", "testdata/good/istio.yaml", "testdata/good/gateway.yaml", "../../../../envoy/envoy.yaml"
