@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -243,6 +244,28 @@ func TestNoKeys(t *testing.T) {
 			})
 		})
 	}
+	t.Run("many at once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProvider("one")
+			p.hang = true
+			v := running(t, p, remoteKeys)
+			raw, begin := p.token(idp, "one", "one"), time.Now()
+			var waited atomic.Int32
+			var all sync.WaitGroup
+			for range maxWaiting + 100 {
+				all.Go(func() {
+					wants(t, v, raw, "keys_unavailable")
+					if time.Since(begin) > 0 {
+						waited.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			if n := waited.Load(); n != maxWaiting {
+				t.Errorf("%d calls waited, want %d", n, maxWaiting)
+			}
+		})
+	})
 	t.Run("nothing runs", func(t *testing.T) {
 		v, err := New([]Issuer{{Issuer: idp, Audiences: []string{"bank"}, Keys: remoteKeys}}, Options{})
 		if err != nil {

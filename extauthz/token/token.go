@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lestrrat-go/jwx/v3/jws/jwsbb"
@@ -23,8 +24,11 @@ const (
 	MaxSize = 16 << 10 // bytes of the whole
 	maxKid  = 128      // bytes
 
-	// maxWait is how long a call waits for keys, at most.
-	maxWait = time.Second
+	// maxWait is how long a call waits for keys, at most, and maxWaiting how
+	// many calls wait for those of an issuer, so that tokens that are made up
+	// take no more than that away from others.
+	maxWait    = time.Second
+	maxWaiting = 256
 )
 
 var (
@@ -90,6 +94,7 @@ type issuer struct {
 	algorithms    algorithmSet
 	types         []string // in lower case, without application/
 	keys          *keyset.Source[*keyRing]
+	waiting       atomic.Int32 // calls that wait for keys
 }
 
 // New prepares a Verifier. It reads the keys that are at hand; those that are to
@@ -303,6 +308,10 @@ func (i *issuer) candidates(ctx context.Context, due time.Time, kid string, algo
 	err := look()
 	if err == nil && known {
 		return found, nil
+	}
+	defer i.waiting.Add(-1)
+	if i.waiting.Add(1) > maxWaiting {
+		return nil, refuse(KeysUnavailable, "%d calls wait for the keys already", maxWaiting)
 	}
 	bounded, cancel := context.WithTimeout(ctx, patience(due))
 	defer cancel()
