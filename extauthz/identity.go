@@ -29,6 +29,10 @@ type identitySource struct {
 	// or as the Outcome of a *refusal.
 	find func(x *exchange) (bool, error)
 
+	// given tells whether the request has a credential for the source, good or
+	// bad: a token or an API key. Nil: the source takes none.
+	given func(x *exchange) (bool, error)
+
 	run     func(context.Context) // what it needs done in the background; nil: nothing
 	await   func(context.Context) // waits for the first attempt at that to end; nil: there is none
 	missing func() []string       // whose keys it lacks; nil: it needs none
@@ -56,7 +60,7 @@ func (o *Options) compileSources() ([]identitySource, error) {
 				return nil, fmt.Errorf("identity.sources[%d].jwtMetadata: %w", i, err)
 			}
 			out[i] = identitySource{name: "jwtMetadata", provenance: VerifiedJWT, tokens: true,
-				find: func(x *exchange) (bool, error) { return x.fromMetadata(m) }}
+				find: func(x *exchange) (bool, error) { return x.fromMetadata(m) }, given: func(x *exchange) (bool, error) { return x.hasMetadata(m), nil }}
 		case s.JWT != nil:
 			j, err := s.JWT.compile(places, o.Warn)
 			if err != nil {
@@ -64,10 +68,22 @@ func (o *Options) compileSources() ([]identitySource, error) {
 			}
 			out[i] = identitySource{name: "jwt", provenance: VerifiedJWT, tokens: true,
 				tokenHeaders: s.JWT.tokenHeaders(), tokenQueries: s.JWT.tokenQueries(), strip: s.JWT.Strip,
-				verifies: true, find: func(x *exchange) (bool, error) { return x.fromToken(j) }, run: j.verifier.Run, await: j.verifier.Await, missing: j.verifier.Missing}
+				verifies: true, find: func(x *exchange) (bool, error) { return x.fromToken(j) }, given: func(x *exchange) (bool, error) {
+					raw, _, err := x.findToken(j.all)
+					return raw != "" || x.badToken(), err
+				}, run: j.verifier.Run, await: j.verifier.Await, missing: j.verifier.Missing}
 			if o.Assume {
 				out[i].find = s.JWT.assuming(orDefault(s.Name, "jwt"), j)
 			}
+		case s.APIKeys != nil:
+			k := s.APIKeys.compile(o.Warn)
+			out[i] = identitySource{name: "apiKey", provenance: FromConfig,
+				tokenHeaders: s.APIKeys.headers(), tokenQueries: s.APIKeys.queries(), strip: true,
+				find: func(x *exchange) (bool, error) { return x.fromKey(k) }, given: func(x *exchange) (bool, error) {
+					key, _, err := x.findToken(k.from)
+					return key != "", err
+				},
+				run: k.run, await: k.await, missing: k.missing}
 		case s.MTLS != nil:
 			w := s.MTLS.compile()
 			out[i] = identitySource{name: "mtls", provenance: MTLSPeer,
@@ -90,6 +106,11 @@ func (o *Options) compileSources() ([]identitySource, error) {
 // request has. A source that it has in the wrong shape ends the request; it
 // does not give way to the next, which might be easier to forge.
 func (x *exchange) identify() Outcome {
+	if x.route.either {
+		if o := x.oneCredential(); o != Allowed {
+			return o
+		}
+	}
 	tokenWanted := false // an earlier source takes tokens
 	for _, i := range x.route.identity {
 		s := &x.rev.sources[i]

@@ -87,6 +87,22 @@ func (j JWT) withDefaults() (*JWT, error) {
 		j.From = []TokenPlace{{Header: "authorization", Prefix: "Bearer"}}
 	}
 	for n, p := range j.From {
+		if p.Cookie != "" && j.Strip {
+			return nil, fmt.Errorf("from[%d]: a token can't be taken out of a cookie, so it is always forwarded", n)
+		}
+	}
+	if err := checkPlaces(j.From); err != nil {
+		return nil, err
+	}
+	if len(j.Issuers) == 0 {
+		return nil, errors.New("issuers is empty")
+	}
+	return &j, nil
+}
+
+// checkPlaces tells what is wrong with places of tokens.
+func checkPlaces(places []TokenPlace) error {
+	for n, p := range places {
 		given := 0
 		for _, name := range []string{p.Header, p.Cookie, p.Query} {
 			if name != "" {
@@ -95,21 +111,16 @@ func (j JWT) withDefaults() (*JWT, error) {
 		}
 		switch {
 		case given != 1:
-			return nil, fmt.Errorf("from[%d]: name exactly one of header, cookie and query", n)
+			return fmt.Errorf("from[%d]: name exactly one of header, cookie and query", n)
 		case p.Prefix != "" && p.Header == "":
-			return nil, fmt.Errorf("from[%d]: a prefix is for headers alone", n)
+			return fmt.Errorf("from[%d]: a prefix is for headers alone", n)
 		case p.Header != "" && !headerName(p.Header):
-			return nil, fmt.Errorf("from[%d]: %q is not a header name; write it in lower case", n, p.Header)
+			return fmt.Errorf("from[%d]: %q is not a header name; write it in lower case", n, p.Header)
 		case p.Header == "" && !plainName.MatchString(p.Cookie+p.Query):
-			return nil, fmt.Errorf("from[%d]: the name %q has other characters than letters, digits, -, _, . and ~", n, p.Cookie+p.Query)
-		case p.Cookie != "" && j.Strip:
-			return nil, fmt.Errorf("from[%d]: a token can't be taken out of a cookie, so it is always forwarded", n)
+			return fmt.Errorf("from[%d]: the name %q has other characters than letters, digits, -, _, . and ~", n, p.Cookie+p.Query)
 		}
 	}
-	if len(j.Issuers) == 0 {
-		return nil, errors.New("issuers is empty")
-	}
-	return &j, nil
+	return nil
 }
 
 // tokenHeaders gives the headers that a token may be in.

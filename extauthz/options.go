@@ -85,6 +85,7 @@ type Source struct {
 
 	JWTMetadata *JWTMetadata
 	JWT         *JWT
+	APIKeys     *APIKeys
 	MTLS        *MTLS
 	XFCC        *XFCC
 	Headers     *TrustedHeaders
@@ -93,7 +94,7 @@ type Source struct {
 // kinds is how many members are set.
 func (s *Source) kinds() int {
 	n := 0
-	for _, set := range [...]bool{s.JWTMetadata != nil, s.JWT != nil, s.MTLS != nil, s.XFCC != nil, s.Headers != nil} {
+	for _, set := range [...]bool{s.JWTMetadata != nil, s.JWT != nil, s.APIKeys != nil, s.MTLS != nil, s.XFCC != nil, s.Headers != nil} {
 		if set {
 			n++
 		}
@@ -159,7 +160,21 @@ func (o Options) withDefaults() (Options, error) {
 		}
 		switch {
 		case s.kinds() != 1:
-			return o, fmt.Errorf("identity.sources[%d]: name exactly one of jwtMetadata, jwt, mtls, xfcc and headers", i)
+			return o, fmt.Errorf("identity.sources[%d]: name exactly one of jwtMetadata, jwt, apiKey, mtls, xfcc and headers", i)
+		case s.APIKeys != nil:
+			k, err := s.APIKeys.withDefaults()
+			if err != nil {
+				return o, fmt.Errorf("identity.sources[%d].apiKey: %w", i, err)
+			}
+			for _, name := range k.headers() {
+				if name == o.PrincipalHeader || name == o.RolesHeader || name == o.DecisionHeader {
+					return o, fmt.Errorf("identity.sources[%d].apiKey: %q is also sent upstream; a header can't be both", i, name)
+				}
+				if name == "authorization" {
+					return o, fmt.Errorf("identity.sources[%d].apiKey: the header authorization is for tokens; name another", i)
+				}
+			}
+			s.APIKeys = k
 		case s.MTLS != nil:
 			m := *s.MTLS
 			if err := m.check(fmt.Sprintf("identity.sources[%d].mtls", i)); err != nil {

@@ -115,6 +115,7 @@ type route struct {
 	accept    target.Accept
 	body      bodyRules
 	identity  []int // sources in the order in which they are asked, indexes of Revision.sources
+	either    bool  // these take API keys, and tokens, too
 
 	principalVersion, principalScope term
 	principalAttrs                   []attribute
@@ -357,6 +358,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route, base responses)
 			out.principalAttrs = append(out.principalAttrs, a)
 		}
 	}
+	out.either = c.takesEither(out.identity)
 	t.origins.principal = out.principalAttrs
 	for i := range r.Checks {
 		out.checks = append(out.checks, t.check(&r.Checks[i]))

@@ -4,10 +4,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -205,11 +207,28 @@ func startPeers(t *testing.T) *peers {
 	sources := testdata(t, "peers_sources.yaml")
 	p.edit(t, "envoy/edict.yaml", edit{"\nupstream:\n", "\n" + sources + "\nupstream:\n"})
 
+	p.writeKeys(t, "robot", "batch", false)
+
 	p.startBackend(t)
 	p.startEdict(t)
 	p.startEnvoy(t)
 	p.waitServing(t)
 	return p
+}
+
+// The keys that keys.yaml knows.
+const (
+	robotKey   = "robot-4f1b2b0b822cd15d6c15b0f00a08"
+	revokedKey = "revoked-4f1b2b0b822cd15d6c15b0f00a08"
+)
+
+// writeKeys writes the file of API keys.
+func (p *peers) writeKeys(t *testing.T, id, role string, disabled bool) {
+	t.Helper()
+	hash := func(key string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(key))) }
+	p.write(t, "keys.yaml", fmt.Sprintf("apiVersion: edict.dev/v1\napiKeys:\n"+
+		"  - {id: %s, hash: %q, roles: [%s], disabled: %v}\n"+
+		"  - {id: other, hash: %q, roles: [batch], disabled: true}\n", id, hash(robotKey), role, disabled, hash(revokedKey)))
 }
 
 func testdata(t *testing.T, name string) string {
@@ -371,6 +390,85 @@ func TestPeerIdentity(t *testing.T) {
 		kept := strings.Contains(tt.q.path, "edge") || strings.Contains(tt.q.path, "sidecar")
 		if header := got.values("x-forwarded-client-cert"); (len(header) > 0) != kept {
 			t.Errorf("%s: the service gets X-Forwarded-Client-Cert %q", tt.name, header)
+		}
+	}
+}
+
+// TestAPIKeys lets requests bring API keys, beside certificates and tokens, and
+// changes the file of keys under way.
+func TestAPIKeys(t *testing.T) {
+	p := startPeers(t)
+	api := p.prod.issue(t, pkix.Name{CommonName: "api"}, apiID)
+	const passes = http.StatusNotFound
+	key := func(k string) map[string]string { return map[string]string{"X-Api-Key": k} }
+	bearer := func(token string) map[string]string { return map[string]string{"Authorization": "Bearer " + token} }
+	both := func(k, token string) map[string]string {
+		return map[string]string{"X-Api-Key": k, "Authorization": "Bearer " + token}
+	}
+	forged := map[string]string{"X-Edict-Principal": "root", "X-Forwarded-Client-Cert": "URI=" + billingID}
+	for _, tt := range []struct {
+		name   string
+		q      peerRequest
+		status int
+		who    string
+	}{
+		{"a key", peerRequest{to: "inner", path: "/peer/keys", header: key(robotKey)}, passes, "robot"},
+		{"a key in the query", peerRequest{to: "inner", path: "/peer/keys?a=1&api_key=" + robotKey}, passes, "robot"},
+		{"an unknown key", peerRequest{to: "inner", path: "/peer/keys", header: key(robotKey + "x")}, 401, ""},
+		{"a revoked key", peerRequest{to: "inner", path: "/peer/keys", header: key(revokedKey)}, 401, ""},
+		{"no key", peerRequest{to: "inner", path: "/peer/keys"}, 401, ""},
+		{"forged headers", peerRequest{to: "inner", path: "/peer/keys", header: forged}, 401, ""},
+		{"a token in the place of a key", peerRequest{to: "inner", path: "/peer/keys", header: bearer(p.issuer.token("alice"))}, 403, ""}, // its roles may not
+		{"a key and a token", peerRequest{to: "inner", path: "/peer/keys", header: both(robotKey, p.issuer.token("alice"))}, 400, ""},
+		{"a key and a bad token", peerRequest{to: "inner", path: "/peer/keys", header: both(robotKey, "x.y.z")}, 400, ""},
+		{"a bad token alone", peerRequest{to: "inner", path: "/peer/keys", header: bearer("x.y.z")}, 401, ""},
+		{"the key before the certificate", peerRequest{to: "mesh", path: "/peer/keys", as: &api, header: key(robotKey)}, passes, "robot"},
+		{"a bad key before the certificate", peerRequest{to: "mesh", path: "/peer/keys", as: &api, header: key(revokedKey)}, 401, ""},
+		{"the certificate in the place of a key", peerRequest{to: "mesh", path: "/peer/keys", as: &api}, passes, apiID},
+		{"the certificate before the key", peerRequest{to: "mesh", path: "/peer/mesh-first", as: &api, header: key(robotKey)}, passes, apiID},
+		{"the key where there is no certificate", peerRequest{to: "mesh", path: "/peer/mesh-first", header: key(robotKey)}, passes, "robot"},
+	} {
+		status, got := p.ask(t, tt.q)
+		if status != tt.status || (got != nil) != (tt.who != "") {
+			t.Errorf("%s: answered %d, reached the service: %v; want %d", tt.name, status, got != nil, tt.status)
+			continue
+		}
+		if got == nil {
+			continue
+		}
+		if who := got.values("x-edict-principal"); fmt.Sprint(who) != fmt.Sprint([]string{tt.who}) {
+			t.Errorf("%s: the service learns of %q, want %q", tt.name, who, tt.who)
+		}
+		if len(got.values("x-api-key")) > 0 || strings.Contains(got.Query, "api_key") {
+			t.Errorf("%s: the service gets the key: %q, %q", tt.name, got.values("x-api-key"), got.Query)
+		}
+	}
+
+	// The file is read again when it changes, unless it is bad.
+	after := func(what string, want int) {
+		t.Helper()
+		eventually(t, what, func() error {
+			if status, _ := p.ask(t, peerRequest{to: "inner", path: "/peer/keys", header: key(robotKey)}); status != want {
+				return fmt.Errorf("answered %d, want %d", status, want)
+			}
+			return nil
+		})
+	}
+	p.writeKeys(t, "robot", "batch", true)
+	after("a key that was disabled is refused", 401)
+	p.writeKeys(t, "robot", "batch", false)
+	after("a key that was enabled is good", passes)
+	p.write(t, "keys.yaml", "apiKeys: [")
+	eventually(t, "a bad file is told of", func() error {
+		if !strings.Contains(p.edict.log(), "the API keys were not loaded, and the old ones stay in force") {
+			return errors.New("the log does not say so")
+		}
+		return nil
+	})
+	after("a bad file changes nothing", passes)
+	for _, secret := range []string{robotKey, revokedKey} {
+		if strings.Contains(p.edict.log(), secret) {
+			t.Error("a key is in the log")
 		}
 	}
 }

@@ -211,18 +211,20 @@ func setSources(c *Config, n yamldoc.Node) {
 	c.Checks.Identity = nil
 	named := map[string]diag.Position{}
 	for _, n := range list {
-		o, ok := n.Object("name", "jwtMetadata", "jwt", "mtls", "xfcc", "headers")
+		o, ok := n.Object("name", "jwtMetadata", "jwt", "apiKey", "mtls", "xfcc", "headers")
 		if !ok {
 			continue
 		}
 		s := extauthz.Source{Name: sourceName(o, named)}
-		switch kind, n, ok := o.OneOf("jwtMetadata", "jwt", "mtls", "xfcc", "headers"); {
+		switch kind, n, ok := o.OneOf("jwtMetadata", "jwt", "apiKey", "mtls", "xfcc", "headers"); {
 		case !ok:
 			continue
 		case kind == "jwtMetadata":
 			s.JWTMetadata = jwtMetadata(n)
 		case kind == "jwt":
 			s.JWT = jwt(n)
+		case kind == "apiKey":
+			s.APIKeys = apiKeys(n)
 		case kind == "mtls":
 			s.MTLS = mtls(n)
 		case kind == "xfcc":
