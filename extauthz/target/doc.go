@@ -16,6 +16,10 @@
 //     normalization form NFKC, and holds no control character, none of
 //     / \ ? # ; and no '%' followed by two hexadecimal digits. Segments joined
 //     by '/' are therefore unambiguous, and decoding once more changes nothing.
+//     That is so unless a caller admits other spellings by name (Accept). Even
+//     then there is no "." or "..", control character, backslash or text that
+//     is not UTF-8, no path begins with "//", and a path that needs no option
+//     reads as it does without.
 //  4. A path of plain ASCII without escapes costs no allocation; its segments
 //     are substrings of the string that was parsed.
 //  5. The query is read only when asked for, and a query that cannot be read
