@@ -13,6 +13,12 @@
 // Without EDICT_E2E the tests skip. With it, a part that is missing or does not
 // start is a failure.
 //
+// Beside that there is a lab (lab_test.go): Envoy alone, with as many listeners
+// as settings are to be looked at, between an authorization service that
+// answers as the test says and an upstream that notes every byte. What the
+// tests named TestEnvoy… find out there is written down in docs/envoy.md. The
+// attack corpus is in testdata/attacks.
+//
 // What always holds here:
 //
 //  1. The configuration under test is the demo's own: envoy/envoy.yaml and

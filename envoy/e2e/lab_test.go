@@ -34,6 +34,7 @@ type lab struct {
 	*standIn
 	rig      // for Envoy's process, log and admin pages
 	upstream *upstream
+	http     *upstream // stands for Edict where Envoy asks over HTTP
 	certs    *certificates
 	doors    map[string]int // ports by name
 }
@@ -116,7 +117,7 @@ func startLabWith(t *testing.T, bootstrap string, doors ...door) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{doors: map[string]int{}, certs: newCertificates(t), upstream: newUpstream(t)}
+	l := &lab{doors: map[string]int{}, certs: newCertificates(t), upstream: newUpstream(t), http: newUpstream(t)}
 	l.dir, l.adminPort, l.authz = dir, freePort(t), freePort(t)
 	l.issuer = newIssuer(t)
 	l.standIn = serveStandIn(t, "127.0.0.1:"+strconv.Itoa(l.authz))
@@ -149,6 +150,7 @@ typed_extension_protocol_options:
 				cluster("nobody", freePort(t), http2),
 				cluster("upstream", l.upstream.port, ""),
 				cluster("other", l.upstream.port, ""),
+				cluster("http", l.http.port, ""),
 			},
 		},
 	}, bootstrap)
@@ -460,9 +462,10 @@ func (l *lab) stats(t *testing.T, contains string) map[string]int {
 type upstream struct {
 	port int
 
-	mu   sync.Mutex
-	got  []*reached
-	says []string // further header lines of the answers
+	mu     sync.Mutex
+	got    []*reached
+	status string   // another status and its reason
+	says   []string // further header lines of the answers
 }
 
 // reached is a request as it reached the upstream.
@@ -526,13 +529,20 @@ func (u *upstream) serve(in *bufio.Reader, out io.Writer) error {
 	u.mu.Lock()
 	u.got = append(u.got, q)
 	says := append([]string{"HTTP/1.1 200 OK", "content-length: 2", "x-upstream: here"}, u.says...)
+	if u.status != "" {
+		says[0] = "HTTP/1.1 " + u.status
+	}
 	u.mu.Unlock()
 	if len(q.values("upgrade")) > 0 {
 		says[0], says[1] = "HTTP/1.1 101 Switching Protocols", "connection: upgrade\r\nupgrade: "+q.values("upgrade")[0]
 		_, err = io.WriteString(out, strings.Join(says, "\r\n")+"\r\n\r\n")
 		return errors.Join(err, io.EOF) // what follows is no request
 	}
-	_, err = io.WriteString(out, strings.Join(says, "\r\n")+"\r\n\r\nok")
+	content := "ok"
+	if strings.HasPrefix(says[0], "HTTP/1.1 204") {
+		says, content = slices.Delete(says, 1, 2), ""
+	}
+	_, err = io.WriteString(out, strings.Join(says, "\r\n")+"\r\n\r\n"+content)
 	return err
 }
 
