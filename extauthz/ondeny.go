@@ -35,12 +35,12 @@ var classes = []class{classUnauthenticated, classForbidden, classInvalid, classU
 
 // class gives the class of a denial.
 func (o Outcome) class() class {
-	switch outcomes[o].Code {
-	case codes.Unauthenticated:
+	switch row := &outcomes[o]; {
+	case row.Code == codes.Unauthenticated:
 		return classUnauthenticated
-	case codes.PermissionDenied:
+	case row.Code == codes.PermissionDenied:
 		return classForbidden
-	case codes.InvalidArgument:
+	case row.Code == codes.InvalidArgument, row.Status == http.StatusRequestEntityTooLarge:
 		return classInvalid
 	default:
 		return classUnavailable

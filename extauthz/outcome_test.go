@@ -24,8 +24,8 @@ denies. The label is in the dynamic metadata (` + "`envoy.filters.http.ext_authz
 so that Envoy's access log can show it, and in Edict's log. The client learns the
 status and nothing else, unless [something else](responses.md) is asked for.
 
-| label | when | HTTP status | gRPC status |
-| --- | --- | --- | --- |
+| label | when | HTTP status | gRPC status | class |
+| --- | --- | --- | --- | --- |
 `)
 	for o := range outcomeCount {
 		row := outcomes[o]
@@ -33,10 +33,14 @@ status and nothing else, unless [something else](responses.md) is asked for.
 		if o.Passes() {
 			status = "the upstream's"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %d %s |\n", row.Label, row.When, status, row.Code, row.Code)
+		class := ""
+		if !o.Passes() {
+			class = "`" + string(o.class()) + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %d %s | %s |\n", row.Label, row.When, status, row.Code, row.Code, class)
 	}
 	b.WriteString(`
-An HTTP client gets problem details (RFC 9457), or HTML or plain text if its Accept header
+What ` + "`onDeny`" + ` says of a class counts for its outcomes. An HTTP client gets problem details (RFC 9457), or HTML or plain text if its Accept header
 likes that better. A gRPC client gets the gRPC status with a short message, in the trailers;
 Edict names the status, since Envoy would make INTERNAL of a 400. The page is made from the table that answers are made from
 (` + "`go test ./extauthz -update`" + `).

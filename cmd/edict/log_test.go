@@ -33,7 +33,7 @@ func TestDecisionsAreLogged(t *testing.T) {
 	} {
 		s.ask(test.question)
 		got := s.log.await(t, logCheck, i+1)
-		if got.text("level") != "debug" || got.text("revision") == "" {
+		if got.text("level") != "debug" || got.text("revision") == "" || len(got.text("decision")) != 36 {
 			t.Errorf("%s: %v", test.question.path, got)
 		}
 		for k, v := range test.want {
