@@ -44,6 +44,7 @@ func Lint(files []File, o Options) Result {
 	}
 	l.mesh.check(l)
 	l.gateway.check(l)
+	l.silence()
 	return Result{Findings: l.list.Sorted(), Unreadable: l.unreadable, Judged: l.judged}
 }
 

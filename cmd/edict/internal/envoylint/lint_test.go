@@ -20,7 +20,7 @@ func TestFindings(t *testing.T) {
 	for _, file := range files {
 		for _, c := range diagtest.Read(t, file) {
 			t.Run(c.Name, func(t *testing.T) {
-				c.Check(t, lint(c.File, string(c.Content), needsOf(c.Name)))
+				c.Check(t, judge(c.File, string(c.Content), needsOf(c.Name)))
 			})
 		}
 	}
@@ -59,7 +59,7 @@ func glob(t *testing.T, pattern string) []string {
 	return files
 }
 
-func lint(name, content string, needs *extauthz.Needs) diag.List {
+func judge(name, content string, needs *extauthz.Needs) diag.List {
 	return Lint([]File{{name, []byte(content)}}, Options{Needs: needs}).Findings
 }
 
@@ -154,7 +154,7 @@ func TestBrokenCopies(t *testing.T) {
 // mustFind has the linter find one thing, in the line that holds a text.
 func mustFind(t *testing.T, file, content string, code diag.Code, at string) {
 	t.Helper()
-	list := lint(file, content, nil)
+	list := judge(file, content, nil)
 	if len(list) != 1 || list[0].Code != code || !strings.Contains(list[0].Source, at) || list[0].Hint == "" {
 		t.Errorf("want %s at %q, got:\n%s", code, at, list.Render())
 	}
@@ -197,7 +197,7 @@ func TestFilesTogether(t *testing.T) {
 	if len(list) != 1 || list[0].Code != CodeIstioUnknownProvider || list[0].Pos.File != "policy.yaml" || list[0].Hint != `did you mean "edict"?` {
 		t.Errorf("got:\n%s", list.Render())
 	}
-	if list := lint("policy.yaml", policy, nil); len(list) > 0 {
+	if list := judge("policy.yaml", policy, nil); len(list) > 0 {
 		t.Errorf("a policy alone is blamed for a provider that is elsewhere:\n%s", list.Render())
 	}
 }
@@ -221,7 +221,7 @@ data:
           statusOnError: "503"
     pathNormalization: {normalization: MERGE_SLASHES}
 `
-	list := lint("mesh.yaml", content, nil)
+	list := judge("mesh.yaml", content, nil)
 	if len(list) != 1 || list[0].Code != CodeFailOpen || list[0].Pos.Line != 14 || list[0].Pos.Column != 11 || !strings.Contains(list[0].Source, "failOpen: true") {
 		t.Errorf("got:\n%s", list.Render())
 	}

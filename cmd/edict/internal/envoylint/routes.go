@@ -241,6 +241,8 @@ func streams(r *node) (string, *node) {
 	switch {
 	case match.has("grpc"):
 		return "this route is for gRPC, whose streams end when both sides are done", match.get("grpc")
+	case contentType(match) != nil:
+		return "this route is for gRPC, whose streams end when both sides are done", contentType(match)
 	case match.has("connect_matcher"):
 		return "this route is for CONNECT", match.get("connect_matcher")
 	case grpcPath.MatchString(strings.TrimSuffix(pathOf(r), "/")):
@@ -252,6 +254,17 @@ func streams(r *node) (string, *node) {
 		return "this route has no time limit, as streams have", action.get("timeout")
 	}
 	return "", nil
+}
+
+// contentType gives the matcher by which a route is for gRPC, nil if there is
+// none.
+func contentType(match *node) *node {
+	for _, h := range match.list("headers") {
+		if strings.EqualFold(h.str("name"), "content-type") && h.any(func(n *node) bool { return n.scalar && strings.HasPrefix(n.text.Value, "application/grpc") }) {
+			return h
+		}
+	}
+	return nil
 }
 
 // addedHeaders reports headers that are added beside those of the client.
