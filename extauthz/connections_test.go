@@ -239,6 +239,9 @@ func TestManyConnections(t *testing.T) {
 			t.Errorf("%s: got %s", sni, got)
 		}
 	}
+	if RaceDetector() {
+		return // it makes pools forget what they hold, so that counts mean nothing
+	}
 	m, err := proto.Marshal(testConnection{sni: "a.b.n1999.example", port: 2000}.message(t))
 	if err != nil {
 		t.Fatal(err)

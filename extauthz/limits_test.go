@@ -28,7 +28,7 @@ func TestLargeChecksAreDenied(t *testing.T) {
 	s := newServer(t, jwtOnly)
 	s.Limits.Message = 8 << 10
 	var refused []Outcome
-	s.Refused = func(o Outcome) { refused = append(refused, o) }
+	s.Refused = func(o Outcome, _ string) { refused = append(refused, o) }
 	client := dial(t, s)
 	for size, want := range map[int]string{100: "allow", 100_000: "too_large", 3 << 20: "too_large"} {
 		r := get("/preview").with("x-large: " + strings.Repeat("a", size))
@@ -64,7 +64,7 @@ func TestChecksBeyondTheLimitAreDenied(t *testing.T) {
 	s := new(Server)
 	s.Limits.InFlight = 2
 	told := 0
-	s.Refused = func(o Outcome) {
+	s.Refused = func(o Outcome, _ string) {
 		if o == Overloaded {
 			told++
 		}

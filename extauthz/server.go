@@ -22,8 +22,9 @@ type Server struct {
 	Panicked func(value any, stack []byte)
 
 	// Refused is called for a check that is denied unread, since it is too
-	// large or one too many. Nil means nobody looks.
-	Refused func(Outcome)
+	// large or one too many, or not what Envoy sends. The detail is that of
+	// Record. Nil means nobody looks.
+	Refused func(o Outcome, detail string)
 
 	// Limits bounds what checks may take. They must not change once the
 	// Server answers.
@@ -120,7 +121,7 @@ func (s *Server) refuse(dst []byte, o Outcome, detail string) (answer []byte) {
 		}
 	}()
 	if s.Refused != nil {
-		s.Refused(o)
+		s.Refused(o, detail)
 	}
 	rev.observeUnread(o, detail)
 	return answer

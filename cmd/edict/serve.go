@@ -146,9 +146,13 @@ func newChecks(c *config.Config, log zerolog.Logger) *extauthz.Server {
 		Panicked: func(v any, stack []byte) {
 			log.Error().Interface("panic", v).Bytes("stack", stack).Msg("a check panicked and was denied")
 		},
-		Refused: func(o extauthz.Outcome) {
+		Refused: func(o extauthz.Outcome, detail string) {
 			n := refused.Add(1)
-			sampled.Warn().Stringer("outcome", o).Uint64("soFar", n).Msg("checks are denied unread")
+			e := sampled.Warn().Stringer("outcome", o).Uint64("soFar", n)
+			if detail != "" {
+				e = e.Str("detail", detail)
+			}
+			e.Msg("checks are denied unread")
 		},
 	}
 }
