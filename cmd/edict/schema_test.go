@@ -48,7 +48,7 @@ func TestSchemaOutput(t *testing.T) {
 func TestSchemaUsage(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"", "takes a KIND: policy, test,"},
-		{"polcy", `there is no schema "polcy"; known: policy, test, principals, resources, auxdata, routes, config; did you mean "policy"?`},
+		{"polcy", `there is no schema "polcy"; known: policy, test, principals, resources, auxdata, routes, routetest, config; did you mean "policy"?`},
 		{"nothing", `there is no schema "nothing"; known:`},
 		{"policy test", `takes one KIND, got also "test"`},
 		{"--list policy", "`edict schema --list` takes no KIND, got \"policy\""},
