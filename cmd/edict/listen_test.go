@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
-	"edict/internal/testca"
+	"edict/extauthz/testca"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"edict/internal/testca"
+	"edict/extauthz/testca"
 )
 
 // A tcpRig is an Envoy that forwards connections, Edict, and a service that

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
-	"edict/internal/testca"
+	"edict/extauthz/testca"
 )
 
 // envoyID is the SPIFFE id that Envoy has in these tests.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"edict/internal/testca"
+	"edict/extauthz/testca"
 )
 
 // A folder holds the files of a listener, as Kubernetes lays out a secret: each
