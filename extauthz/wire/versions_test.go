@@ -21,8 +21,10 @@ type proxyModel struct {
 // byAppend heeds the older of the two fields alone.
 func byAppend(had []string, o *corev3.HeaderValueOption) []string {
 	v := o.GetHeader().GetValue()
+	//lint:ignore SA1019 older versions heed no other field
+	appends := o.GetAppend().GetValue()
 	switch {
-	case !o.GetAppend().GetValue():
+	case !appends:
 		return []string{v}
 	case len(had) == 0:
 		return nil // nothing to append to, so the option is dropped
@@ -57,6 +59,7 @@ func byAction(had []string, o *corev3.HeaderValueOption) []string {
 var proxyModels = []proxyModel{
 	{"Envoy up to 1.36", byAppend},
 	{"Envoy 1.37.0", func(had []string, o *corev3.HeaderValueOption) []string {
+		//lint:ignore SA1019 this version heeds it before the newer one
 		if o.GetAppend() != nil {
 			return byAppend(had, o)
 		}
