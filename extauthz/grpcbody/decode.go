@@ -77,10 +77,22 @@ func (r *reader) unmarshal(d protoreflect.MessageDescriptor, b []byte, depth int
 	if depth <= 0 {
 		return value.Value{}, errTooDeep
 	}
-	if err := (proto.UnmarshalOptions{Resolver: r.types, RecursionLimit: depth}).Unmarshal(b, m); err != nil {
+	if !r.read(m, b, depth) {
 		return value.Value{}, fmt.Errorf("the message is no %s", d.FullName())
 	}
 	return r.message(m, depth)
+}
+
+// read fills a message from its bytes, and tells whether they are sound. On some
+// malformed entries of maps the protobuf library panics; to a client's request
+// that is no more than another malformed body.
+func (r *reader) read(m proto.Message, b []byte, depth int) (sound bool) {
+	defer func() {
+		if recover() != nil {
+			sound = false
+		}
+	}()
+	return proto.UnmarshalOptions{Resolver: r.types, RecursionLimit: depth}.Unmarshal(b, m) == nil
 }
 
 var (
