@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -73,10 +74,15 @@ type reader struct {
 }
 
 func (r *reader) unmarshal(d protoreflect.MessageDescriptor, b []byte, depth int) (value.Value, error) {
-	m := dynamicpb.NewMessage(d)
 	if depth <= 0 {
 		return value.Value{}, errTooDeep
 	}
+	// What takes too much memory to decode is not decoded. Of the fields that
+	// are written, the most that become one value are the four of a time.
+	if fields := 4 * r.left; !r.count(d, b, depth, &fields) {
+		return value.Value{}, errTooMany
+	}
+	m := dynamicpb.NewMessage(d)
 	if !r.read(m, b, depth) {
 		return value.Value{}, fmt.Errorf("the message is no %s", d.FullName())
 	}
@@ -93,6 +99,48 @@ func (r *reader) read(m proto.Message, b []byte, depth int) (sound bool) {
 		}
 	}()
 	return proto.UnmarshalOptions{Resolver: r.types, RecursionLimit: depth}.Unmarshal(b, m) == nil
+}
+
+// count takes the fields that are written in a message off how many there may
+// be, and tells whether there are no more. Those that the descriptors do not know
+// cost little and do not count, and what is malformed is for others to refuse.
+func (r *reader) count(d protoreflect.MessageDescriptor, b []byte, depth int, left *int) bool {
+	for len(b) > 0 && depth > 0 {
+		number, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return true
+		}
+		b = b[n:]
+		length := protowire.ConsumeFieldValue(number, kind, b)
+		if length < 0 {
+			return true
+		}
+		content := b[:length]
+		b = b[length:]
+		f := d.Fields().ByNumber(number)
+		if f == nil {
+			t, err := r.types.FindExtensionByNumber(d.FullName(), number)
+			if err != nil {
+				continue
+			}
+			f = t.TypeDescriptor()
+		}
+		if *left--; *left < 0 {
+			return false
+		}
+		switch {
+		case kind == protowire.BytesType && f.Kind() == protoreflect.MessageKind:
+			content, _ = protowire.ConsumeBytes(content)
+		case kind == protowire.StartGroupType && f.Kind() == protoreflect.GroupKind:
+			content, _ = protowire.ConsumeGroup(number, content)
+		default:
+			continue
+		}
+		if !r.count(f.Message(), content, depth-1, left) {
+			return false
+		}
+	}
+	return true
 }
 
 var (

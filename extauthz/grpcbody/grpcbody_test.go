@@ -1,10 +1,12 @@
 package grpcbody_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -268,4 +270,28 @@ func FuzzDecode(f *testing.F) {
 		}
 		v.Native()
 	})
+}
+
+// A message that holds far more than is read is refused before it is decoded,
+// which would take hundreds of times its size.
+func TestDecodeIsBounded(t *testing.T) {
+	place := load(t).Method("/shop.v1.Orders/Place")
+	for _, number := range []byte{8, 9, 10, 11, 12, 21} { // a message, texts, messages, maps, the message itself
+		body := frame(bytes.Repeat([]byte{number<<3 | 2, 0}, 1<<20))
+		if number >= 16 {
+			body = frame(bytes.Repeat([]byte{number<<3&0x7f | 2 | 0x80, number >> 4, 0}, 1<<20))
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := place.Decode(body, true)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; err == nil || !strings.Contains(err.Error(), "too many values") || used > 1<<20 {
+			t.Errorf("field %d: %v, with %d bytes", number, err, used)
+		}
+	}
+	// As many values as there may be are read, of whatever kind.
+	part := []byte{10<<3 | 2, 7, 1<<3 | 2, 3, 'E', 'U', 'R', 2 << 3, 7}
+	if _, err := place.Decode(frame(bytes.Repeat(part, grpcbody.MaxValues/3-20)), false); err != nil {
+		t.Errorf("many parts: %v", err)
+	}
 }
