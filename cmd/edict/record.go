@@ -47,6 +47,7 @@ func newRecord(environ []string, stderr io.Writer) *cobra.Command {
 				return err
 			}
 			o.Failed = func(err error) { log.Warn().Err(err).Msg("a check could not be recorded") }
+			o.Redactor.Know(cfg.Checks.Identity)
 			recorder, err := envoycheck.NewRecorder(output, o)
 			if err != nil {
 				return statusError{exitUsage, fmt.Errorf("--output: %w", err)}

@@ -13,6 +13,7 @@ import (
 
 	"edict/cmd/edict/internal/envoycheck"
 	"edict/engine/value"
+	"edict/extauthz"
 	"edict/extauthz/wire"
 )
 
@@ -179,4 +180,28 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A credential is taken out wherever a source of identity reads one, and in
+// whatever spelling its name has.
+func TestRedactWhatSourcesRead(t *testing.T) {
+	var d envoycheck.Redactor
+	d.Know([]extauthz.Source{
+		{APIKeys: &extauthz.APIKeys{From: []extauthz.TokenPlace{{Header: "x-robot"}, {Query: "r"}}}},
+		{JWT: &extauthz.JWT{From: []extauthz.TokenPlace{{Header: "x-person", Prefix: "Bearer"}}}},
+	})
+	path := "/a?r=s3cret&%72=s3cret&%74oken=s3cret&a=1;access_%74oken=s3cret&key=s3cret&x=fine"
+	r := envoycheck.Request{Target: path, Headers: []string{
+		"X-Robot: s3cret", "X-Person: Bearer s3cret", "X-Original-Url: " + path, "X-Forwarded-Uri: " + path,
+		"Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io.s3cret", "X-Some-Key: s3cret",
+	}}
+	in, err := r.Message()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Attributes.Request.Http.Headers = map[string]string{"x-robot": "s3cret", "x-original-url": path, "x-some-key": "s3cret"}
+	out, taken := d.Redact(in)
+	if holds(out, "s3cret") || !holds(out, "x=fine") {
+		t.Errorf("what is left is %v; it says that it took %q", out, taken)
+	}
 }

@@ -13,6 +13,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"edict/extauthz"
+	"edict/extauthz/target"
 )
 
 // APIVersion is that of a recorded check.
@@ -94,6 +97,7 @@ func Read(content []byte) (*Record, error) {
 // is known to be one anywhere.
 type Redactor struct {
 	Headers []string // further headers, in lower case
+	Queries []string // further parameters of queries
 	Claims  []string // names of claims and other entries of metadata, at any depth
 	Bodies  bool     // keep bodies
 }
@@ -104,8 +108,8 @@ const redacted = "[redacted]"
 // The headers and query parameters that hold credentials by their name, or by
 // a part of it.
 var (
-	secretHeaders = []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "dpop"}
-	secretParts   = []string{"token", "secret", "password", "passwd", "api-key", "apikey", "api_key", "credential", "session", "signature", "assertion", "jwt"}
+	secretHeaders = []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "dpop", "sec-websocket-protocol"}
+	secretParts   = []string{"token", "secret", "password", "passwd", "key", "credential", "session", "signature", "assertion", "jwt"}
 )
 
 func (d *Redactor) isSecret(name string) bool {
@@ -136,22 +140,24 @@ func (d *Redactor) Redact(in *authv3.CheckRequest) (*authv3.CheckRequest, []stri
 				} else {
 					h.Value = path
 				}
-			case name == "referer":
-				h.RawValue, h.Value = []byte(d.query(orDefault(string(h.GetRawValue()), h.GetValue()), note)), ""
 			case d.isSecret(name):
 				h.RawValue, h.Value = []byte(masked(orDefault(string(h.GetRawValue()), h.GetValue()))), ""
 				note("header " + name)
+			default: // referer, x-original-url and their kin
+				if text := orDefault(string(h.GetRawValue()), h.GetValue()); strings.Contains(text, "?") {
+					h.RawValue, h.Value = []byte(d.query(text, note)), ""
+				}
 			}
 		}
 		for name, v := range http.GetHeaders() {
 			switch {
 			case name == ":path":
 				http.Headers[name] = path
-			case name == "referer":
-				http.Headers[name] = d.query(v, note)
 			case d.isSecret(name):
 				http.Headers[name] = masked(v)
 				note("header " + name)
+			default:
+				http.Headers[name] = d.query(v, note)
 			}
 		}
 		if !d.Bodies && len(http.GetRawBody())+len(http.GetBody()) > 0 {
@@ -205,17 +211,56 @@ func masked(s string) string {
 }
 
 // query takes credentials out of the query of a target.
-func (d *Redactor) query(target string, note func(string)) string {
-	path, query, ok := strings.Cut(target, "?")
+func (d *Redactor) query(uri string, note func(string)) string {
+	path, query, ok := strings.Cut(uri, "?")
 	if !ok {
-		return target
+		return uri
 	}
-	pairs := strings.Split(query, "&")
-	for i, p := range pairs {
-		if name, _, ok := strings.Cut(p, "="); ok && d.isSecret(name) {
-			pairs[i] = name + "=redacted"
-			note("query " + name)
+	var b strings.Builder
+	b.WriteString(path + "?")
+	for query != "" {
+		pair, separator := query, ""
+		if i := strings.IndexAny(query, "&;"); i >= 0 {
+			pair, separator = query[:i], query[i:i+1]
+		}
+		query = query[len(pair)+len(separator):]
+		if name, _, ok := strings.Cut(pair, "="); ok {
+			// A token counts in whatever spelling its name has.
+			if plain := decoded(name); d.isSecret(plain) || slices.Contains(d.Queries, plain) {
+				pair = name + "=redacted"
+				note("query " + plain)
+			}
+		}
+		b.WriteString(pair + separator)
+	}
+	return b.String()
+}
+
+// decoded gives a name without percent-encoding, as far as it can be decoded.
+func decoded(name string) string {
+	if plain, ok := target.UnescapeForm(name); ok {
+		return strings.ToValidUTF8(plain, "\uFFFD")
+	}
+	return name
+}
+
+// Know has it take out what sources of identity read tokens and API keys from.
+func (d *Redactor) Know(sources []extauthz.Source) {
+	for i := range sources {
+		var places []extauthz.TokenPlace
+		if j := sources[i].JWT; j != nil {
+			places = j.From
+		}
+		if k := sources[i].APIKeys; k != nil {
+			places = k.From
+		}
+		for _, p := range places {
+			if p.Header != "" {
+				d.Headers = append(d.Headers, p.Header)
+			}
+			if p.Query != "" {
+				d.Queries = append(d.Queries, p.Query)
+			}
 		}
 	}
-	return path + "?" + strings.Join(pairs, "&")
 }
