@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -252,5 +253,25 @@ func TestManyConnections(t *testing.T) {
 	dst := make([]byte, 0, 1024)
 	if n := testing.AllocsPerRun(200, func() { s.AppendCheck(t.Context(), dst, m) }); n > 2 && !RaceDetector() {
 		t.Errorf("a connection costs %v allocations", n)
+	}
+}
+
+// Tokens in the query are of requests; connections have none.
+func TestConnectionsHaveNoQuery(t *testing.T) {
+	const routes = `
+apiVersion: edict.dev/v1
+routeMap:
+  name: data
+  connections:
+    - name: any
+      anonymous: true
+      resource: {kind: album, id: preview}
+      action: preview
+`
+	s := new(Server)
+	s.Use(compile(t, Options{Identity: []Source{{APIKeys: &APIKeys{File: "none", From: []TokenPlace{{Query: "key"}}}}}}, albumPolicy, routes))
+	out, _ := s.Check(context.Background(), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Destination: &authv3.AttributeContext_Peer{Service: "db.example"}}})
+	if out.GetStatus().GetCode() != 0 || out.GetOkResponse() == nil {
+		t.Errorf("the answer is %v", out)
 	}
 }

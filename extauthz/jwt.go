@@ -342,6 +342,9 @@ func (x *exchange) cookieToken(name string) (raw string, err error) {
 }
 
 func (x *exchange) queryToken(name string) (string, error) {
+	if !x.in.HasHTTP() {
+		return "", nil // a connection has no query
+	}
 	q, reason := x.target.Query()
 	if reason != target.OK {
 		x.detail = reason.String()
@@ -356,7 +359,7 @@ func (x *exchange) queryToken(name string) (string, error) {
 
 // stripQuery takes tokens that are for Edict alone out of the query of an allow.
 func (x *exchange) stripQuery() Outcome {
-	if len(x.rev.strippedQueries) == 0 {
+	if len(x.rev.strippedQueries) == 0 || !x.in.HasHTTP() {
 		return Allowed
 	}
 	if _, reason := x.target.Query(); reason != target.OK {
