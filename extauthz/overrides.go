@@ -128,7 +128,7 @@ func (x *exchange) isTarget(text string) bool {
 // asked for it yet, and the backend may be more lenient.
 func (x *exchange) queryOverrides() bool {
 	_, query, _ := strings.Cut(x.in.Path(), "?")
-	if query == "" || strings.IndexByte(query, '%') < 0 && !strings.Contains(query, methodParameter) ||
+	if query == "" || !strings.Contains(query, methodParameter[1:]) && strings.IndexByte(query, '%') < 0 ||
 		slices.Contains(x.rev.options.Ignored, methodParameter) {
 		return false
 	}
@@ -140,16 +140,19 @@ func (x *exchange) queryOverrides() bool {
 			query = ""
 		}
 		name, value, _ := strings.Cut(pair, "=")
-		if spells(name, methodParameter) && !strings.EqualFold(value, x.in.Method()) {
+		if spellsMethod(name) && !strings.EqualFold(value, x.in.Method()) {
 			return true
 		}
 	}
 	return false
 }
 
-// spells tells whether raw is name, any of its characters percent-encoded.
-func spells(raw, name string) bool {
-	for i := range len(name) {
+// spellsMethod tells whether some backend takes raw for methodParameter, any of
+// its characters percent-encoded. PHP passes over spaces in front, takes a dot
+// and a space for _, and ends a name at NUL.
+func spellsMethod(raw string) bool {
+	leading := true
+	for i := 0; i < len(methodParameter); {
 		if raw == "" {
 			return false
 		}
@@ -157,12 +160,20 @@ func spells(raw, name string) bool {
 		if c == '%' && len(raw) >= 3 && isHex(raw[1]) && isHex(raw[2]) {
 			c, n = unhex(raw[1])<<4|unhex(raw[2]), 3
 		}
-		if c != name[i] {
+		raw = raw[n:]
+		if leading && (c == ' ' || n == 1 && c == '+') {
+			continue
+		}
+		leading = false
+		if c == '.' || c == ' ' {
+			c = '_'
+		}
+		if c != methodParameter[i] {
 			return false
 		}
-		raw = raw[n:]
+		i++
 	}
-	return raw == ""
+	return raw == "" || strings.HasPrefix(raw, "%00")
 }
 
 func isHex(c byte) bool {

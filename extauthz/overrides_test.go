@@ -85,6 +85,8 @@ func TestMethodInTheQueryIsRefused(t *testing.T) {
 		"_method=DELETE": "bad_request", "a=b&_method=DELETE": "bad_request", "a=b;_method=DELETE": "bad_request", "%5Fmethod=DELETE": "bad_request",
 		"%5f%6deth%6Fd=DELETE&x=%zz": "bad_request", "_method": "bad_request", "_method=": "bad_request", "_method=GET&_method=PUT": "bad_request",
 		"_method=GET": "allow", "_method=get": "allow", "method=DELETE": "allow", "_methods=DELETE": "allow", "x=_method": "allow", "_metho=%64": "allow",
+		".method=DELETE": "bad_request", "%2Emethod=DELETE": "bad_request", "+%20_method=DELETE": "bad_request", "%20%5fmethod=DELETE": "bad_request", // PHP
+		"+method=DELETE": "allow", "x.method=DELETE": "allow", "_method%00x=DELETE": "bad_request",
 		"_method%=x": "allow", "%5Fmetho%=x": "allow", "_METHOD=DELETE": "allow", "": "allow",
 	} {
 		r := get("/albums/alice/1?"+query).as("alice", "admin")
