@@ -133,6 +133,7 @@ func TestParseMultipart(t *testing.T) {
 		"an encoded quote":             strings.Replace(body, `name="title"`, `name="ti%22tle"`, 1),
 		"an extended filename":         strings.Replace(body, `filename="a b.pdf"`, `filename*=UTF-8''a.pdf`, 1),
 		"two filenames":                strings.Replace(body, `filename="a b.pdf"`, `filename="a"; filename="b"`, 1),
+		"a content without a filename": strings.Replace(body, `filename="a b.pdf"`, `filename=""`, 1),
 		"an attachment":                strings.Replace(body, "form-data;", "attachment;", 1),
 		"something after the name":     strings.Replace(body, `name="title"`, `name="title" x`, 1),
 		"a semicolon after the name":   strings.Replace(body, `name="title"`, `name="title";`, 1),

@@ -80,6 +80,11 @@ func (f *Form) addPart(part string) error {
 		return err
 	}
 	if isFile {
+		if filename == "" && part != "" {
+			// Go and others take it for a text. Of a field for a file that was
+			// left empty browsers send nothing behind it.
+			return errors.New("a part has a content and an empty filename")
+		}
 		if err := sound(name, filename); err != nil {
 			return err
 		}
