@@ -116,6 +116,7 @@ func TestRouteTestsThatCannotRun(t *testing.T) {
 		{"broken routes", head + "{path: /x}\n      expect: {effect: deny}\n", "nonsense", exitUncompiled, "routes.yaml:1:1"},
 		{"no source of tokens", "apiVersion: edict.dev/v1\nrouteTest:\n  identities: {a: {source: other, claims: {}}}\n  tests:\n    - name: a\n      request: {path: /x, as: a}\n      expect: {effect: deny}\n",
 			"", exitTests, `no source of tokens "other"`},
+		{"a recorded check as somebody else", strings.Replace(head, "  tests:", "  identities: {bob: {claims: {sub: bob}}}\n  tests:", 1) + "{recorded: x.json, as: bob}\n      expect: {effect: deny}\n", "", exitTests, "as does not go together with recorded"},
 		{"a recorded check that is not there", head + "{recorded: x.json}\n      expect: {effect: deny}\n", "", exitTests, "can't be read"},
 		{"an unknown field", head + "{path: /x, colour: red}\n      expect: {effect: deny}\n", "", exitTests, `unknown field "colour"`},
 	} {

@@ -231,7 +231,7 @@ func (p *parser) request(t *Test, n yamldoc.Node) {
 	}
 	if n, ok := o.Field("recorded"); ok {
 		p.recorded(t, n)
-		for _, name := range []string{"method", "path", "host", "headers", "body", "source", "sourcePrincipal", "destination", "destinationPrincipal", "sni", "contextExtensions", "metadata", "routeMetadata"} {
+		for _, name := range []string{"as", "method", "path", "host", "headers", "body", "source", "sourcePrincipal", "destination", "destinationPrincipal", "sni", "contextExtensions", "metadata", "routeMetadata"} {
 			if other, ok := o.Field(name); ok {
 				other.Report(BadRequest, name+" does not go together with recorded", "remove one of the two")
 			}
