@@ -122,9 +122,9 @@ func percentage(n *node) (float64, bool) {
 	}
 	numerator, _ := n.number("numerator")
 	switch n.str("denominator") {
-	case "TEN_THOUSAND":
+	case "TEN_THOUSAND", "1":
 		return numerator / 100, true
-	case "MILLION":
+	case "MILLION", "2":
 		return numerator / 10_000, true
 	}
 	return numerator, true

@@ -112,6 +112,11 @@ func TestBrokenCopies(t *testing.T) {
 		{"namespace of the demo", demo, "metadata_context_namespaces: [envoy.filters.http.jwt_authn]", "", CodeMetadataMissing, "name: envoy.filters.http.ext_authz"},
 		{"append", edge, ", append_action: OVERWRITE_IF_EXISTS_OR_ADD", "", CodeAppendDefault, "key: x-zone"},
 		{"prefix", edge, "match: {path: /healthz}", "match: {prefix: /healthz}", CodeFilterDisabled, "disabled: true"},
+		{"YAML 1.1", edge, "failure_mode_allow: false", "failure_mode_allow: Yes", CodeFailOpen, "failure_mode_allow"},
+		{"weighted cluster", edge, "route: {cluster: shop, timeout: 10s}", `route: {timeout: 10s, weighted_clusters: {clusters: [{name: shop, weight: 1, typed_per_filter_config: {envoy.filters.http.ext_authz: {"@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute, disabled: true}}}]}}`, CodeFilterDisabled, "weighted_clusters"},
+		{"matcher", edge, "                      routes:\n", `                      matcher: {on_no_match: {action: {name: route, typed_config: {"@type": type.googleapis.com/envoy.config.route.v3.Route, match: {prefix: /}, route: {cluster: shop}, typed_per_filter_config: {envoy.filters.http.ext_authz: {"@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute, disabled: true}}}}}}
+                      routes:
+`, CodeFilterDisabled, "matcher"},
 		{"streaming", edge, "match: {path_separated_prefix: /orders}", "match: {prefix: /shop.v1.Orders/}", CodeBodyStreaming, "/shop.v1.Orders/"},
 		{"600 s", edge, "timeout: 0.250s", "timeout: 600s", CodeTimeoutLong, "timeout: 600s"},
 		{"fail open", edge, "failure_mode_allow: false", "failure_mode_allow: true", CodeFailOpen, "failure_mode_allow"},

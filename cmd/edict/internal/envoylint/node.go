@@ -95,7 +95,16 @@ func (n *node) isTrue(path ...string) bool {
 	if n.has("value") {
 		n = n.get("value")
 	}
-	return n.str() == "true"
+	return isTrue(n.str())
+}
+
+// isTrue tells whether a scalar is true to Envoy, whose YAML is that of YAML 1.1.
+func isTrue(s string) bool {
+	switch strings.ToLower(s) {
+	case "true", "yes", "on", "y":
+		return true
+	}
+	return false
 }
 
 // texts gives the scalars of a list at path.

@@ -19,11 +19,23 @@ func (p *proxy) routeConfig(rc *node, c *chain, filters []*filter) {
 		p.addedHeaders(vh)
 		p.perRouteNames(vh, filters)
 		p.wholeDisabled(vh, rc, c)
+		vh.get("matcher").any(func(n *node) bool { // a tree of routes
+			if off := p.settings(c, n).disabled; off != nil {
+				p.report(off, CodeFilterDisabled, "the filter is off for requests that only a matcher tells", "write routes, and turn the filter off on those with an exact path, if at all")
+			}
+			return false
+		})
 		routes := vh.list("routes")
 		for i, r := range routes {
 			p.addedHeaders(r)
 			p.perRouteNames(r, filters)
 			s := p.settings(c, rc, vh, r)
+			for _, w := range r.list("route", "weighted_clusters", "clusters") {
+				if off := p.settings(c, w).disabled; off != nil {
+					p.reportf(off, CodeFilterDisabled, "remove it here; turn the filter off on single routes with an exact path, if at all",
+						"Edict is not asked about the requests that go to the cluster %q", w.str("name"))
+				}
+			}
 			for _, cluster := range clustersOf(r.get("route")) {
 				c.note(cluster, r, len(c.http) > 0 && s.disabled == nil)
 			}
@@ -60,11 +72,12 @@ func (p *proxy) settings(c *chain, levels ...*node) settings {
 	decided, bodied := false, false
 	slices.Reverse(levels) // the most specific first
 	for _, level := range levels {
+		over := decided
 		for _, own := range p.perRoute(c, level) {
 			kind, typed := own.typeName()
 			switch {
 			case kind == typeSwitch && typed.isTrue("disabled"), kind == typePerRoute && typed.isTrue("disabled"):
-				if !decided {
+				if !over { // it may be that of one of several filters
 					s.disabled, s.level = typed.get("disabled"), level
 				}
 			case kind == typeSwitch:
@@ -93,7 +106,8 @@ func (n *node) keys() []string {
 	return n.names
 }
 
-// perRoute gives the configuration of ext_authz at a level.
+// perRoute gives the configuration of ext_authz at a level. Where the filters are
+// known it is that of those that enforce.
 func (p *proxy) perRoute(c *chain, level *node) []*node {
 	all := level.get("typed_per_filter_config")
 	var out []*node
@@ -105,6 +119,9 @@ func (p *proxy) perRoute(c *chain, level *node) []*node {
 			inner, _ := own.get("config").typeName()
 			isAuthz = inner == typePerRoute || name == "envoy.filters.http.ext_authz" ||
 				slices.ContainsFunc(c.http, func(f *filter) bool { return f.name() == name })
+		}
+		if len(c.http) > 0 && !slices.ContainsFunc(c.http, func(f *filter) bool { return f.name() == name }) {
+			continue
 		}
 		if isAuthz {
 			out = append(out, own)
