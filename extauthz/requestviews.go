@@ -49,15 +49,28 @@ func (v *cookieView) Len() int { return count(v.Range) }
 
 func (v *cookieView) Range(yield func(string, value.Value) bool) {
 	seen := map[string]bool{}
+	var names []string
 	cookie.Names(v.header(), func(name string) bool {
-		if seen[name] {
-			return true
+		if !seen[name] {
+			seen[name] = true
+			names = append(names, name)
 		}
-		seen[name] = true
-		e, ok := v.Lookup(name)
-		return !ok || yield(name, e)
+		return len(names) <= maxCookies
 	})
+	if len(names) > maxCookies {
+		_ = (*exchange)(v).refuse(BadRequest, "too_many_cookies")
+		return
+	}
+	for _, name := range names {
+		if e, ok := v.Lookup(name); ok && !yield(name, e) {
+			return
+		}
+	}
 }
+
+// maxCookies is how many cookies a request may have whose cookies are gone
+// through: each is looked for in the whole header. Browsers send fewer.
+const maxCookies = 200
 
 // headerListsView shows headers as lists of the values that they came with, one
 // for each time that the header is there.

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -143,6 +144,28 @@ func TestWhatExpressionsRead(t *testing.T) {
 	} {
 		if got := read(t, tt.expr, "", tt.in); got != tt.want {
 			t.Errorf("%s: %s is %q, want %q", tt.name, tt.expr, got, tt.want)
+		}
+	}
+}
+
+// Each cookie is looked for in the whole header, so that many of them are refused
+// before that costs seconds.
+func TestManyCookies(t *testing.T) {
+	routes := strings.Replace(albumRoutes, "{expr: request.query.id}", `{expr: "string(size(request.cookies))"}`, 1)
+	s := new(Server)
+	s.Use(compile(t, jwtOnly, albumPolicy, routes))
+	header := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "c%d=1; ", i)
+		}
+		return "cookie: " + strings.TrimSuffix(b.String(), "; ")
+	}
+	for n, want := range map[int]int32{maxCookies: 0, maxCookies + 1: 3, 10_000: 3} {
+		start := time.Now()
+		out, _ := s.Check(context.Background(), get("/search?id=1").as("alice", "user").with(header(n)).message(t))
+		if got := out.GetStatus().GetCode(); got != want || time.Since(start) > time.Second {
+			t.Errorf("%d cookies: %d, after %s", n, got, time.Since(start))
 		}
 	}
 }
