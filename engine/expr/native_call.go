@@ -84,8 +84,11 @@ func unary(a term, f func(value.Value) value.Value) term {
 	run := a.run
 	return term{run: func(fr *Frame) value.Value {
 		v := run(fr)
-		if special(v) {
+		switch {
+		case special(v):
 			return unsuited(v)
+		case v.Kind() == value.String && !fr.Spend(len(v.Str())/bytesPerStep):
+			return punt
 		}
 		return f(v)
 	}}
@@ -501,9 +504,12 @@ func ofString(f func(string) value.Value) func(value.Value) value.Value {
 
 // ofStrings makes a predicate of strings a function of values.
 func ofStrings(f func(a, b string) bool) function2 {
-	return func(_ *Frame, a, b value.Value) value.Value {
-		if a.Kind() != value.String || b.Kind() != value.String {
+	return func(fr *Frame, a, b value.Value) value.Value {
+		switch {
+		case a.Kind() != value.String || b.Kind() != value.String:
 			return noOverload
+		case !fr.Spend((len(a.Str()) + len(b.Str())) / bytesPerStep):
+			return punt
 		}
 		return value.OfBool(f(a.Str(), b.Str()))
 	}

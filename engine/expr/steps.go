@@ -38,6 +38,7 @@ const (
 	stepsPerRound       = 10 // of a loop that cel-go runs
 	stepsPerCopy        = 10 // of a value of an output
 	bytesPerStep        = 4  // that are written
+	bytesPerComparison  = 8  // that are compared
 	instructionsPerStep = 8  // of a regular expression, for each byte of text
 )
 
@@ -274,6 +275,8 @@ var costs = map[string]cost{
 	},
 	"join":             costOfJoin,
 	"replace":          costOfReplace,
+	"indexOf":          costOfSearch,
+	"lastIndexOf":      costOfSearch,
 	overloads.Matches:  costOfPattern,
 	"regex.extract":    costOfPattern,
 	"regex.extractAll": costOfPattern,
@@ -286,7 +289,7 @@ var costs = map[string]cost{
 	operators.Equals: once, operators.NotEquals: once,
 	"sort": costOfSort, "@sortByAssociatedKeys": costOfSort, "flatten": once, "reverse": once, "slice": once,
 	"split": once, "format": once, "lowerAscii": once, "upperAscii": once, "trim": once, "substring": once,
-	"charAt": once, "indexOf": once, "lastIndexOf": once, "strings.quote": once, overloads.Contains: once,
+	"charAt": once, "strings.quote": once, overloads.Contains: once,
 	"base64.encode": once, "base64.decode": once, overloads.TypeConvertString: once, overloads.TypeConvertBytes: once,
 	"lists.range": func(args []ref.Val) (float64, error) {
 		n, _ := args[0].(types.Int)
@@ -301,6 +304,12 @@ func once(args []ref.Val) (float64, error) {
 		n += 4*listLength(a) + textLength(a)/bytesPerStep
 	}
 	return n, nil
+}
+
+// costOfSearch is the cost of comparing a text with each part of another.
+func costOfSearch(args []ref.Val) (float64, error) {
+	n, err := once(args)
+	return n + textLength(args[0])*textLength(args[1])/bytesPerComparison, err
 }
 
 func costOfSort(args []ref.Val) (float64, error) {
