@@ -29,6 +29,8 @@ var overrides = map[string]override{
 	"x-http-method-override": overridesMethod, // Rack, Symfony, Laravel, Express's method-override, Google's APIs
 	"x-http-method":          overridesMethod, // OData
 	"x-method-override":      overridesMethod,
+	"x-forwarded-method":     overridesMethod, // Traefik, Caddy: to those that they ask
+	"x-original-method":      overridesMethod, // nginx's auth_request
 	methodParameter:          overridesMethod, // Rack, Symfony, Laravel: in queries and forms
 
 	"x-original-url":        overridesTarget, // IIS, Symfony, Zend

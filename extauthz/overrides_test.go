@@ -20,6 +20,8 @@ func TestOverridesAreRefused(t *testing.T) {
 		{"x-http-method-override: get", "method_override"},
 		{"x-http-method: DELETE", "method_override"},
 		{"x-method-override: DELETE", "method_override"},
+		{"x-forwarded-method: DELETE", "method_override"},
+		{"x-original-method: DELETE", "method_override"},
 		{"x_http_method_override: DELETE", "method_override"},
 		{"x-http_method-override: DELETE", "method_override"},
 		{"x-http-method-overrides: DELETE", ""},
