@@ -39,6 +39,7 @@ func TestRouteTestsPage(t *testing.T) {
 		{"another outcome", "outcome: deny", "outcome: allow", exitTests, "expected EFFECT_ALLOW"},
 		{"another status", "status: 401", "status: 403", exitTests, "output status"},
 		{"another role", "roles: [user]}\n        resource", "roles: [user, admin]}\n        resource", exitTests, "output principal.roles"},
+		{"a role twice", "roles: [user]}\n        resource", "roles: [user, user]}\n        resource", exitTests, "output principal.roles"},
 		{"another header", "{x-edict-principal: alice}", "{x-edict-principal: bob}", exitTests, "output upstreamHeaders.x-edict-principal"},
 		{"no header", "{x-edict-principal: alice}", "{x-edict-principal: null}", exitTests, "output upstreamHeaders.x-edict-principal"},
 		{"a null that is there", "rule: owner-reads", "rule: null", exitTests, "output rule"},

@@ -319,7 +319,9 @@ func (g *generator) operation(path diag.Text, method string, e yamldoc.Entry, sh
 // template that x-edict gives must be that of the document but for what the
 // document can't say: that a variable takes several segments.
 func (g *generator) template(path diag.Text, x fields) (string, []string, bool) {
-	template := g.prefix + variable.ReplaceAllStringFunc(path.Value, func(v string) string {
+	// A star is itself in OpenAPI, and a wildcard in a template.
+	literal := strings.ReplaceAll(path.Value, "*", "%2A")
+	template := g.prefix + variable.ReplaceAllStringFunc(literal, func(v string) string {
 		return "{" + identifier(v[1:len(v)-1]) + "}"
 	})
 	if m, ok := x.get("match"); ok {
