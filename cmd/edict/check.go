@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -257,24 +258,17 @@ func (o *checkFlags) verified() (map[string]any, error) {
 func claimsPlace(sources []extauthz.Source, name string) (namespace, key string, ok bool) {
 	for _, s := range sources {
 		switch m := s.JWTMetadata; {
-		case m != nil && (name == "" || name == orDefault(s.Name, "jwtMetadata")):
+		case m != nil && (name == "" || name == cmp.Or(s.Name, "jwtMetadata")):
 			key := "jwt"
 			if len(m.Keys) > 0 {
 				key = m.Keys[0]
 			}
-			return orDefault(m.Namespace, "envoy.filters.http.jwt_authn"), key, true
-		case s.JWT != nil && (name == "" || name == orDefault(s.Name, "jwt")):
-			return extauthz.AssumedNamespace, orDefault(s.Name, "jwt"), true
+			return cmp.Or(m.Namespace, "envoy.filters.http.jwt_authn"), key, true
+		case s.JWT != nil && (name == "" || name == cmp.Or(s.Name, "jwt")):
+			return extauthz.AssumedNamespace, cmp.Or(s.Name, "jwt"), true
 		}
 	}
 	return "", "", false
-}
-
-func orDefault(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // textOrFile gives what a flag says, or what is in the file that it names.

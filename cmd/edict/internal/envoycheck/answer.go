@@ -1,6 +1,7 @@
 package envoycheck
 
 import (
+	"cmp"
 	"fmt"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -67,7 +68,7 @@ func ReadAnswer(b []byte) (*Answer, error) {
 func headers(list []*corev3.HeaderValueOption) []Header {
 	var out []Header
 	for _, h := range list {
-		out = append(out, Header{h.GetHeader().GetKey(), orDefault(string(h.GetHeader().GetRawValue()), h.GetHeader().GetValue())})
+		out = append(out, Header{h.GetHeader().GetKey(), cmp.Or(string(h.GetHeader().GetRawValue()), h.GetHeader().GetValue())})
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package envoycheck
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,10 +142,10 @@ func (d *Redactor) Redact(in *authv3.CheckRequest) (*authv3.CheckRequest, []stri
 					h.Value = path
 				}
 			case d.isSecret(name):
-				h.RawValue, h.Value = []byte(masked(orDefault(string(h.GetRawValue()), h.GetValue()))), ""
+				h.RawValue, h.Value = []byte(masked(cmp.Or(string(h.GetRawValue()), h.GetValue()))), ""
 				note("header " + name)
 			default: // referer, x-original-url and their kin
-				if text := orDefault(string(h.GetRawValue()), h.GetValue()); strings.Contains(text, "?") {
+				if text := cmp.Or(string(h.GetRawValue()), h.GetValue()); strings.Contains(text, "?") {
 					h.RawValue, h.Value = []byte(d.query(text, note)), ""
 				}
 			}

@@ -1,6 +1,7 @@
 package envoycheck
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,11 +58,11 @@ func (r *Request) Message() (*authv3.CheckRequest, error) {
 	if !r.Time.IsZero() {
 		at.Request.Time = timestamppb.New(r.Time)
 	}
-	if at.Source, err = peer(orDefault(r.Source, "127.0.0.1"), 40_000); err != nil {
+	if at.Source, err = peer(cmp.Or(r.Source, "127.0.0.1"), 40_000); err != nil {
 		return nil, fmt.Errorf("the source: %w", err)
 	}
 	at.Source.Principal, at.Source.Certificate = r.SourcePrincipal, url.PathEscape(r.SourceCertificate)
-	if at.Destination, err = peer(orDefault(r.Destination, "127.0.0.1"), 443); err != nil {
+	if at.Destination, err = peer(cmp.Or(r.Destination, "127.0.0.1"), 443); err != nil {
 		return nil, fmt.Errorf("the destination: %w", err)
 	}
 	at.Destination.Principal = r.DestinationName
@@ -139,7 +140,7 @@ func (r *Request) target() (target, host, scheme string, err error) {
 		if end < 0 {
 			end = len(rest)
 		}
-		host, target = orDefault(host, rest[:end]), rest[end:]
+		host, target = cmp.Or(host, rest[:end]), rest[end:]
 		if target == "" || target[0] == '?' {
 			target = "/" + target
 		}
@@ -147,7 +148,7 @@ func (r *Request) target() (target, host, scheme string, err error) {
 	if target == "" {
 		return "", "", "", errors.New("no path was given")
 	}
-	return target, orDefault(host, "example.com"), scheme, nil
+	return target, cmp.Or(host, "example.com"), scheme, nil
 }
 
 func peer(address string, port uint16) (*authv3.AttributeContext_Peer, error) {
@@ -197,11 +198,4 @@ func (r *Request) AddMetadata(namespace, key string, v any) {
 		r.Metadata[namespace] = map[string]any{}
 	}
 	r.Metadata[namespace][key] = v
-}
-
-func orDefault(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }

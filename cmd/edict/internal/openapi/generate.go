@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -278,7 +279,7 @@ func (g *generator) operation(path diag.Text, method string, e yamldoc.Entry, sh
 	route := &yaml.Node{Kind: yaml.MappingNode}
 	add := func(key string, v *yaml.Node) { route.Content = append(route.Content, str(key), v) }
 	add("name", str(name))
-	if d := firstOf(x.text("description"), text(e.Value, "summary")); d != "" {
+	if d := cmp.Or(x.text("description"), text(e.Value, "summary")); d != "" {
 		add("description", str(d))
 	}
 	match := mapping(str("methods"), flow(strs(method)), str("path"), str(template))

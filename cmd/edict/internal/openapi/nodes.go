@@ -99,13 +99,6 @@ func field(n yamldoc.Node, name string) (yamldoc.Node, bool) { return fieldsOf(n
 
 func text(n yamldoc.Node, name string) string { return fieldsOf(n).text(name) }
 
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
 // The parts of a YAML tree.
 
 func str(s string) *yaml.Node {

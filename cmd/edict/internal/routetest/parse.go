@@ -1,6 +1,7 @@
 package routetest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -143,7 +144,7 @@ func (p *parser) file(root yamldoc.Node) {
 	if !ok {
 		return
 	}
-	p.out.Title = orDefault(text(o, "name"), p.out.Title)
+	p.out.Title = cmp.Or(text(o, "name"), p.out.Title)
 	p.out.Description = text(o, "description")
 	p.out.Skip, p.out.SkipReason = flag(o, "skip"), text(o, "skipReason")
 	if n, ok := o.Field("clock"); ok {
@@ -225,7 +226,7 @@ func (p *parser) request(t *Test, n yamldoc.Node) {
 			for name := range p.identities {
 				names = append(names, name)
 			}
-			as.Report(UnknownIdentity, fmt.Sprintf("the file has no identity %q", name.Value), orDefault(diag.DidYouMean(name.Value, names), "add it under identities"))
+			as.Report(UnknownIdentity, fmt.Sprintf("the file has no identity %q", name.Value), cmp.Or(diag.DidYouMean(name.Value, names), "add it under identities"))
 		}
 		t.Identity = id
 	}
@@ -305,7 +306,7 @@ func (p *parser) expect(t *Test, n yamldoc.Node) {
 		t.order = append(t.order, name)
 		if name == "outcome" && v.Kind() == value.String && !slices.Contains(extauthz.OutcomeLabels(), v.Str()) {
 			e.Value.Report(BadExpectation, fmt.Sprintf("there is no outcome %q", v.Str()),
-				orDefault(diag.DidYouMean(v.Str(), extauthz.OutcomeLabels()), "the outcomes are "+strings.Join(extauthz.OutcomeLabels(), ", ")))
+				cmp.Or(diag.DidYouMean(v.Str(), extauthz.OutcomeLabels()), "the outcomes are "+strings.Join(extauthz.OutcomeLabels(), ", ")))
 		}
 	}
 }
@@ -378,11 +379,4 @@ func namespaces(o yamldoc.Object, name string) map[string]map[string]any {
 		out[e.Key.Value], _ = object(e.Value)
 	}
 	return out
-}
-
-func orDefault(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }

@@ -1,6 +1,7 @@
 package routetest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -59,14 +60,14 @@ func Run(f *File, o Options) suite.SuiteReport {
 const action = "request"
 
 func (t *Test) run(f *File, o Options) suite.Result {
-	r := suite.Result{Test: t.Name, Principal: orDefault(t.As, "nobody"), Resource: t.label(), Action: action, ExpectedAt: t.Pos, Named: true}
+	r := suite.Result{Test: t.Name, Principal: cmp.Or(t.As, "nobody"), Resource: t.label(), Action: action, ExpectedAt: t.Pos, Named: true}
 	if why := o.Filter.Omits(f.Title, t.Name, r.Principal, r.Resource, action); why != "" {
 		r.Status, r.SkipReason, r.Filtered, r.Omitted = suite.Skipped, why, true, true
 		return r
 	}
 	switch {
 	case f.Skip || t.Skip:
-		r.Status, r.SkipReason = suite.Skipped, orDefault(t.SkipReason, f.SkipReason)
+		r.Status, r.SkipReason = suite.Skipped, cmp.Or(t.SkipReason, f.SkipReason)
 		return r
 	case !o.Filter.Wants(f.Title, t.Name, r.Principal, r.Resource):
 		r.Status, r.SkipReason, r.Filtered = suite.Skipped, "not wanted by --run", true
@@ -141,7 +142,7 @@ func (t *Test) message(o Options) (*authv3.CheckRequest, error) {
 	r.Headers = slices.Clone(r.Headers)
 	if id := t.Identity; id != nil {
 		r.Headers = append(r.Headers, id.Headers...)
-		r.SourcePrincipal = orDefault(r.SourcePrincipal, id.Principal)
+		r.SourcePrincipal = cmp.Or(r.SourcePrincipal, id.Principal)
 		if id.Claims != nil {
 			namespace, key, ok := o.Place(id.Source)
 			if !ok {
