@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"edict/engine/diag"
+	"edict/engine/value"
+)
+
+// A PlanRequest asks on which resources of a kind a principal may perform
+// actions.
+type PlanRequest struct {
+	Principal Principal
+
+	// Resource says what is known of all of them. Its ID and PolicyVersion select
+	// policies at most: to expressions they are unknown, as are the attributes
+	// that are not in Attr.
+	Resource Resource
+
+	Actions []string // a conjunction: all of them
+	AuxData AuxData
+
+	// Now is the instant that now() gives. The zero time means the moment of the
+	// call.
+	Now time.Time
+}
+
+// A Plan answers a PlanRequest.
+type Plan struct {
+	Filter Filter
+
+	// MatchedScopes has, for each action, the scope whose policy had the last say.
+	MatchedScopes map[string]string
+
+	// ValidationErrors say how the attributes that are known break the schemas of
+	// the policy, if Options.SchemaEnforcement asks for that.
+	ValidationErrors []ValidationError
+
+	// Debug is the filter as text, as meta.filterDebug of the Cerbos API has it.
+	Debug string
+}
+
+// FilterKind tells the three kinds of filters apart.
+type FilterKind uint8
+
+// The kinds of filters. The zero kind lets nothing through.
+const (
+	AlwaysDenied FilterKind = iota
+	AlwaysAllowed
+	Conditional
+)
+
+// String gives the kind as the Cerbos API shows it.
+func (k FilterKind) String() string {
+	switch k {
+	case AlwaysAllowed:
+		return "KIND_ALWAYS_ALLOWED"
+	case Conditional:
+		return "KIND_CONDITIONAL"
+	}
+	return "KIND_ALWAYS_DENIED"
+}
+
+// A Filter tells which resources are let through. The zero Filter lets none
+// through.
+type Filter struct {
+	Kind      FilterKind
+	Condition *Operand // of Conditional; nil of the others
+}
+
+// An Operand is a node of a filter: a value, a variable or an expression. It is
+// an expression if Expression is not nil, else a variable if Variable is not
+// empty, and else a value.
+type Operand struct {
+	Value      value.Value // what JSON can hold
+	Variable   string      // request.resource.attr.x, or what a lambda declares
+	Expression *Expression
+}
+
+// An Expression is an operator with its operands.
+type Expression struct {
+	Operator string
+	Operands []Operand
+}
+
+// A PlanError says why a plan can't be made: an expression on unknown data has
+// a part that no filter can have. Who gets it must let nothing through.
+type PlanError struct {
+	Expression string        // the text of the condition
+	Rule       string        // name of the rule that has it; empty if no rule is at hand
+	Policy     string        // key of the policy of the rule
+	Pos        diag.Position // of the rule
+	Message    string        // what can't be planned
+}
+
+// Error gives the whole in one line.
+func (e *PlanError) Error() string {
+	at := ""
+	if e.Policy != "" {
+		at = fmt.Sprintf("rule %s of %s: ", e.Rule, e.Policy)
+	}
+	return fmt.Sprintf("%s%s: %s", at, e.Expression, e.Message)
+}
+
+// Plan gives the filter of the resources on which the principal may perform all
+// of the actions, as PlanResources of the Cerbos API does. An error means that
+// there is no safe filter; it is a *PlanError.
+func (ps *PolicySet) Plan(req *PlanRequest) (*Plan, error) {
+	st := newState(ps)
+	st.req = &Request{Principal: req.Principal, Resource: req.Resource, Actions: req.Actions, AuxData: req.AuxData, Now: req.Now}
+	st.decision = new(Decision)
+	if !st.begin(st.req) {
+		return &Plan{Debug: NoMatch, ValidationErrors: st.decision.ValidationErrors}, nil
+	}
+	return nil, &PlanError{Message: "the planner can't plan this yet"}
+}
