@@ -250,7 +250,7 @@ func (r testRequest) message(t testing.TB) *authv3.CheckRequest {
 
 func (r testRequest) bytes(t testing.TB) []byte {
 	t.Helper()
-	b, err := proto.Marshal(r.message(t))
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(r.message(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,6 +139,13 @@ func cases() []testCase {
 		{"malformed deep in a claim", metadataKey("k", lenField(5, lenField(1, lenField(2, lenField(6, []byte{0x0a}))))), false},
 		{"malformed typed metadata", attributes(lenField(11, lenField(2, lenField(2, []byte{0x0a})))), false},
 		{"invalid UTF-8 in a resolver's name", attributes(lenField(2, lenField(1, lenField(1, lenField(5, str("\xff")))))), false},
+	}
+}
+
+// deepCases holds messages that are nested as deep as a message may be, and
+// deeper. They are large, and take a while to make.
+func deepCases() []testCase {
+	return []testCase{
 		{"lists nested to the limit", nested(4996), true},
 		{"lists nested over the limit", nested(4997), false},
 		{"structs nested to the limit", nestedStructs(3331, nil), true},
@@ -150,7 +157,7 @@ func cases() []testCase {
 
 func TestCases(t *testing.T) {
 	var r Request
-	for _, c := range cases() {
+	for _, c := range append(cases(), deepCases()...) {
 		t.Run(c.name, func(t *testing.T) {
 			if got := checkEqual(t, &r, c.message); got != c.valid {
 				t.Errorf("accepted is %v, want %v", got, c.valid)
