@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"edict/engine/diag"
-	"edict/engine/value"
+	"edict/engine/expr"
 )
 
 // A PlanRequest asks on which resources of a kind a principal may perform
@@ -69,20 +69,22 @@ type Filter struct {
 	Condition *Operand // of Conditional; nil of the others
 }
 
-// An Operand is a node of a filter: a value, a variable or an expression. It is
-// an expression if Expression is not nil, else a variable if Variable is not
-// empty, and else a value.
-type Operand struct {
-	Value      value.Value // what JSON can hold
-	Variable   string      // request.resource.attr.x, or what a lambda declares
-	Expression *Expression
+// String gives the filter as text: (true), (false) or its condition.
+func (f *Filter) String() string {
+	switch {
+	case f.Kind == AlwaysAllowed:
+		return "(true)"
+	case f.Kind != Conditional || f.Condition == nil:
+		return "(false)"
+	}
+	return f.Condition.String()
 }
 
+// An Operand is a node of a filter: a value, a variable or an expression.
+type Operand = expr.Operand
+
 // An Expression is an operator with its operands.
-type Expression struct {
-	Operator string
-	Operands []Operand
-}
+type Expression = expr.Expression
 
 // A PlanError says why a plan can't be made: an expression on unknown data has
 // a part that no filter can have. Who gets it must let nothing through.

@@ -33,6 +33,8 @@ type Program struct {
 	once    sync.Once
 	celgo   cel.Program
 	failure error // why there is no celgo
+
+	residual residualForm
 }
 
 // A Selection is a use of a declared variable: V.isSmall, has(V.isSmall) and
@@ -163,13 +165,18 @@ func (p *Program) planned(checked *cel.Ast) {
 			}
 			checked = fold(p.env.cel, again)
 		}
-		if p.celgo, p.failure = p.env.program(checked, cel.EvalOptions(cel.OptOptimize)); p.failure == nil {
-			return
-		}
-		// A constant that can't be converted, such as int("x"), fails when it
-		// is folded. That is an error of evaluation, and may never be reached.
-		p.celgo, p.failure = p.env.program(checked)
+		p.celgo, p.failure = p.env.optimized(checked.NativeRep())
 	})
+}
+
+// optimized has cel-go plan a program with its constants computed.
+func (e *Env) optimized(checked *ast.AST) (cel.Program, error) {
+	if program, err := e.program(checked, cel.EvalOptions(cel.OptOptimize)); err == nil {
+		return program, nil
+	}
+	// A constant that can't be converted, such as int("x"), fails when it is
+	// folded. That is an error of evaluation, and may never be reached.
+	return e.program(checked)
 }
 
 // Source is the text that the program was compiled from.

@@ -745,6 +745,7 @@ func untilBool(decides bool) func(sum, p value.Value) (value.Value, bool) {
 // A loop is a comprehension that is known: a quantifier with a predicate, or a
 // list of elements, for which a predicate may have to hold.
 type loop struct {
+	macro      string // that the quantifier is of, as filters name it
 	quantifier quantifier
 	predicate  ast.Expr
 	element    ast.Expr
@@ -770,11 +771,11 @@ func loopStep(l ast.ComprehensionExpr) (loop, bool) {
 
 	if strict, ok := isCall(condition, operators.NotStrictlyFalse, 1); ok && isAccu(l, result) {
 		if step, ok := isCall(step, operators.LogicalAnd, 2); ok && isLiteral(start, types.True) && isAccu(l, strict[0]) && isAccu(l, step[0]) {
-			return loop{quantifier: every, predicate: step[1]}, true
+			return loop{macro: "all", quantifier: every, predicate: step[1]}, true
 		}
 		not, ok := isCall(strict[0], operators.LogicalNot, 1)
 		if step, or := isCall(step, operators.LogicalOr, 2); ok && or && isLiteral(start, types.False) && isAccu(l, not[0]) && isAccu(l, step[0]) {
-			return loop{quantifier: exists, predicate: step[1]}, true
+			return loop{macro: "exists", quantifier: exists, predicate: step[1]}, true
 		}
 		return loop{}, false
 	}
@@ -790,7 +791,7 @@ func loopStep(l ast.ComprehensionExpr) (loop, bool) {
 	if !ok || !isAccu(l, is[0]) || !isLiteral(is[1], types.IntOne) {
 		return loop{}, false
 	}
-	return loop{quantifier: existsOne, predicate: choice[0]}, true
+	return loop{macro: "exists_one", quantifier: existsOne, predicate: choice[0]}, true
 }
 
 // collectStep tells what map or filter collects.

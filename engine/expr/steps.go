@@ -80,13 +80,13 @@ func (f *Frame) SpendOn(v value.Value) bool {
 const frameVariable = "@frame"
 
 // program has cel-go plan a program that counts its steps.
-func (e *Env) program(checked *cel.Ast, options ...cel.ProgramOption) (cel.Program, error) {
+func (e *Env) program(checked *ast.AST, options ...cel.ProgramOption) (cel.Program, error) {
 	c := counting{env: e, rounds: map[int64]bool{}}
-	c.find(checked.NativeRep().Expr())
+	c.find(checked.Expr())
 	if len(c.rounds) > 0 || c.calls {
 		options = append(options, cel.CustomDecoratorV2(c.decorate))
 	}
-	return e.cel.Program(checked, options...)
+	return e.cel.PlanProgram(checked, options...)
 }
 
 // counting finds what is to be counted, and replaces it by what counts.

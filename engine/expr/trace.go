@@ -36,7 +36,7 @@ func (p *Program) Trace(f *Frame) ([]Step, value.Value) {
 	if len(issues) > 0 {
 		return nil, result
 	}
-	program, err := p.env.program(checked, cel.EvalOptions(cel.OptTrackState))
+	program, err := p.env.program(checked.NativeRep(), cel.EvalOptions(cel.OptTrackState))
 	if err != nil {
 		return nil, result
 	}

@@ -1,4 +1,4 @@
-package engine
+package expr
 
 import (
 	"bytes"
@@ -10,6 +10,21 @@ import (
 
 	"edict/engine/value"
 )
+
+// An Operand is a node of a filter: a value, a variable or an expression. It is
+// an expression if Expression is not nil, else a variable if Variable is not
+// empty, and else a value.
+type Operand struct {
+	Value      value.Value // what JSON can hold
+	Variable   string      // request.resource.attr.x, or what a lambda declares
+	Expression *Expression
+}
+
+// An Expression is an operator with its operands.
+type Expression struct {
+	Operator string
+	Operands []Operand
+}
 
 // AppendJSON appends the operand as JSON: {"expression":{"operator":...,
 // "operands":[...]}}, {"value":...} or {"variable":...}. It fails if a value is
@@ -60,19 +75,6 @@ func (o *Operand) appendDebug(dst []byte) []byte {
 		return append(dst, o.Value.String()...)
 	}
 	return with
-}
-
-// String gives the filter as text: (true), (false) or its condition.
-func (f *Filter) String() string {
-	switch {
-	case f.Kind == AlwaysAllowed:
-		return "(true)"
-	case f.Kind != Conditional || f.Condition == nil:
-		return "(false)"
-	case f.Condition.Expression == nil:
-		return "(" + f.Condition.String() + ")"
-	}
-	return f.Condition.String()
 }
 
 // appendValue appends a value as JSON. Bytes are base64.

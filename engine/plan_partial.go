@@ -1,0 +1,318 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"edict/engine/expr"
+	"edict/engine/policy"
+	"edict/engine/value"
+)
+
+// A planning is the working memory of one plan. Its state shows what is known of
+// the resources, as if it were all of one.
+type planning struct {
+	st    *state
+	req   *PlanRequest
+	exact bool // residuals are, see expr.Partial
+
+	// What is known, by the module whose variables are shown. It depends on the
+	// list of derived roles, which is another in each scope.
+	partials map[*module]*expr.Partial
+	at       int // the step that the list is of
+}
+
+// leaf gives what is left of an expression of a condition with a module. The
+// error is why it can't be in a filter.
+func (p *planning) leaf(program *expr.Program, m *module) (expr.Residual, error) {
+	if p.at != p.st.at {
+		p.at = p.st.at
+		clear(p.partials)
+	}
+	partial := p.partials[m]
+	if partial == nil {
+		partial = &expr.Partial{Frame: p.st.frame, Exact: p.exact}
+		partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
+		if p.partials == nil {
+			p.partials = map[*module]*expr.Partial{}
+		}
+		p.partials[m] = partial
+	}
+	back := p.st.enter(m)
+	defer p.st.enter(back)
+	return program.Residual(partial)
+}
+
+// read tells what a path stands for in an expression with a module.
+func (p *planning) read(path []string, m *module, partial *expr.Partial) expr.Reading {
+	switch path[0] {
+	case "R":
+		return p.readResource(path[1:])
+	case "request":
+		switch {
+		case len(path) == 1:
+			return p.whole("request")
+		case path[1] == "resource":
+			return p.readResource(path[2:])
+		}
+		return expr.Reading{Known: true, Name: strings.Join(path, ".")}
+	case "P":
+		return expr.Reading{Known: true, Name: dotted("request.principal", path[1:])}
+	case "V", "variables":
+		return p.readVariable(path, m, partial)
+	case "runtime":
+		if len(path) == 2 {
+			return p.readRoles()
+		}
+		return expr.Reading{}
+	}
+	return expr.Reading{Known: true, Name: strings.Join(path, ".")}
+}
+
+// whole is the reading of what can't be in an exact filter as a whole.
+func (p *planning) whole(name string) expr.Reading {
+	if p.exact {
+		return expr.Reading{}
+	}
+	return expr.Reading{Name: name}
+}
+
+func dotted(name string, path []string) string {
+	return strings.Join(append([]string{name}, path...), ".")
+}
+
+// readResource tells what a path below the resource stands for. Known are its
+// kind, its scope, and the attributes that the request has.
+func (p *planning) readResource(path []string) expr.Reading {
+	switch {
+	case len(path) == 0 || len(path) == 1 && path[0] == "attr":
+		return p.whole(dotted("request.resource", path))
+	case path[0] == "kind" || path[0] == "scope":
+		return expr.Reading{Known: true, Name: dotted("request.resource", path)}
+	case path[0] != "attr":
+		return expr.Reading{Name: dotted("request.resource", path), Always: true}
+	}
+	if known := p.req.Resource.Attr; known != nil {
+		if _, ok := known.Lookup(path[1]); ok {
+			return expr.Reading{Known: true, Name: dotted("request.resource", path)}
+		}
+	}
+	if p.exact && slices.ContainsFunc(path, func(name string) bool { return name == "" || strings.Contains(name, ".") }) {
+		return expr.Reading{} // would be taken for another path
+	}
+	return expr.Reading{Name: dotted("request.resource", path)}
+}
+
+// readVariable tells what a variable of a module stands for.
+func (p *planning) readVariable(path []string, m *module, partial *expr.Partial) expr.Reading {
+	if len(path) != 2 || m == nil {
+		return expr.Reading{}
+	}
+	i, ok := m.variables[path[1]]
+	if !ok {
+		return expr.Reading{Known: true} // an error
+	}
+	program := m.programs[i]
+	if p.exact && m.nullErrors && !program.Known(partial) {
+		return expr.Reading{} // null if it is an error, which no filter can say
+	}
+	return expr.Reading{Program: program}
+}
+
+// readRoles tells what the list of derived roles of the scope in progress stands
+// for.
+func (p *planning) readRoles() expr.Reading {
+	st := p.st
+	if st.isOverride || st.at < 0 || p.listKnown(st.at) {
+		return expr.Reading{Known: true}
+	}
+	return expr.Reading{Residual: func() (expr.Residual, error) { return p.list(st.at) }}
+}
+
+// before does something as it is done before the list of derived roles of a step
+// is known.
+func (p *planning) before(step int, do func()) {
+	st := p.st
+	at := st.at
+	st.at = step - 1
+	do()
+	st.at = at
+}
+
+// listed gives the derived roles that may be in the list of a step, by name.
+func (p *planning) listed(step int) []*derivedRole {
+	var out []*derivedRole
+	unit := p.st.steps[step].unit
+	if unit == nil {
+		return nil
+	}
+	for i := range unit.derived {
+		if d := &unit.derived[i]; d.anyRole || p.st.hasRole(d.literal) {
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, func(a, b *derivedRole) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// listKnown tells whether the conditions of all roles in the list are known.
+func (p *planning) listKnown(step int) bool {
+	known := true
+	p.before(step, func() {
+		for _, d := range p.listed(step) {
+			known = known && (d.listed == nil || p.known(d.listed.root, d.listed.module))
+		}
+	})
+	return known
+}
+
+// known tells whether all that a condition reads is known.
+func (p *planning) known(n *conditionNode, m *module) bool {
+	if n.op == policy.Expr {
+		partial := &expr.Partial{Frame: p.st.frame, Exact: p.exact}
+		partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
+		return n.program.Known(partial)
+	}
+	return !slices.ContainsFunc(n.of, func(member *conditionNode) bool { return !p.known(member, m) })
+}
+
+// list gives the list of derived roles as a sum of lists, each of one role or
+// empty.
+func (p *planning) list(step int) (sum expr.Residual, err error) {
+	var terms []Operand
+	roles := p.listed(step)
+	p.before(step, func() {
+		for _, d := range roles {
+			var term Operand
+			if term, err = p.listTerm(d); err != nil {
+				return
+			}
+			terms = append(terms, term)
+		}
+	})
+	if err != nil {
+		return expr.Residual{}, err
+	}
+	out := terms[len(terms)-1]
+	for _, t := range slices.Backward(terms[:len(terms)-1]) {
+		out = operation("add", t, out)
+	}
+	return expr.Residual{Operand: &out}, nil
+}
+
+// listTerm gives the list of a role if its condition holds, and an empty one if
+// not.
+func (p *planning) listTerm(d *derivedRole) (Operand, error) {
+	role, none := constant(value.OfSequence(value.Strings{d.name})), constant(value.OfSequence(value.Strings{}))
+	if d.listed == nil {
+		return role, nil
+	}
+	test, err := p.term(d.listed.root, d.listed.module)
+	switch {
+	case err != nil:
+		return Operand{}, err
+	case isBool(test, true):
+		return role, nil
+	case isBool(test, false):
+		return none, nil
+	}
+	return operation("if", test, role, none), nil
+}
+
+func operation(operator string, operands ...Operand) Operand {
+	return Operand{Expression: &Expression{Operator: operator, Operands: operands}}
+}
+
+func constant(v value.Value) Operand { return Operand{Value: v} }
+
+// isBool tells whether an operand is a certain boolean.
+func isBool(o Operand, b bool) bool {
+	return o.Expression == nil && o.Variable == "" && o.Value.Kind() == value.Bool && o.Value.Bool() == b
+}
+
+// term gives a condition as one expression. In a list of derived roles it holds
+// or not, or is an error under strict evaluation, as conditions of rules are.
+func (p *planning) term(n *conditionNode, m *module) (Operand, error) {
+	if n.op == policy.Expr {
+		return p.leafTerm(n, m)
+	}
+	members := make([]Operand, len(n.of))
+	for i, member := range n.of {
+		var err error
+		if members[i], err = p.term(member, m); err != nil {
+			return Operand{}, err
+		}
+	}
+	// A member after one that decides is not evaluated, so it is not an error,
+	// either. In the form of Cerbos the members are equals.
+	out := constant(value.OfBool(n.op != policy.Any))
+	for _, member := range slices.Backward(members) {
+		switch {
+		case n.op == policy.All:
+			out = p.both(member, out)
+		case n.op == policy.Any:
+			out = p.either(member, out)
+		default:
+			out = p.both(negation(member), out)
+		}
+	}
+	return out, nil
+}
+
+func negation(o Operand) Operand {
+	switch {
+	case isBool(o, true):
+		return constant(value.OfBool(false))
+	case isBool(o, false):
+		return constant(value.OfBool(true))
+	}
+	return operation("not", o)
+}
+
+func (p *planning) both(a, b Operand) Operand {
+	switch {
+	case isBool(a, true):
+		return b
+	case isBool(a, false), isBool(b, true):
+		return a
+	case p.exact:
+		return operation("if", a, b, constant(value.OfBool(false)))
+	}
+	return operation("and", a, b)
+}
+
+func (p *planning) either(a, b Operand) Operand {
+	switch {
+	case isBool(a, false):
+		return b
+	case isBool(a, true), isBool(b, false):
+		return a
+	case p.exact:
+		return operation("if", a, constant(value.OfBool(true)), b)
+	}
+	return operation("or", a, b)
+}
+
+func (p *planning) leafTerm(n *conditionNode, m *module) (Operand, error) {
+	lenient := p.st.set.options.LenientEvaluation
+	res, err := p.leaf(n.program, m)
+	switch {
+	case err != nil:
+		return Operand{}, err
+	case res.Operand == nil && res.Value.Kind() == value.Error && !lenient:
+		if p.exact {
+			return operation("error", constant(value.OfString(res.Value.Err().Error()))), nil
+		}
+		return Operand{}, res.Value.Err()
+	case res.Operand == nil:
+		return constant(value.OfBool(res.Value.Bool())), nil
+	case p.exact && lenient:
+		return Operand{}, errLenientList
+	case p.exact && !res.Boolean:
+		return operation("eq", *res.Operand, constant(value.OfBool(true))), nil
+	}
+	return *res.Operand, nil
+}
+
+var errLenientList = errors.New("under lenient evaluation a list of derived roles that depends on unknown data can't be part of a filter")
