@@ -104,6 +104,17 @@ oracle: ## Compare decisions with the real Cerbos on random policies (needs npm;
 	  && $(GO) run ./engine/internal/differential -cerbos $(CERBOS) -store "$${CONFORMANCE_DIR:-../shared/conformance}/store" -sets 50 -batches 40 \
 	  || { test ! -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" && echo 'SKIPPED: the policies of Cerbos own tests, since they are not there (set CONFORMANCE_DIR)'; }
 
+# The messages of the API in Go, from its .proto files. What is generated is in
+# git, so that nothing else needs this.
+PROTO := .tools/proto
+.PHONY: proto
+proto: ## Generate api/cerbospb from api/proto
+	@test -x $(PROTO)/bin/python || $(PYTHON3) -m venv $(PROTO)
+	$(PROTO)/bin/pip install --quiet --require-virtualenv grpcio-tools==1.85.1
+	$(GO) build -o $(PROTO)/bin/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
+	cd api/proto && PATH="$(CURDIR)/$(PROTO)/bin:$$PATH" python -m grpc_tools.protoc -I. \
+	  --go_out='$(CURDIR)' --go_opt=module=edict $$(find buf cerbos -name '*.proto')
+
 .PHONY: clean
 clean: ## Stop the demo and remove what was built and installed
 	if test -x $(PYTHON) && test -d .demo; then $(DEMO) down; fi

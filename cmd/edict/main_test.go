@@ -221,6 +221,7 @@ func (s *served) remove(path string) {
 func (s *served) args(more ...string) []string {
 	args := slices.Concat(s.command, []string{
 		"--set", "listen.extAuthz=127.0.0.1:0", "--set", "listen.admin=127.0.0.1:0",
+		"--set", "listen.apiGRPC=127.0.0.1:0", "--set", "listen.apiHTTP=127.0.0.1:0",
 		"--set", "policies.dir=" + filepath.Join(s.dir, "policies"), "--set", "routes.dir=" + filepath.Join(s.dir, "routes"),
 		"--set", "reload.debounce=2ms", "--set", "shutdown.delay=0s",
 	})

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
+	"edict/api"
 	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/listener"
 	"edict/cmd/edict/internal/watch"
@@ -36,8 +37,9 @@ func newServe(environ []string, stderr io.Writer) *cobra.Command {
 	var sets []string
 	c := &cobra.Command{
 		Use:   "serve",
-		Short: "Answer Envoy's checks",
-		Long: "Serve answers Envoy's external authorization checks until it gets SIGTERM or SIGINT.\n" +
+		Short: "Answer Envoy's checks, and the API of Cerbos",
+		Long: "Serve answers Envoy's external authorization checks, and applications that use an SDK of Cerbos,\n" +
+			"until it gets SIGTERM or SIGINT.\n" +
 			"Without a configuration it serves ./policies and ./routes on loopback.",
 		Example: "  edict serve\n  edict serve --config edict.yaml --set log.level=debug\n  edict serve --set listen.extAuthz=unix:/run/edict/authz.sock",
 		Args:    noArgs,
@@ -97,14 +99,19 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 		c.Checks.Observe = both(c.Checks.Observe, logDecision(log))
 	}
 	c.Checks.Warn = func(err error) { log.Warn().Err(err).Msg("the keys of an issuer could not be renewed") }
-	d := &daemon{config: c, log: log, checks: checks, health: newHealthServer()}
+	background, stop := context.WithCancel(ctx)
+	defer stop()
+	calls, err := newCalls(background, c, checks, log)
+	if err != nil {
+		return statusError{exitUsage, err}
+	}
+	d := &daemon{config: c, log: log, checks: checks, calls: calls, health: newHealthServer()}
 	d.setServing(false)
 	reloader, err := newReloader(c, checks, d.setServing, log)
 	if err != nil {
 		return statusError{exitUsage, err}
 	}
 	d.missingKeys = reloader.compiler.MissingKeys
-	background, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() { reloader.compiler.Run(background); close(ended) }()
 	defer func() { stop(); <-ended }()
@@ -212,6 +219,7 @@ type daemon struct {
 	config *config.Config
 	log    zerolog.Logger
 	checks *extauthz.Server
+	calls  *api.Server
 	health *healthServer
 
 	missingKeys func() []string // issuers whose tokens can't be verified
@@ -247,6 +255,7 @@ func (d *daemon) tell(serving bool) {
 	}
 	d.health.SetServingStatus("", status)
 	d.health.SetServingStatus(extauthz.ServiceName, status)
+	d.health.SetServingStatus(api.ServiceName, status)
 }
 
 func (d *daemon) isServing() bool {
@@ -336,13 +345,23 @@ func (d *daemon) open() ([]*server, error) {
 		servers = append(servers, s)
 		return nil
 	}
-	if err := open("extAuthz", c.ExtAuthz, c.TLS.ExtAuthz, d.serveGRPC); err != nil {
+	if err := open("extAuthz", c.ExtAuthz, c.TLS.ExtAuthz, d.serveChecks); err != nil {
 		return servers, err
 	}
 	if c.ExtAuthzHTTP != "" {
 		if err := open("extAuthzHTTP", c.ExtAuthzHTTP, c.TLS.ExtAuthzHTTP, func(l *listener.Listener) *server {
 			return d.serveHTTP(l, d.checks.NewHTTPServer(c.ExtAuthzHTTPOptions), "http/1.1")
 		}); err != nil {
+			return servers, err
+		}
+	}
+	if c.APIGRPC != "" {
+		if err := open("apiGRPC", c.APIGRPC, c.TLS.APIGRPC, d.serveCalls); err != nil {
+			return servers, err
+		}
+	}
+	if c.APIHTTP != "" {
+		if err := open("apiHTTP", c.APIHTTP, c.TLS.APIHTTP, d.serveCallsHTTP); err != nil {
 			return servers, err
 		}
 	}
@@ -374,16 +393,17 @@ func (d *daemon) renew(ctx context.Context, s *server) {
 	})
 }
 
-func (d *daemon) serveGRPC(l *listener.Listener) *server {
-	options := extauthz.ServerOptions()
+func (d *daemon) serveChecks(l *listener.Listener) *server {
+	return d.serveGRPC(l, extauthz.ServerOptions(), d.checks.Register)
+}
+
+// serveGRPC serves a service of gRPC, beside health and reflection.
+func (d *daemon) serveGRPC(l *listener.Listener, options []grpc.ServerOption, register func(grpc.ServiceRegistrar)) *server {
 	if l.Certificates != nil {
 		config := l.Certificates.Config("h2")
 		options = append(options, grpc.Creds(serverTLS{credentials.NewTLS(config), config, d.failures()}))
 	}
-	s := grpc.NewServer(options...)
-	d.checks.Register(s)
-	grpc_health_v1.RegisterHealthServer(s, d.health)
-	reflection.Register(s)
+	s := d.newGRPC(options, register)
 	return &server{
 		serve: func() error { return s.Serve(l.Listener) },
 		stop:  s.Stop,
@@ -394,6 +414,15 @@ func (d *daemon) serveGRPC(l *listener.Listener) *server {
 			return ctx.Err()
 		},
 	}
+}
+
+// newGRPC gives a gRPC server with a service, health and reflection.
+func (d *daemon) newGRPC(options []grpc.ServerOption, register func(grpc.ServiceRegistrar)) *grpc.Server {
+	s := grpc.NewServer(options...)
+	register(s)
+	grpc_health_v1.RegisterHealthServer(s, d.health)
+	reflection.Register(s)
+	return s
 }
 
 // failures gives what tells of connections that come to nothing, now and then.

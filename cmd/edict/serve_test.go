@@ -208,7 +208,8 @@ func TestAddressIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	for key, other := range map[string]string{"listen.extAuthz": "listen.admin", "listen.admin": "listen.extAuthz"} {
+	for key, other := range map[string]string{"listen.extAuthz": "listen.admin", "listen.admin": "listen.extAuthz",
+		"listen.apiGRPC": "listen.extAuthz", "listen.apiHTTP": "listen.apiGRPC"} {
 		s := newServed(t)
 		socket := filepath.Join(s.dir, "s.sock")
 		status, stdout, stderr := command(nil, s.args(key+"="+l.Addr().String(), other+"=unix:"+socket)...)

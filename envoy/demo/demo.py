@@ -40,6 +40,8 @@ ENVOY = 10000        # where clients connect
 ENVOY_ADMIN = 9901
 EDICT = 9001         # ext_authz
 EDICT_ADMIN = 9002   # /readyz
+EDICT_API = 3592     # the API of Cerbos over HTTP
+EDICT_API_GRPC = 3593
 BACKEND = 8000
 
 DATABASE = STATE / "expenses.db"
@@ -196,7 +198,7 @@ def all_parts() -> list[Part]:
         Part(
             "edict",
             [str(edict), "serve", "--config", "envoy/edict.yaml"],
-            {EDICT: "ext_authz", EDICT_ADMIN: "readiness"},
+            {EDICT: "ext_authz", EDICT_ADMIN: "readiness", EDICT_API: "the API over HTTP", EDICT_API_GRPC: "the API over gRPC"},
             f"http://127.0.0.1:{EDICT_ADMIN}/readyz",
         ),
         Part(

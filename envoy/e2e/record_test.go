@@ -20,7 +20,7 @@ func TestRecordedChecks(t *testing.T) {
 	recorded := r.path("recorded")
 	r.edict = launch(t, "edict", r.dir, nil, tools.edict, "record", "--output", recorded, "--bodies", "--route", "expenses/*",
 		"--config", "envoy/edict.yaml", "--set", "listen.extAuthz="+r.authzAddress, "--set", fmt.Sprintf("listen.admin=127.0.0.1:%d", r.ready),
-		"--set", "shutdown.delay=0s")
+		"--set", "listen.apiGRPC=", "--set", "listen.apiHTTP=", "--set", "shutdown.delay=0s")
 	r.startEnvoy(t)
 	r.waitServing(t)
 	for _, q := range []request{

@@ -169,7 +169,8 @@ func (r *rig) startEdict(t *testing.T, args ...string) {
 	t.Helper()
 	r.edict = launch(t, "edict", r.dir, nil, append([]string{tools.edict, "serve", "--config", "envoy/edict.yaml",
 		"--set", "listen.extAuthz=" + r.authzAddress,
-		"--set", fmt.Sprintf("listen.admin=127.0.0.1:%d", r.ready)}, args...)...)
+		"--set", fmt.Sprintf("listen.admin=127.0.0.1:%d", r.ready),
+		"--set", "listen.apiGRPC=", "--set", "listen.apiHTTP="}, args...)...)
 }
 
 func (r *rig) startEnvoy(t *testing.T) {

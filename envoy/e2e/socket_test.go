@@ -62,7 +62,8 @@ func TestUnixSocket(t *testing.T) {
 
 	t.Run("a second Edict leaves the socket alone", func(t *testing.T) {
 		second := launch(t, "second", r.dir, nil, tools.edict, "serve", "--config", "envoy/edict.yaml",
-			"--set", "listen.extAuthz="+r.authzAddress, "--set", fmt.Sprintf("listen.admin=127.0.0.1:%d", freePort(t)))
+			"--set", "listen.extAuthz="+r.authzAddress, "--set", fmt.Sprintf("listen.admin=127.0.0.1:%d", freePort(t)),
+			"--set", "listen.apiGRPC=", "--set", "listen.apiHTTP=")
 		if status := second.ended(t); status != 2 {
 			t.Errorf("it ended with status %d, want 2: %s", status, second.log())
 		}

@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"edict/api"
 	"edict/cmd/edict/internal/listener"
 	"edict/engine"
 	"edict/engine/auxdata"
@@ -15,6 +16,8 @@ import (
 type Config struct {
 	ExtAuthz     string // listen.extAuthz
 	ExtAuthzHTTP string // listen.extAuthzHTTP; empty: off
+	APIGRPC      string // listen.apiGRPC; empty: off
+	APIHTTP      string // listen.apiHTTP; empty: off
 	Admin        string // listen.admin
 
 	TLS    tlsOptions
@@ -22,6 +25,9 @@ type Config struct {
 
 	ExtAuthzHTTPOptions extauthz.HTTPOptions
 	Limits              extauthz.Limits // InFlight 0: as many as suit the machine
+
+	API  api.Limits
+	CORS api.CORS
 
 	PoliciesDir string
 	RoutesDir   string

@@ -5,9 +5,9 @@
 //
 //  1. Every key has a default, so that no configuration is a configuration.
 //  2. The command line outweighs the environment, which outweighs the file.
-//  3. An unknown key, a value of the wrong type and a key that is not
-//     supported yet are errors that name the place and the mend. None is
-//     ignored: a setting that does not act is worse than one that is refused.
+//  3. An unknown key and a value of the wrong type are errors that name the
+//     place and the mend. None is ignored: a setting that does not act is worse
+//     than one that is refused.
 //     An unknown environment variable is the exception, since Kubernetes makes
 //     such ones up; it is named to the caller.
 //  4. A reference to an environment variable stands for one value. It never

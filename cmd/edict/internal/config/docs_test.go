@@ -13,7 +13,7 @@ import (
 	"edict/extauthz"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/configuration.md anew")
+var update = flag.Bool("update", false, "write the table of docs/configuration.md anew")
 
 const (
 	root = "../../../.."
@@ -29,29 +29,21 @@ func readPage(t *testing.T, name string) string {
 	return string(b)
 }
 
-// The tables of docs/configuration.md are those of Keys;
-// go test ./cmd/edict/internal/config -update writes them.
+// The table of docs/configuration.md is that of Keys;
+// go test ./cmd/edict/internal/config -update writes it.
 func TestKeysAreDocumented(t *testing.T) {
 	keys := "\n| key | default | meaning |\n| --- | --- | --- |\n"
-	reserved := "\n| key | default | will be |\n| --- | --- | --- |\n"
 	for _, k := range Keys() {
-		row := fmt.Sprintf("| `%s` | `%s` | %s |\n", k.Path, k.Default, strings.ReplaceAll(k.Doc, "|", `\|`))
-		if k.Supported() {
-			keys += row
-		} else {
-			reserved += row
-		}
+		keys += fmt.Sprintf("| `%s` | `%s` | %s |\n", k.Path, k.Default, strings.ReplaceAll(k.Doc, "|", `\|`))
 	}
 	got := readPage(t, page)
-	want := got
-	for mark, table := range map[string]string{"<!-- keys -->": keys, "<!-- reserved -->": reserved} {
-		before, rest, ok := strings.Cut(want, mark)
-		_, after, ok2 := strings.Cut(rest, "<!-- end -->")
-		if !ok || !ok2 {
-			t.Fatalf("%s has no place %s … <!-- end -->", page, mark)
-		}
-		want = before + mark + "\n" + table + "\n<!-- end -->" + after
+	const mark = "<!-- keys -->"
+	before, rest, ok := strings.Cut(got, mark)
+	_, after, ok2 := strings.Cut(rest, "<!-- end -->")
+	if !ok || !ok2 {
+		t.Fatalf("%s has no place %s … <!-- end -->", page, mark)
 	}
+	want := before + mark + "\n" + keys + "\n<!-- end -->" + after
 	if *update {
 		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -59,7 +51,7 @@ func TestKeysAreDocumented(t *testing.T) {
 		return
 	}
 	if got != want {
-		t.Errorf("the tables of docs/configuration.md are not what the keys are; run go test ./cmd/edict/internal/config -update")
+		t.Errorf("the table of docs/configuration.md is not what the keys are; run go test ./cmd/edict/internal/config -update")
 	}
 }
 

@@ -24,10 +24,6 @@ type Key struct {
 	set func(*Config, yamldoc.Node)
 }
 
-// Supported tells whether the key does something. The others are reserved:
-// setting them is an error.
-func (k *Key) Supported() bool { return k.set != nil }
-
 // Keys gives every key, in the order of the documentation.
 func Keys() []Key {
 	return []Key{
@@ -37,16 +33,20 @@ func Keys() []Key {
 			address(func(c *Config, s string) { c.Admin = s })},
 		{"listen.extAuthzHTTP", `""`, "Where Envoy asks whose filter has an `http_service`; see [protocols](protocols.md#ask-over-http). `\"\"`: nowhere.",
 			optional(func(c *Config, s string) { c.ExtAuthzHTTP = s })},
-		{"listen.apiGRPC", "127.0.0.1:3593", "The Cerbos-compatible API over gRPC.", nil},
-		{"listen.apiHTTP", "127.0.0.1:3592", "The Cerbos-compatible API over HTTP.", nil},
+		{"listen.apiGRPC", "127.0.0.1:3593", "Where applications ask by gRPC: the [API of Cerbos](api.md), gRPC health and reflection. `\"\"`: nowhere.",
+			optional(func(c *Config, s string) { c.APIGRPC = s })},
+		{"listen.apiHTTP", "127.0.0.1:3592", "Where applications ask by HTTP and JSON, or by gRPC, too. `\"\"`: nowhere.",
+			optional(func(c *Config, s string) { c.APIHTTP = s })},
 		{"listen.tls.extAuthz", "{}", "TLS of `listen.extAuthz`: `cert`, `key`, `clientCA`, `clients`, `minVersion`; see [protocols](protocols.md#encrypt-and-know-envoy-by-its-certificate). `{}`: plain text.",
 			tlsOf(func(c *Config, t *listener.TLS) { c.TLS.ExtAuthz = t })},
 		{"listen.tls.extAuthzHTTP", "{}", "TLS of `listen.extAuthzHTTP`, in the same form.",
 			tlsOf(func(c *Config, t *listener.TLS) { c.TLS.ExtAuthzHTTP = t })},
 		{"listen.tls.admin", "{}", "TLS of `listen.admin`, in the same form.",
 			tlsOf(func(c *Config, t *listener.TLS) { c.TLS.Admin = t })},
-		{"listen.tls.apiGRPC", "{}", "TLS of `listen.apiGRPC`, in the same form.", nil},
-		{"listen.tls.apiHTTP", "{}", "TLS of `listen.apiHTTP`, in the same form.", nil},
+		{"listen.tls.apiGRPC", "{}", "TLS of `listen.apiGRPC`, in the same form.",
+			tlsOf(func(c *Config, t *listener.TLS) { c.TLS.APIGRPC = t })},
+		{"listen.tls.apiHTTP", "{}", "TLS of `listen.apiHTTP`, in the same form.",
+			tlsOf(func(c *Config, t *listener.TLS) { c.TLS.APIHTTP = t })},
 		{"listen.socket.mode", `"0660"`, "The mode of Unix sockets, octal. Connecting takes the right to write.", setSocketMode},
 		{"listen.socket.group", `""`, "The group of Unix sockets, by name or number. `\"\"`: the process's own.",
 			func(c *Config, n yamldoc.Node) {
@@ -97,8 +97,19 @@ func Keys() []Key {
 			boolean(func(c *Config, b bool) { c.AuxData.DisableVerification = b })},
 		{"auxData.jwt.cacheSize", "0", "Has no effect, and is known because configurations of Cerbos set it. Every token is verified every time.", setCacheSize},
 
-		{"requestLimits.maxActionsPerResource", "50", "Actions per resource in an API request.", nil},
-		{"requestLimits.maxResourcesPerRequest", "50", "Resources in an API request.", nil},
+		{"requestLimits.maxActionsPerResource", "50", "How many actions of one resource a request to the API may ask about, at most 500.",
+			requestLimit(func(c *Config, n int) { c.API.Actions = n })},
+		{"requestLimits.maxResourcesPerRequest", "50", "How many resources a request to the API may ask about, at most 500.",
+			requestLimit(func(c *Config, n int) { c.API.Resources = n })},
+
+		{"api.messageBytes", "4194304", "The longest request to the API; a longer one is refused with `RESOURCE_EXHAUSTED`, over HTTP 429.", setAPIMessageBytes},
+		{"api.time", "5s", "The longest time that a call of the API may take, if its own deadline is no sooner.", setAPITime},
+		{"api.cors.disabled", "false", "Web pages of other origins may not use the API.",
+			boolean(func(c *Config, b bool) { c.CORS.Disabled = b })},
+		{"api.cors.allowedOrigins", "[]", "The origins whose pages may use the API, like `https://app.example.org`. `[]`: all.", setCORSOrigins},
+		{"api.cors.allowedHeaders", "[accept, content-type, user-agent, x-requested-with]", "The headers that requests of such pages may have.", setCORSHeaders},
+		{"api.cors.maxAge", "0s", "How long browsers may remember what such pages may do. `0s`: as long as they like.",
+			duration(func(c *Config, n time.Duration) { c.CORS.MaxAge = n })},
 
 		{"identity.sources", "[{jwtMetadata: {}}]", "Where the identity of a request comes from, in order; see [identity](identity.md).", setSources},
 		{"identity.anonymous", "false", "Requests without an identity ask the policies as the principal `anonymous` with the role `anonymous`, on every route.",

@@ -17,7 +17,7 @@ import (
 
 // The TLS of each listener; nil is plain text.
 type tlsOptions struct {
-	ExtAuthz, ExtAuthzHTTP, Admin *listener.TLS
+	ExtAuthz, ExtAuthzHTTP, APIGRPC, APIHTTP, Admin *listener.TLS
 }
 
 // optional is address, for a listener that may be off.

@@ -17,7 +17,6 @@ func TestListenKeysThatAreRefused(t *testing.T) {
 		"listen.tls.extAuthz={cert: c, key: k, minVersion: 1.1}":                      "1.2 and 1.3",
 		"listen.tls.extAuthz={cert: c, key: k, minVersion: TLSv1_2}":                  "1.2 and 1.3",
 		"listen.tls.extAuthz.cert=c":                                                  "is set as a whole",
-		"listen.tls.apiGRPC={}":                                                       "not supported yet",
 		"listen.extAuthzHTTP=9003":                                                    "not an address",
 		"listen.socket.mode=0660":                                                     "expected a string",
 		"listen.socket.mode='1660'":                                                   "not the mode",

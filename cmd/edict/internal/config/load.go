@@ -30,9 +30,6 @@ const (
 	// CodeTwice is for two environment variables that set one key.
 	CodeTwice diag.Code = "config-set-twice"
 
-	// CodeReserved is for a key that is not supported yet.
-	CodeReserved diag.Code = "config-reserved"
-
 	// CodeUnsetVariable is for a value that takes up an environment variable
 	// that is not set.
 	CodeUnsetVariable diag.Code = "config-unset-variable"
@@ -80,9 +77,7 @@ type loader struct {
 func newLoader() *loader {
 	l := &loader{keys: Keys(), config: new(Config), places: map[string]yamldoc.Node{}}
 	for i := range l.keys {
-		if k := &l.keys[i]; k.Supported() {
-			l.text("default of "+k.Path, k.Path, k.Default)
-		}
+		l.text("default of "+l.keys[i].Path, l.keys[i].Path, l.keys[i].Default)
 	}
 	l.given = true
 	return l
@@ -135,10 +130,6 @@ func (l *loader) text(origin, path, text string) {
 // node sets the key at path, or all keys below it.
 func (l *loader) node(path string, n yamldoc.Node) {
 	if k := l.key(path); k != nil {
-		if !k.Supported() {
-			n.Report(CodeReserved, path+" is not supported yet", "remove it")
-			return
-		}
 		k.set(l.config, n)
 		if l.given {
 			l.config.RoutesGiven = l.config.RoutesGiven || path == "routes.dir"
@@ -232,10 +223,7 @@ func (l *loader) override(set string) {
 		return
 	}
 	if l.key(path) == nil && len(l.below(path)) == 0 {
-		if k := l.above(path); k != nil && !k.Supported() {
-			l.report("--set "+set, CodeReserved, k.Path+" is not supported yet", "remove it")
-			return
-		} else if k != nil {
+		if k := l.above(path); k != nil {
 			l.report("--set "+set, CodeUnknownKey, fmt.Sprintf("%s is set as a whole", k.Path), fmt.Sprintf("write --set '%s=…'", k.Path))
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"edict/api"
 	"edict/cmd/edict/internal/listener"
 	"edict/engine"
 	"edict/engine/auxdata"
@@ -28,6 +29,9 @@ import (
 func defaults() Config {
 	return Config{
 		ExtAuthz: "127.0.0.1:9001", Admin: "127.0.0.1:9002",
+		APIGRPC: "127.0.0.1:3593", APIHTTP: "127.0.0.1:3592",
+		API:         api.Limits{Actions: 50, Resources: 50, Message: 4 << 20, Time: 5 * time.Second},
+		CORS:        api.CORS{Headers: api.DefaultCORSHeaders},
 		PoliciesDir: "./policies", RoutesDir: "./routes",
 		ReloadDebounce: 100 * time.Millisecond, ReloadPoll: 10 * time.Second, ReloadCertificates: 10 * time.Second,
 		Socket: listener.Socket{Mode: 0o660}, Limits: extauthz.Limits{Message: 16 << 20, Time: 5 * time.Second},
@@ -85,14 +89,20 @@ func TestLoad(t *testing.T) {
 listen:
   extAuthz: unix:/run/edict.sock
   extAuthzHTTP: 127.0.0.1:0
+  apiGRPC: ""
+  apiHTTP: unix:/run/api.sock
   admin: "[::1]:0"
   tls:
     extAuthz: {}
     extAuthzHTTP: {cert: c, key: k}
+    apiGRPC: {cert: d, key: k}
+    apiHTTP: {cert: e, key: k, clientCA: a}
     admin: {cert: c, key: k, clientCA: a, clients: ["spiffe://mesh.example/envoy", "spiffe://mesh.example", envoy.example], minVersion: 1.3}
   socket: {mode: "0600", group: edict, uids: [0, 101]}
 extAuthzHTTP: {pathPrefix: /v1/ext, rawHeaders: true, decisionHeaders: true}
 limits: {inFlight: 9, messageBytes: 4096, time: 250ms}
+requestLimits: {maxActionsPerResource: 500, maxResourcesPerRequest: 1}
+api: {messageBytes: 2048, time: 1s, cors: {disabled: true, allowedOrigins: ["https://app.example.org", "*"], allowedHeaders: [], maxAge: 1h}}
 policies: {dir: p}
 routes: {dir: r, ignoreCase: true}
 accept: [encoded-slash, query-semicolon]
@@ -124,9 +134,13 @@ shutdown: {delay: 0s, timeout: 1h}
 			*c = Config{
 				ExtAuthz: "unix:/run/edict.sock", Admin: "[::1]:0", PoliciesDir: "p", RoutesDir: "r", RoutesGiven: true,
 				ReloadDebounce: 90 * time.Second, ReloadPoll: 0, ReloadCertificates: time.Second,
-				ExtAuthzHTTP: "127.0.0.1:0",
+				ExtAuthzHTTP: "127.0.0.1:0", APIHTTP: "unix:/run/api.sock",
+				API:  api.Limits{Actions: 500, Resources: 1, Message: 2048, Time: time.Second},
+				CORS: api.CORS{Disabled: true, Origins: []string{"https://app.example.org", "*"}, Headers: []string{}, MaxAge: time.Hour},
 				TLS: tlsOptions{
 					ExtAuthzHTTP: &listener.TLS{Cert: "c", Key: "k", MinVersion: tls.VersionTLS12},
+					APIGRPC:      &listener.TLS{Cert: "d", Key: "k", MinVersion: tls.VersionTLS12},
+					APIHTTP:      &listener.TLS{Cert: "e", Key: "k", ClientCA: "a", MinVersion: tls.VersionTLS12},
 					Admin: &listener.TLS{Cert: "c", Key: "k", ClientCA: "a", MinVersion: tls.VersionTLS13,
 						Clients: []listener.Client{client("spiffe://mesh.example/envoy"), client("spiffe://mesh.example"), client("envoy.example")}},
 				},
@@ -255,38 +269,12 @@ func TestRefusedFiles(t *testing.T) {
 			codes[code] = true
 		}
 	}
-	for _, code := range []diag.Code{CodeReserved, CodeBadValue, CodeUnsetVariable} {
+	for _, code := range []diag.Code{CodeBadValue, CodeUnsetVariable} {
 		if !codes[code] {
 			t.Errorf("no case is refused with %s", code)
 		}
 	}
 }
-
-// Every reserved key is refused, wherever it is set.
-func TestReservedKeys(t *testing.T) {
-	n := 0
-	for _, k := range Keys() {
-		if k.Supported() {
-			continue
-		}
-		n++
-		variable := "EDICT_" + strings.ToUpper(strings.ReplaceAll(k.Path, ".", "_"))
-		for _, list := range []diag.List{
-			load3(Load("", nil, []string{k.Path + "=" + k.Default})),
-			load3(Load("", nil, []string{k.Path + ".part=1"})),
-			load3(Load("", []string{variable + "=" + k.Default}, nil)),
-		} {
-			if len(list) != 1 || list[0].Code != CodeReserved || !strings.Contains(list[0].Message, k.Path) {
-				t.Errorf("%s: got %v", k.Path, list)
-			}
-		}
-	}
-	if n == 0 {
-		t.Error("there are no reserved keys, and this test is of no use")
-	}
-}
-
-func load3(_ *Config, _ []string, list diag.List) diag.List { return list }
 
 func TestRefusedSetsAndVariables(t *testing.T) {
 	for _, test := range []struct {
@@ -314,8 +302,8 @@ func TestRefusedSetsAndVariables(t *testing.T) {
 		{env: []string{"EDICT_LISTEN_EXT_AUTHZ=a:1", "EDICT_LISTEN_EXTAUTHZ=a:2"},
 			want: []string{"EDICT_LISTEN_EXT_AUTHZ: EDICT_LISTEN_EXTAUTHZ sets listen.extAuthz too [config-set-twice]; keep one of the two variables"}},
 		// All mistakes come in one run.
-		{sets: []string{"log.level=loud", "log.format=pretty", "x"}, env: []string{"EDICT_BODY_LIMIT=-1", "EDICT_LISTEN_APIHTTP=a:1"}, want: []string{
-			"--set log.format:1:1: ", "--set log.level:1:1: ", "--set x: ", "EDICT_BODY_LIMIT:1:1: ", "EDICT_LISTEN_APIHTTP:1:1: listen.apiHTTP is not supported yet",
+		{sets: []string{"log.level=loud", "log.format=pretty", "x"}, env: []string{"EDICT_BODY_LIMIT=-1", "EDICT_LISTEN_APIHTTP=a"}, want: []string{
+			"--set log.format:1:1: ", "--set log.level:1:1: ", "--set x: ", "EDICT_BODY_LIMIT:1:1: ", "EDICT_LISTEN_APIHTTP:1:1: \"a\" is not an address to listen on",
 		}},
 	} {
 		_, _, list := Load("", test.env, test.sets)
@@ -505,9 +493,6 @@ func TestKeys(t *testing.T) {
 		variables[v] = k.Path
 		if k.Doc == "" || k.Default == "" || !strings.HasSuffix(k.Doc, ".") && !strings.HasSuffix(k.Doc, ")") {
 			t.Errorf("%s: default %q, text %q", k.Path, k.Default, k.Doc)
-		}
-		if !k.Supported() {
-			continue
 		}
 		got, _, list := Load("", nil, []string{k.Path + "=" + k.Default})
 		want := defaults()

@@ -1,0 +1,256 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"edict/api/cerbospb"
+	"edict/engine"
+	"edict/engine/auxdata"
+)
+
+// CheckResources tells which actions a principal may perform on resources. An
+// error is one of gRPC.
+func (s *Server) CheckResources(ctx context.Context, in *cerbospb.CheckResourcesRequest) (*cerbospb.CheckResourcesResponse, error) {
+	return answer(s, ctx, in, s.checkResources)
+}
+
+func (s *Server) checkResources(ctx context.Context, c *call, in *cerbospb.CheckResourcesRequest) (*cerbospb.CheckResourcesResponse, error) {
+	q := &c.question
+	q.read(in)
+	var v violations
+	if v.checkResources(q); v.list != nil {
+		return nil, v.err()
+	}
+	now := time.Now()
+	out := &cerbospb.CheckResourcesResponse{
+		RequestId:    q.requestID,
+		Results:      make([]*cerbospb.CheckResourcesResponse_ResultEntry, 0, len(q.entries)),
+		CerbosCallId: newCallID(now),
+	}
+	err := s.decide(ctx, c, now, func(e *entry, d *engine.Decision) error {
+		r, err := resultOf(e, d, q.includeMeta)
+		out.Results = append(out.Results, r)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// CheckResourceBatch tells which actions a principal may perform on resources.
+// It is the older form of CheckResources. An error is one of gRPC.
+func (s *Server) CheckResourceBatch(ctx context.Context, in *cerbospb.CheckResourceBatchRequest) (*cerbospb.CheckResourceBatchResponse, error) {
+	return answer(s, ctx, in, s.checkResourceBatch)
+}
+
+func (s *Server) checkResourceBatch(ctx context.Context, c *call, in *cerbospb.CheckResourceBatchRequest) (*cerbospb.CheckResourceBatchResponse, error) {
+	q := &c.question
+	q.readPrincipal(in.GetPrincipal())
+	for _, e := range in.GetResources() {
+		q.add(e.GetActions(), e.GetResource())
+	}
+	q.readTokens(in.GetAuxData())
+	var v violations
+	if v.checkResourceBatch(q); v.list != nil {
+		return nil, v.err()
+	}
+	out := &cerbospb.CheckResourceBatchResponse{RequestId: in.GetRequestId()}
+	err := s.decide(ctx, c, time.Now(), func(e *entry, d *engine.Decision) error {
+		out.Results = append(out.Results, &cerbospb.CheckResourceBatchResponse_ActionEffectMap{
+			ResourceId: e.resource.ID, Actions: effectsOf(d), ValidationErrors: validationErrorsOf(d.ValidationErrors),
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// CheckResourceSet tells which of some actions a principal may perform on
+// resources of one kind. It is the older form of CheckResources. An error is one
+// of gRPC.
+func (s *Server) CheckResourceSet(ctx context.Context, in *cerbospb.CheckResourceSetRequest) (*cerbospb.CheckResourceSetResponse, error) {
+	return answer(s, ctx, in, s.checkResourceSet)
+}
+
+func (s *Server) checkResourceSet(ctx context.Context, c *call, in *cerbospb.CheckResourceSetRequest) (*cerbospb.CheckResourceSetResponse, error) {
+	q := &c.question
+	q.includeMeta = in.GetIncludeMeta()
+	q.readPrincipal(in.GetPrincipal())
+	set := in.GetResource()
+	for _, id := range slices.Sorted(maps.Keys(set.GetInstances())) {
+		q.add(in.GetActions(), &cerbospb.Resource{
+			Kind: set.GetKind(), PolicyVersion: set.GetPolicyVersion(), Scope: set.GetScope(),
+			Id: id, Attr: set.GetInstances()[id].GetAttr(),
+		})
+	}
+	q.readTokens(in.GetAuxData())
+	var v violations
+	if v.checkResourceSet(q, in.GetActions(), set); v.list != nil {
+		return nil, v.err()
+	}
+	out := &cerbospb.CheckResourceSetResponse{
+		RequestId:         in.GetRequestId(),
+		ResourceInstances: make(map[string]*cerbospb.CheckResourceSetResponse_ActionEffectMap, len(q.entries)),
+	}
+	if q.includeMeta {
+		out.Meta = &cerbospb.CheckResourceSetResponse_Meta{
+			ResourceInstances: make(map[string]*cerbospb.CheckResourceSetResponse_Meta_ActionMeta, len(q.entries)),
+		}
+	}
+	err := s.decide(ctx, c, time.Now(), func(e *entry, d *engine.Decision) error {
+		out.ResourceInstances[e.resource.ID] = &cerbospb.CheckResourceSetResponse_ActionEffectMap{
+			Actions: effectsOf(d), ValidationErrors: validationErrorsOf(d.ValidationErrors),
+		}
+		if !q.includeMeta {
+			return nil
+		}
+		meta := &cerbospb.CheckResourceSetResponse_Meta_ActionMeta{
+			Actions:               make(map[string]*cerbospb.CheckResourceSetResponse_Meta_EffectMeta, len(d.Results)),
+			EffectiveDerivedRoles: slices.Clone(d.EffectiveDerivedRoles),
+		}
+		for i := range d.Results {
+			r := &d.Results[i]
+			meta.Actions[r.Action] = &cerbospb.CheckResourceSetResponse_Meta_EffectMeta{MatchedPolicy: r.Policy, MatchedScope: r.Scope}
+		}
+		out.Meta.ResourceInstances[e.resource.ID] = meta
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// decide asks the engine about each entry of a question, in their order, and
+// tells of each decision, which is good until tell returns.
+func (s *Server) decide(ctx context.Context, c *call, now time.Time, tell func(*entry, *engine.Decision) error) error {
+	q := &c.question
+	data, err := s.auxData(ctx, &q.tokens)
+	if err != nil {
+		return err
+	}
+	if err := s.within(q); err != nil {
+		return err
+	}
+	ps, err := s.policies()
+	if err != nil {
+		return err
+	}
+	for i := range q.entries {
+		if err := inTime(ctx); err != nil {
+			return err
+		}
+		e := &q.entries[i]
+		c.request = engine.Request{
+			Principal: q.principal, Resource: e.resource, Actions: e.actions,
+			AuxData: data, Now: now, IncludeMeta: q.includeMeta,
+		}
+		ps.Check(&c.request, &c.decision)
+		if err := tell(e, &c.decision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// auxData verifies the tokens of a request.
+func (s *Server) auxData(ctx context.Context, t *tokens) (engine.AuxData, error) {
+	if t.none() {
+		return engine.AuxData{}, nil
+	}
+	err := error(&auxdata.Error{Reason: errors.New("tokens are not looked at")})
+	if s.AuxData != nil {
+		var data engine.AuxData
+		if data, err = s.AuxData.All(ctx, t.jwt, t.jwts); err == nil {
+			return data, nil
+		}
+	}
+	if late := inTime(ctx); late != nil {
+		return engine.AuxData{}, late
+	}
+	if s.Refused != nil {
+		s.Refused(errors.Unwrap(err))
+	}
+	return engine.AuxData{}, status.Error(codes.InvalidArgument, auxdata.ErrInvalid.Error())
+}
+
+// within looks at the limits of a question.
+func (s *Server) within(q *question) error {
+	if n := len(q.entries); s.Limits.Resources > 0 && n > s.Limits.Resources {
+		return status.Error(codes.InvalidArgument, fmt.Sprintf("number of resources in batch (%d) exceeds configured limit (%d)", n, s.Limits.Resources))
+	}
+	for i := range q.entries {
+		if n := len(q.entries[i].actions); s.Limits.Actions > 0 && n > s.Limits.Actions {
+			return status.Error(codes.InvalidArgument, fmt.Sprintf("number of actions (%d) exceeds configured limit (%d)", n, s.Limits.Actions))
+		}
+	}
+	return nil
+}
+
+// resultOf gives what CheckResources answers about one resource.
+func resultOf(e *entry, d *engine.Decision, includeMeta bool) (*cerbospb.CheckResourcesResponse_ResultEntry, error) {
+	out := &cerbospb.CheckResourcesResponse_ResultEntry{
+		Resource: &cerbospb.CheckResourcesResponse_ResultEntry_Resource{
+			Id: e.resource.ID, Kind: e.resource.Kind, PolicyVersion: e.resource.PolicyVersion, Scope: e.resource.Scope,
+		},
+		Actions:          effectsOf(d),
+		ValidationErrors: validationErrorsOf(d.ValidationErrors),
+	}
+	for i := range d.Outputs {
+		o := &d.Outputs[i]
+		entry := &cerbospb.OutputEntry{Src: o.Src, Action: o.Action, Error: o.Err}
+		if o.Err == "" {
+			var err error
+			if entry.Val, err = messageOf(o.Val); err != nil {
+				return nil, status.Error(codes.Internal, fmt.Sprintf("the output of %s can't be told: %v", o.Src, err))
+			}
+		}
+		out.Outputs = append(out.Outputs, entry)
+	}
+	if includeMeta {
+		out.Meta = &cerbospb.CheckResourcesResponse_ResultEntry_Meta{
+			Actions:               make(map[string]*cerbospb.CheckResourcesResponse_ResultEntry_Meta_EffectMeta, len(d.Results)),
+			EffectiveDerivedRoles: slices.Clone(d.EffectiveDerivedRoles),
+		}
+		for i := range d.Results {
+			r := &d.Results[i]
+			out.Meta.Actions[r.Action] = &cerbospb.CheckResourcesResponse_ResultEntry_Meta_EffectMeta{MatchedPolicy: r.Policy, MatchedScope: r.Scope}
+		}
+	}
+	return out, nil
+}
+
+// effectsOf gives the effect of each action.
+func effectsOf(d *engine.Decision) map[string]cerbospb.Effect {
+	out := make(map[string]cerbospb.Effect, len(d.Results))
+	for i := range d.Results {
+		r := &d.Results[i]
+		out[r.Action] = cerbospb.Effect_EFFECT_DENY
+		if r.Allowed() {
+			out[r.Action] = cerbospb.Effect_EFFECT_ALLOW
+		}
+	}
+	return out
+}
+
+// validationErrorsOf gives validation errors as messages.
+func validationErrorsOf(list []engine.ValidationError) []*cerbospb.ValidationError {
+	var out []*cerbospb.ValidationError
+	for i := range list {
+		out = append(out, &cerbospb.ValidationError{
+			Path: list[i].Path, Message: list[i].Message, Source: cerbospb.ValidationError_Source(list[i].Source),
+		})
+	}
+	return out
+}

@@ -1,0 +1,17 @@
+// Package api answers the calls of Cerbos' own API, over gRPC and as JSON over
+// HTTP, so that applications which use an SDK of Cerbos can ask Edict.
+//
+// What always holds here:
+//
+//  1. An action is allowed in an answer only if the engine's Result of that
+//     action says so. What can't be read, breaks a rule, exceeds a limit, panics
+//     or comes too late is an error, and an error names no effect.
+//  2. A token's claims reach the engine only if the whole token was verified for
+//     this very call. One bad token fails the call.
+//  3. A call is answered by one set of policies, the one in force when it began.
+//     Without any the answer is Unavailable.
+//  4. The two transports share everything from the decoded message on: the same
+//     rules in the same order, the same codes, the same words.
+//  5. A call reads no more than Limits.Message bytes, and no error repeats more
+//     than a bounded part of what was sent.
+package api

@@ -1,0 +1,132 @@
+package api
+
+import (
+	"context"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"edict/engine"
+	"edict/engine/auxdata"
+)
+
+// CerbosVersion is the version of Cerbos whose API this is. Every answer carries
+// it in the header cerbos-version.
+const CerbosVersion = "0.55.0"
+
+// A Server answers the calls of cerbos.svc.v1.CerbosService. Its fields must not
+// change once it answers. It is safe for concurrent use.
+type Server struct {
+	// Policies gives the policies in force, nil if there are none yet.
+	Policies func() *engine.PolicySet
+
+	// AuxData verifies the tokens of requests. Nil believes none.
+	AuxData *auxdata.Verifier
+
+	Limits Limits
+	Info   Info
+
+	// Refused is told why a token was refused, which the client does not learn.
+	// Nil means nobody looks.
+	Refused func(error)
+
+	// Panicked is called with the value and the stack of a panic that a call
+	// recovered from. Nil means nobody looks.
+	Panicked func(value any, stack []byte)
+
+	calls sync.Pool // of *call
+}
+
+// Limits bounds what calls may ask. Zero means that there is no such limit.
+type Limits struct {
+	Actions   int           // of each resource
+	Resources int           // of a request
+	Message   int           // the length of a request, in bytes
+	Time      time.Duration // that a call may take, if its deadline is no sooner
+}
+
+// Info is what ServerInfo tells.
+type Info struct {
+	Version   string
+	Commit    string
+	BuildDate string // RFC 3339
+}
+
+// A call is the working memory of a call.
+type call struct {
+	question question
+	request  engine.Request
+	decision engine.Decision
+}
+
+// take gives a call to work with.
+func (s *Server) take() *call {
+	if c, ok := s.calls.Get().(*call); ok {
+		return c
+	}
+	return new(call)
+}
+
+// mostEntries bounds what a call keeps for the next one.
+const mostEntries = 64
+
+// release gives a call back.
+func (s *Server) release(c *call) {
+	if cap(c.question.entries) > mostEntries {
+		return
+	}
+	c.question.reset()
+	c.request = engine.Request{}
+	s.calls.Put(c)
+}
+
+// policies gives the policies that a call is answered by.
+func (s *Server) policies() (*engine.PolicySet, error) {
+	if ps := s.Policies(); ps != nil {
+		return ps, nil
+	}
+	return nil, status.Error(codes.Unavailable, "no policies are loaded")
+}
+
+// due bounds the time of a call.
+func (s *Server) due(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.Limits.Time <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.Limits.Time)
+}
+
+// inTime gives the error of a call whose time is over.
+func inTime(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	return nil
+}
+
+// answer answers a call by f, which has it for itself. A panic is an error.
+func answer[In, Out any](s *Server, ctx context.Context, in *In, f func(context.Context, *call, *In) (*Out, error)) (out *Out, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = nil, status.Error(codes.Internal, "internal error")
+			s.tellPanic(p)
+		}
+	}()
+	ctx, cancel := s.due(ctx)
+	defer cancel()
+	c := s.take()
+	out, err = f(ctx, c, in)
+	s.release(c) // which a call that panicked does not get to
+	return out, err
+}
+
+// tellPanic tells of a panic. What listens may itself be what panics.
+func (s *Server) tellPanic(p any) {
+	defer func() { _ = recover() }()
+	if s.Panicked != nil {
+		s.Panicked(p, debug.Stack())
+	}
+}
