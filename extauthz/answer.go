@@ -11,7 +11,11 @@ import (
 // answer encodes the outcome, and gives the one that was encoded: an allow that
 // can't be sent is a denial.
 func (x *exchange) answer(dst []byte, o Outcome) ([]byte, Outcome) {
-	x.id.set(time.Now())
+	now := x.req.Now
+	if now.IsZero() { // it ended before the request was mapped
+		now = time.Now()
+	}
+	x.id.set(now)
 	if o.Passes() {
 		failed := x.makeAllow(o)
 		if failed == Allowed {

@@ -90,12 +90,17 @@ func (x *exchange) decide(ctx context.Context, rev *Revision, b []byte) Outcome 
 	if x.late(ctx) {
 		return Timeout
 	}
-	for _, step := range [...]func() Outcome{x.readTarget, x.screen, x.readPins, x.findRoute, x.identify, x.makeRequest} {
-		if o := step(); o != Allowed {
+	for _, step := range steps {
+		if o := step(x); o != Allowed {
 			return o
 		}
 	}
 	return x.ask(ctx)
+}
+
+// steps are what is done to a request before the engine is asked.
+var steps = [...]func(*exchange) Outcome{
+	(*exchange).readTarget, (*exchange).screen, (*exchange).readPins, (*exchange).findRoute, (*exchange).identify, (*exchange).makeRequest,
 }
 
 // late tells whether it is too late for an allow.

@@ -24,28 +24,39 @@ const (
 	overridesHost
 )
 
-// overrides are the names by what they override, and who reads them.
-var overrides = map[string]override{
-	"x-http-method-override": overridesMethod, // Rack, Symfony, Laravel, Express's method-override, Google's APIs
-	"x-http-method":          overridesMethod, // OData
-	"x-method-override":      overridesMethod,
-	"x-forwarded-method":     overridesMethod, // Traefik, Caddy: to those that they ask
-	"x-original-method":      overridesMethod, // nginx's auth_request
-	methodParameter:          overridesMethod, // Rack, Symfony, Laravel: in queries and forms
+// overrideOf tells what a name overrides. It is asked of nearly every header.
+func overrideOf(name string) override {
+	switch name {
+	case "x-http-method-override", // Rack, Symfony, Laravel, Express's method-override, Google's APIs
+		"x-http-method", // OData
+		"x-method-override",
+		"x-forwarded-method", // Traefik, Caddy: to those that they ask
+		"x-original-method",  // nginx's auth_request
+		methodParameter:      // Rack, Symfony, Laravel: in queries and forms
+		return overridesMethod
+	case "x-original-url", // IIS, Symfony, Zend
+		"x-original-uri",  // nginx's auth_request
+		"x-rewrite-url",   // IIS, Symfony, Zend
+		"x-forwarded-uri", // Traefik, Caddy
+		"x-forwarded-path",
+		"x-envoy-original-path": // Envoy, behind a proxy that rewrote the path
+		return overridesTarget
+	case "x-forwarded-prefix", // Spring, ASP.NET, Starlette behind a proxy
+		"x-script-name": // WSGI
+		return overridesPrefix
+	case "x-forwarded-host", // Django, Rails, Spring, Express with "trust proxy"
+		"x-original-host", // ASP.NET
+		"x-host":          // Symfony, of old
+		return overridesHost
+	}
+	return noOverride
+}
 
-	"x-original-url":        overridesTarget, // IIS, Symfony, Zend
-	"x-original-uri":        overridesTarget, // nginx's auth_request
-	"x-rewrite-url":         overridesTarget, // IIS, Symfony, Zend
-	"x-forwarded-uri":       overridesTarget, // Traefik, Caddy
-	"x-forwarded-path":      overridesTarget,
-	"x-envoy-original-path": overridesTarget, // Envoy, behind a proxy that rewrote the path
-
-	"x-forwarded-prefix": overridesPrefix, // Spring, ASP.NET, Starlette behind a proxy
-	"x-script-name":      overridesPrefix, // WSGI
-
-	"x-forwarded-host": overridesHost, // Django, Rails, Spring, Express with "trust proxy"
-	"x-original-host":  overridesHost, // ASP.NET
-	"x-host":           overridesHost, // Symfony, of old
+// overrideNames are the names that overrideOf knows.
+var overrideNames = []string{
+	methodParameter, "x-envoy-original-path", "x-forwarded-host", "x-forwarded-method", "x-forwarded-path",
+	"x-forwarded-prefix", "x-forwarded-uri", "x-host", "x-http-method", "x-http-method-override", "x-method-override",
+	"x-original-host", "x-original-method", "x-original-uri", "x-original-url", "x-rewrite-url", "x-script-name",
 }
 
 // methodParameter is the query parameter that overrides the method.
@@ -55,14 +66,9 @@ const methodParameter = "_method"
 // it gives its index, what is wrong, and how to mend it.
 func IgnoredOverrides(names []string) (bad int, message, hint string) {
 	for i, name := range names {
-		if overrides[name] == noOverride {
-			known := make([]string, 0, len(overrides))
-			for k := range overrides {
-				known = append(known, k)
-			}
-			slices.Sort(known)
+		if overrideOf(name) == noOverride {
 			return i, fmt.Sprintf("%q is nothing that Edict refuses", name),
-				orDefault(diag.DidYouMean(name, known), "the names are "+strings.Join(known, ", "))
+				orDefault(diag.DidYouMean(name, overrideNames), "the names are "+strings.Join(overrideNames, ", "))
 		}
 	}
 	return -1, "", ""
@@ -78,14 +84,11 @@ func (x *exchange) contradicts(name, text string) string {
 	if name == "" || len(name) > longestOverride || name[0] != 'x' && name[0] != 'X' {
 		return ""
 	}
-	var folded [longestOverride]byte
-	for i := range len(name) {
-		if folded[i] = name[i]; name[i] == '_' {
-			folded[i] = '-'
-		}
+	if strings.IndexByte(name, '_') >= 0 {
+		name = strings.ReplaceAll(name, "_", "-")
 	}
-	kind := overrides[string(folded[:len(name)])]
-	if kind == noOverride || slices.Contains(x.rev.options.Ignored, string(folded[:len(name)])) {
+	kind := overrideOf(name)
+	if kind == noOverride || slices.Contains(x.rev.options.Ignored, name) {
 		return ""
 	}
 	switch text = strings.Trim(text, " \t"); kind {

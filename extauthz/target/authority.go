@@ -28,8 +28,18 @@ func Host(authority string) (string, Reason) {
 		return address(authority)
 	}
 	name, port, hasPort := strings.Cut(authority, ":")
-	if r := hostBytes(name); r != OK {
-		return "", r
+	upper := false
+	for i := range len(name) {
+		switch hostBytes[name[i]] {
+		case plainByte:
+		case upperByte:
+			upper = true
+		default:
+			if name[i] == '@' {
+				return "", HostUserinfo
+			}
+			return "", HostBadByte
+		}
 	}
 	if hasPort && !isPort(port) {
 		if strings.IndexByte(port, '@') >= 0 {
@@ -44,30 +54,38 @@ func Host(authority string) (string, Reason) {
 	if len(name) > maxName {
 		return "", HostTooLong
 	}
-	for rest, more := name, true; more; {
-		var label string
-		label, rest, more = strings.Cut(rest, ".")
-		if label == "" || len(label) > maxLabel || label[0] == '-' || label[len(label)-1] == '-' {
+	for begin, i := 0, 0; i <= len(name); i++ {
+		if i < len(name) && name[i] != '.' {
+			continue
+		}
+		if i == begin || i-begin > maxLabel || name[begin] == '-' || name[i-1] == '-' {
 			return "", HostBadName
 		}
+		begin = i + 1
 	}
-	return strings.ToLower(name), OK
+	if upper {
+		name = strings.ToLower(name)
+	}
+	return name, OK
 }
 
-// hostBytes refuses a name with a byte that is not a letter, digit, '-', '_'
-// or '.'.
-func hostBytes(name string) Reason {
-	for i := range len(name) {
-		switch c := name[i]; {
+// The bytes that names may have: letters, digits, '-', '_' and '.'.
+const (
+	plainByte = 1 + iota
+	upperByte
+)
+
+var hostBytes = func() (t [256]uint8) {
+	for c := range t {
+		switch c := byte(c); {
+		case 'A' <= c && c <= 'Z':
+			t[c] = upperByte
 		case isAlphanumeric(c), c == '-', c == '_', c == '.':
-		case c == '@':
-			return HostUserinfo
-		default:
-			return HostBadByte
+			t[c] = plainByte
 		}
 	}
-	return OK
-}
+	return t
+}()
 
 // address reads "[" IPv6 "]" [ ":" port ].
 func address(authority string) (string, Reason) {

@@ -254,6 +254,9 @@ func (t *Target) Path() string {
 func DecodeSegment(raw string) (string, Reason) {
 	escaped, ascii := false, true
 	for i := range len(raw) {
+		if unremarkable[raw[i]] {
+			continue
+		}
 		switch c := raw[i]; {
 		case c == '%':
 			escaped = true
@@ -314,6 +317,15 @@ func DecodeSegment(raw string) (string, Reason) {
 	}
 	return s, OK
 }
+
+// unremarkable are the bytes of ASCII that need no look: all that DecodeSegment
+// has no case for.
+var unremarkable = func() (t [256]bool) {
+	for c := range t {
+		t[c] = ' ' < c && c < 0x7f && strings.IndexByte(`%/?\;#`, byte(c)) < 0
+	}
+	return t
+}()
 
 // Unescape replaces each %XX by its byte (RFC 3986 §2.1), and nothing else. It
 // answers false if a '%' is not followed by two hexadecimal digits.

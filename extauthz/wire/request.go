@@ -2,14 +2,13 @@ package wire
 
 import (
 	"fmt"
-	"math"
 	"time"
-	"unsafe"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"edict/engine/protovalue"
 	"edict/engine/value"
 )
 
@@ -21,18 +20,9 @@ import (
 // the message's bytes and to the Request. It is good until the next Reset, and
 // as long as the bytes do not change; what must live longer must be copied.
 type Request struct {
-	b       []byte
-	s       string // the same bytes
-	slots   [slots]uint64
-	entries []entry // of all blocks
-	blocks  []block
-	open    []entry // entries of maps and lists whose end the scan has not reached
-	at      int     // the byte at which the scan stopped
+	scan  protovalue.Scan
+	slots [slots]uint64
 }
-
-// keptEntries bounds the memory that a Request keeps from one message for the
-// next, in entries of maps and lists.
-const keptEntries = 4096
 
 // Reset makes r a view over b, the bytes of a CheckRequest, which must not
 // change while r is in use. An error says that the message is malformed, so
@@ -43,7 +33,7 @@ const keptEntries = 4096
 // one. It is decoded and encoded anew before it is viewed.
 func (r *Request) Reset(b []byte) error {
 	f := r.view(b)
-	if f == repeated {
+	if f == protovalue.Repeated {
 		var m authv3.CheckRequest
 		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, &m); err != nil {
 			r.clear()
@@ -56,59 +46,49 @@ func (r *Request) Reset(b []byte) error {
 		}
 		f = r.view(merged)
 	}
-	if f != none {
-		at := r.at
+	if f != protovalue.OK {
+		at := r.scan.At()
 		r.clear()
-		return fmt.Errorf("malformed CheckRequest: %s, at byte %d", faultTexts[f], at)
+		return fmt.Errorf("malformed CheckRequest: %s, at byte %d", f, at)
 	}
 	return nil
 }
 
-func (r *Request) view(b []byte) fault {
+func (r *Request) view(b []byte) protovalue.Fault {
 	r.clear()
-	if uint64(len(b)) > math.MaxUint32 {
-		return r.fail(0, malformedField) // no message of gRPC is that long
+	if len(b) > protovalue.MaxLen {
+		return r.scan.Fail(0, protovalue.Malformed) // no message of gRPC is that long
 	}
-	r.b, r.s = b, unsafe.String(unsafe.SliceData(b), len(b))
-	return r.scan()
+	r.scan.Reset(b)
+	return r.message(checkRequest, 0, len(b), 0, protovalue.MaxDepth)
 }
 
 func (r *Request) clear() {
-	r.b, r.s, r.at = nil, "", 0
+	r.scan.Reset(nil)
 	r.slots = [slots]uint64{}
-	if cap(r.entries) > keptEntries || cap(r.blocks) > keptEntries || cap(r.open) > keptEntries {
-		r.entries, r.blocks, r.open = nil, nil, nil
-	}
-	r.entries, r.blocks, r.open = r.entries[:0], r.blocks[:0], r.open[:0]
 }
-
-func (r *Request) fail(at int, f fault) fault {
-	r.at = at
-	return f
-}
-
-func (r *Request) str(s span) string { return r.s[s.lo:s.hi] }
 
 // text gives the string noted in a slot.
-func (r *Request) text(s slot) string {
-	v := r.slots[s]
-	return r.s[v>>32 : v&math.MaxUint32]
+func (r *Request) text(s slot) string { return r.scan.Text(spanOf(r.slots[s])) }
+
+func spanOf(v uint64) protovalue.Span {
+	return protovalue.Span{Lo: uint32(v >> 32), Hi: uint32(v)}
 }
 
 // table gives the entries of the map noted in a slot.
-func (r *Request) table(s slot) []entry {
+func (r *Request) table(s slot) []protovalue.Entry {
 	if r.slots[s] == 0 {
 		return nil
 	}
-	return r.blocks[r.slots[s]-1].entries()
+	return r.scan.Entries(uint32(r.slots[s] - 1))
 }
 
 // lookup finds the text under key in the map noted in a slot.
 func (r *Request) lookup(s slot, key string) (string, bool) {
 	es := r.table(s)
 	for i := range es {
-		if r.str(es[i].key) == key {
-			return r.str(es[i].val.text), true
+		if r.scan.Text(es[i].Key) == key {
+			return r.scan.Text(es[i].Val.Text), true
 		}
 	}
 	return "", false
@@ -116,8 +96,9 @@ func (r *Request) lookup(s slot, key string) (string, bool) {
 
 // each yields the texts of the map noted in a slot.
 func (r *Request) each(s slot, yield func(key, value string) bool) bool {
-	for _, e := range r.table(s) {
-		if !yield(r.str(e.key), r.str(e.val.text)) {
+	es := r.table(s)
+	for i := range es {
+		if !yield(r.scan.Text(es[i].Key), r.scan.Text(es[i].Val.Text)) {
 			return false
 		}
 	}
@@ -125,7 +106,7 @@ func (r *Request) each(s slot, yield func(key, value string) bool) bool {
 }
 
 // Bytes gives the message that r is a view over. It must not be changed.
-func (r *Request) Bytes() []byte { return r.b }
+func (r *Request) Bytes() []byte { return r.scan.Bytes() }
 
 // HasHTTP tells whether the message describes an HTTP request. Envoy's network
 // filter sends messages that do not.
@@ -165,13 +146,12 @@ func (r *Request) Size() int64 { return int64(r.slots[slotSize]) }
 // that is empty. It tells whether it is raw_body; in body Envoy has replaced
 // what is not UTF-8. The bytes alias the message and must not be changed.
 func (r *Request) Body() (body []byte, raw bool) {
-	v := r.slots[slotRawBody]
-	raw = v>>32 != v&math.MaxUint32
+	at := spanOf(r.slots[slotRawBody])
+	raw = !at.Empty()
 	if !raw {
-		v = r.slots[slotBody]
+		at = spanOf(r.slots[slotBody])
 	}
-	lo, hi := v>>32, v&math.MaxUint32
-	return r.b[lo:hi:hi], raw
+	return r.scan.Bytes()[at.Lo:at.Hi:at.Hi], raw
 }
 
 // RawHeaders tells whether the headers came as header_map (Envoy's
@@ -187,11 +167,11 @@ func (r *Request) Header(name string) (value string, count int) {
 	for _, s := range headerSlots {
 		es := r.table(s)
 		for i := range es {
-			if r.str(es[i].key) != name {
+			if r.scan.Text(es[i].Key) != name {
 				continue
 			}
 			if count == 0 {
-				value = r.str(es[i].val.text)
+				value = r.scan.Text(es[i].Val.Text)
 			}
 			count++
 		}
@@ -246,8 +226,8 @@ func (r *Request) RouteMetadataNamespaces(yield func(namespace string) bool) {
 func (r *Request) namespace(s slot, name string) (value.Mapping, bool) {
 	es := r.table(s)
 	for i := range es {
-		if r.str(es[i].key) == name {
-			return (*object)(&r.blocks[es[i].val.bits]), true
+		if r.scan.Text(es[i].Key) == name {
+			return r.scan.Mapping(es[i].Val.Block()), true
 		}
 	}
 	return nil, false
@@ -255,7 +235,7 @@ func (r *Request) namespace(s slot, name string) (value.Mapping, bool) {
 
 func (r *Request) namespaces(s slot, yield func(string) bool) {
 	for _, e := range r.table(s) {
-		if !yield(r.str(e.key)) {
+		if !yield(r.scan.Text(e.Key)) {
 			return
 		}
 	}

@@ -66,11 +66,14 @@ type testCase struct {
 	valid   bool
 }
 
+// manyKeys is from how many keys on a map is searched in another way.
+const manyKeys = 64
+
 // cases holds messages that Envoy does not send.
 func cases() []testCase {
 	manyHeaders := func(last string) []byte {
 		var fields [][]byte
-		for i := range 3 * fewKeys {
+		for i := range 3 * manyKeys {
 			fields = append(fields, lenField(3, lenField(1, str(fmt.Sprint("h", i))), lenField(2, str("v"))))
 		}
 		return http(append(fields, lenField(3, lenField(1, str(last)), lenField(2, str("last"))))...)
@@ -87,7 +90,7 @@ func cases() []testCase {
 		{"header twice in the map", http(lenField(3, lenField(1, str("a")), lenField(2, str("1"))), lenField(3, lenField(1, str("a")), lenField(2, str("2")))), true},
 		{"many headers in the map", manyHeaders("other"), true},
 		{"many headers in the map, one twice", manyHeaders("h7"), true},
-		{"many headers in the map, a late one twice", manyHeaders(fmt.Sprint("h", 2*fewKeys)), true},
+		{"many headers in the map, a late one twice", manyHeaders(fmt.Sprint("h", 2*manyKeys)), true},
 		{"header map twice is merged", http(lenField(13, lenField(1, lenField(1, str("a")), lenField(3, str("1")))), lenField(13, lenField(1, lenField(1, str("a")), lenField(3, str("2"))))), true},
 		{"map entry with two values", http(lenField(3, lenField(1, str("a")), lenField(2, str("1")), lenField(2, str("2")))), true},
 		{"map entry with value before key", http(lenField(3, lenField(2, str("1")), lenField(1, str("a")))), true},
@@ -260,9 +263,6 @@ func TestManyKeys(t *testing.T) {
 	if n != 300_000 {
 		t.Errorf("%d keys", n)
 	}
-	if r.Reset(nil); cap(r.entries) > keptEntries {
-		t.Errorf("the memory of a huge message is kept: %d entries", cap(r.entries))
-	}
 }
 
 // The schema that the scan works from must be that of the generated types,
@@ -274,11 +274,12 @@ func TestSchema(t *testing.T) {
 		protoreflect.Int32Kind: varint, protoreflect.Int64Kind: varint, protoreflect.Uint32Kind: varint,
 	}
 	maps := map[string]kind{
-		"string": texts, "google.protobuf.Struct": structs, "google.protobuf.Any": anys, "google.protobuf.Value": values,
+		"string": texts, "google.protobuf.Struct": structs, "google.protobuf.Any": anys,
 	}
 	// The messages whose shape is code: their fields as the code takes them.
 	inCode := map[protoreflect.FullName]string{
 		"envoy.config.core.v3.HeaderValue": "1 string key, 2 string value, 3 bytes raw_value",
+		"google.protobuf.Struct":           "1 message fields",
 		"google.protobuf.Value":            "1 enum null_value, 2 double number_value, 3 string string_value, 4 bool bool_value, 5 message struct_value, 6 message list_value",
 		"google.protobuf.ListValue":        "1 message values",
 	}
@@ -328,12 +329,12 @@ func TestSchema(t *testing.T) {
 				want.kind, want.sub = maps[name], 0
 				switch want.kind {
 				case structs:
-					visit(v.Message(), structure)
+					visitInCode(v.Message())
+					entry := v.Message().Fields().ByNumber(1).MapValue()
+					visitInCode(entry.Message())
+					visitInCode(entry.Message().Fields().ByNumber(6).Message())
 				case anys:
 					visit(v.Message(), anyMessage)
-				case values:
-					visitInCode(v.Message())
-					visitInCode(v.Message().Fields().ByNumber(6).Message())
 				}
 			case fd.IsList():
 				want.kind, want.sub = headers, 0

@@ -7,6 +7,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"edict/engine/protovalue"
 	"edict/engine/value"
 )
 
@@ -108,7 +109,7 @@ func ValidHeader(name, value string) bool {
 		return false
 	}
 	for i := range len(value) {
-		if value[i] < ' ' || value[i] > '~' {
+		if c := value[i]; c < ' ' || c > '~' {
 			return false
 		}
 	}
@@ -534,6 +535,15 @@ func appendEntries(dst []byte, values []MetadataValue) ([]byte, bool) {
 
 // appendEntry appends one field of a google.protobuf.Struct.
 func appendEntry(dst []byte, key string, v value.Value) []byte {
+	if v.Kind() == value.String {
+		if text := v.Str(); short(key) && short(text) && len(key)+len(text)+6 < 0x80 {
+			// As below, with lengths of one byte that are known before.
+			n := byte(len(text))
+			dst = append(dst, tagEntry, byte(len(key))+n+6, tagEntryKey, byte(len(key)))
+			dst = append(append(dst, key...), tagEntryValue, n+2, tagStringValue, n)
+			return append(dst, text...)
+		}
+	}
 	dst = append(dst, tagEntry, 0)
 	entry := len(dst)
 	dst = appendText(dst, tagEntryKey, key)
@@ -594,8 +604,15 @@ func appendNumber(dst []byte, f float64) []byte {
 
 // appendText appends a string field, mended if it is not UTF-8.
 func appendText(dst []byte, tag byte, s string) []byte {
+	if short(s) {
+		return append(append(dst, tag, byte(len(s))), s...)
+	}
 	return protowire.AppendString(append(dst, tag), strings.ToValidUTF8(s, "\uFFFD"))
 }
+
+// short tells whether a string is fit to be written as it is, after a length of
+// one byte.
+func short(s string) bool { return len(s) < 0x80 && protovalue.ValidText(s) }
 
 // setLength ends a length-delimited value, dst[at:], by writing its length. The
 // byte before it was left free for that; a longer length moves the value, which
