@@ -178,12 +178,12 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 // mostRepeated bounds what an error repeats of a request at a time, in bytes.
 const mostRepeated = 256
 
-// clip shortens a text that may hold what a client sent.
+// clip shortens and mends a text that may hold what a client sent.
 func clip(text string) string {
 	if len(text) <= mostRepeated {
-		return text
+		return strings.ToValidUTF8(text, "\ufffd")
 	}
-	return strings.ToValidUTF8(text[:mostRepeated], "") + "…"
+	return strings.ToValidUTF8(text[:mostRepeated], "\ufffd") + "…"
 }
 
 // respond writes what a call came to.

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"edict/api/cerbospb"
 	"edict/engine"
@@ -187,6 +188,9 @@ func TestErrorsAreShort(t *testing.T) {
 		`{"` + strings.Repeat("x", 100_000) + `":1}`,
 		`{"requestId":` + strings.Repeat("7", 100_000) + `}`,
 		`{"auxData":{"jwts":{"` + strings.Repeat("x", 100_000) + `":{}}}}`,
+		"{\xb3", // is no text, and has to be one in the answer
+		"{\"\xb3\":1}",
+		"{\"" + strings.Repeat("\xb3", 100_000) + "\":1}",
 	} {
 		if w := ask(s.Handler(HTTPOptions{}), "POST", "/api/check/resources", body); w.Code != 400 || w.Body.Len() > 4_000 {
 			t.Errorf("got %d with %d bytes", w.Code, w.Body.Len())
@@ -263,4 +267,9 @@ func TestPanic(t *testing.T) {
 	if w := ask(h, "POST", "/api/check/resources", allowed); w.Code != 200 || !strings.Contains(w.Body.String(), "EFFECT_ALLOW") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
+}
+
+// answering gives a handler that answers with a message.
+func answering(m proto.Message) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { respond(w, r, m, nil) })
 }
