@@ -108,12 +108,12 @@ oracle: ## Compare decisions with the real Cerbos on random policies (needs npm;
 # git, so that nothing else needs this.
 PROTO := .tools/proto
 .PHONY: proto
-proto: ## Generate api/cerbospb from api/proto
+proto: ## Generate api/authzenpb and api/cerbospb from api/proto
 	@test -x $(PROTO)/bin/python || $(PYTHON3) -m venv $(PROTO)
 	$(PROTO)/bin/pip install --quiet --require-virtualenv grpcio-tools==1.85.1
 	$(GO) build -o $(PROTO)/bin/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
 	cd api/proto && PATH="$(CURDIR)/$(PROTO)/bin:$$PATH" python -m grpc_tools.protoc -I. \
-	  --go_out='$(CURDIR)' --go_opt=module=edict $$(find buf cerbos -name '*.proto')
+	  --go_out='$(CURDIR)' --go_opt=module=edict $$(find authzen buf cerbos -name '*.proto')
 
 .PHONY: clean
 clean: ## Stop the demo and remove what was built and installed

@@ -30,6 +30,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"edict/api/cerbospb"
+	"edict/api/internal/transport"
 	"edict/engine"
 	"edict/engine/auxdata"
 	"edict/engine/policy"
@@ -254,7 +255,7 @@ func TestCalls(t *testing.T) {
 			out := newMessage(t, method.Output())
 			code, err := overHTTP(t, h, paths[x.Call], body, out)
 			x.judge(t, out, err)
-			if want := httpStatus(x.Code); code != want {
+			if want := transport.HTTPStatus(x.Code); code != want {
 				t.Errorf("the HTTP status is %d, want %d", code, want)
 			}
 			if x.Text != nil {

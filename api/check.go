@@ -26,8 +26,8 @@ func (s *Server) checkResources(ctx context.Context, c *call, in *cerbospb.Check
 	q := &c.question
 	q.read(in)
 	var v violations
-	if v.checkResources(q); v.list != nil {
-		return nil, v.err()
+	if v.checkResources(q); v.Any() {
+		return nil, v.Err()
 	}
 	now := time.Now()
 	out := &cerbospb.CheckResourcesResponse{
@@ -60,8 +60,8 @@ func (s *Server) checkResourceBatch(ctx context.Context, c *call, in *cerbospb.C
 	}
 	q.readTokens(in.GetAuxData())
 	var v violations
-	if v.checkResourceBatch(q); v.list != nil {
-		return nil, v.err()
+	if v.checkResourceBatch(q); v.Any() {
+		return nil, v.Err()
 	}
 	out := &cerbospb.CheckResourceBatchResponse{RequestId: in.GetRequestId()}
 	err := s.decide(ctx, c, time.Now(), func(e *entry, d *engine.Decision) error {
@@ -96,8 +96,8 @@ func (s *Server) checkResourceSet(ctx context.Context, c *call, in *cerbospb.Che
 	}
 	q.readTokens(in.GetAuxData())
 	var v violations
-	if v.checkResourceSet(q, in.GetActions(), set); v.list != nil {
-		return nil, v.err()
+	if v.checkResourceSet(q, in.GetActions(), set); v.Any() {
+		return nil, v.Err()
 	}
 	out := &cerbospb.CheckResourceSetResponse{
 		RequestId:         in.GetRequestId(),

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"edict/api/cerbospb"
+	"edict/api/internal/transport"
 	"edict/engine"
 	"edict/engine/value"
 )
@@ -53,7 +54,7 @@ func FuzzBodies(f *testing.F) {
 				Code    codes.Code
 				Message string
 			})
-			if err := json.Unmarshal(w.Body.Bytes(), st); err != nil || httpStatus(st.Code) != w.Code || st.Message == "" {
+			if err := json.Unmarshal(w.Body.Bytes(), st); err != nil || transport.HTTPStatus(st.Code) != w.Code || st.Message == "" {
 				t.Errorf("%d: %s", w.Code, w.Body)
 			}
 			if w.Code == http.StatusInternalServerError && path != paths["PlanResources"] {

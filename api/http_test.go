@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"edict/api/cerbospb"
+	"edict/api/internal/transport"
 	"edict/engine"
 )
 
@@ -271,5 +272,5 @@ func TestPanic(t *testing.T) {
 
 // answering gives a handler that answers with a message.
 func answering(m proto.Message) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { respond(w, r, m, nil) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { transport.Respond(w, r, m, nil) })
 }

@@ -25,8 +25,8 @@ func (s *Server) planResources(ctx context.Context, c *call, in *cerbospb.PlanRe
 	q.annotations = attributes(in.GetRequestContext().GetAnnotations())
 	r := in.GetResource()
 	var v violations
-	if v.planResources(q, in.GetAction(), in.GetActions(), r); v.list != nil {
-		return nil, v.err()
+	if v.planResources(q, in.GetAction(), in.GetActions(), r); v.Any() {
+		return nil, v.Err()
 	}
 	data, err := s.auxData(ctx, &q.tokens)
 	if err != nil {

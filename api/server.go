@@ -9,13 +9,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"edict/api/internal/transport"
 	"edict/engine"
 	"edict/engine/auxdata"
 )
 
 // CerbosVersion is the version of Cerbos whose API this is. Every answer carries
 // it in the header cerbos-version.
-const CerbosVersion = "0.55.0"
+const CerbosVersion = transport.CerbosVersion
 
 // A Server answers the calls of cerbos.svc.v1.CerbosService. Its fields must not
 // change once it answers. It is safe for concurrent use.

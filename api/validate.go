@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"edict/api/cerbospb"
+	"edict/api/internal/refusal"
 	"edict/engine"
 	"edict/engine/value"
 )
@@ -12,153 +13,157 @@ import (
 // mostPlanned is the number of actions that one plan may be about.
 const mostPlanned = 20
 
+var (
+	ruleVersion   = refusal.Pattern(`^[\w]*$`)
+	ruleScope     = refusal.Pattern(`^(^$|\.|[0-9a-zA-Z][\w\-]*(\.\w[\w\-]*)*)$`)
+	rulePlanned   = refusal.AtMost(mostPlanned)
+	ruleOneJWT    = refusal.Whole("AuxData.only_one_jwt_field", "Only one of the jwt or jwts fields must be set")
+	ruleOneAction = refusal.Whole("exclusiveFieldsActionOrActions", "Exactly one of 'action' or 'actions' field must be set")
+)
+
+// violations are the rules that a request breaks.
+type violations struct{ refusal.Violations }
+
 // checkResources looks at the rules of a CheckResources request.
 func (v *violations) checkResources(q *question) {
-	v.principal(&place{number: 3, name: "principal"}, q)
-	v.entries(place{number: 4, name: "resources"}, q.entries)
-	v.tokens(&place{number: 5, name: "aux_data"}, &q.tokens)
-	v.annotations(&place{number: 6, name: "request_context"}, q.annotations)
+	v.principal(&refusal.Place{Number: 3, Name: "principal"}, q)
+	v.entries(refusal.Place{Number: 4, Name: "resources"}, q.entries)
+	v.tokens(&refusal.Place{Number: 5, Name: "aux_data"}, &q.tokens)
+	v.annotations(&refusal.Place{Number: 6, Name: "request_context"}, q.annotations)
 }
 
 // checkResourceBatch looks at the rules of a CheckResourceBatch request.
 func (v *violations) checkResourceBatch(q *question) {
-	v.principal(&place{number: 2, name: "principal"}, q)
-	v.entries(place{number: 3, name: "resources"}, q.entries)
-	v.tokens(&place{number: 4, name: "aux_data"}, &q.tokens)
+	v.principal(&refusal.Place{Number: 2, Name: "principal"}, q)
+	v.entries(refusal.Place{Number: 3, Name: "resources"}, q.entries)
+	v.tokens(&refusal.Place{Number: 4, Name: "aux_data"}, &q.tokens)
 }
 
 // checkResourceSet looks at the rules of a CheckResourceSet request.
 func (v *violations) checkResourceSet(q *question, actions []string, set *cerbospb.ResourceSet) {
-	v.texts(&place{number: 2, name: "actions", text: true}, actions, 0)
-	v.principal(&place{number: 3, name: "principal"}, q)
-	resource := &place{number: 4, name: "resource"}
+	v.texts(&refusal.Place{Number: 2, Name: "actions", Text: true}, actions, 0)
+	v.principal(&refusal.Place{Number: 3, Name: "principal"}, q)
+	resource := &refusal.Place{Number: 4, Name: "resource"}
 	if set == nil {
-		v.add(resource, &ruleRequired)
+		v.Add(resource, refusal.Required())
 	} else {
-		v.text(&place{in: resource, number: 1, name: "kind", text: true}, set.GetKind())
-		v.version(&place{in: resource, number: 2, name: "policy_version", text: true}, set.GetPolicyVersion())
+		v.Text(&refusal.Place{In: resource, Number: 1, Name: "kind", Text: true}, set.GetKind())
+		v.version(&refusal.Place{In: resource, Number: 2, Name: "policy_version", Text: true}, set.GetPolicyVersion())
 		if len(set.GetInstances()) == 0 {
-			v.add(&place{in: resource, number: 3, name: "instances"}, &ruleRequired)
+			v.Add(&refusal.Place{In: resource, Number: 3, Name: "instances"}, refusal.Required())
 		}
-		v.scope(&place{in: resource, number: 4, name: "scope", text: true}, set.GetScope())
+		v.scope(&refusal.Place{In: resource, Number: 4, Name: "scope", Text: true}, set.GetScope())
 	}
-	v.tokens(&place{number: 6, name: "aux_data"}, &q.tokens)
+	v.tokens(&refusal.Place{Number: 6, Name: "aux_data"}, &q.tokens)
 }
 
 // planResources looks at the rules of a PlanResources request.
 func (v *violations) planResources(q *question, action string, actions []string, r *cerbospb.PlanResourcesInput_Resource) {
 	if (action == "") == (len(actions) == 0) {
-		v.add(nil, &ruleOneAction)
+		v.Add(nil, ruleOneAction)
 	}
-	v.principal(&place{number: 3, name: "principal"}, q)
-	resource := &place{number: 4, name: "resource"}
+	v.principal(&refusal.Place{Number: 3, Name: "principal"}, q)
+	resource := &refusal.Place{Number: 4, Name: "resource"}
 	if r == nil {
-		v.add(resource, &ruleRequired)
+		v.Add(resource, refusal.Required())
 	} else {
-		v.text(&place{in: resource, number: 1, name: "kind", text: true}, r.GetKind())
-		v.version(&place{in: resource, number: 3, name: "policy_version", text: true}, r.GetPolicyVersion())
-		v.scope(&place{in: resource, number: 4, name: "scope", text: true}, r.GetScope())
+		v.Text(&refusal.Place{In: resource, Number: 1, Name: "kind", Text: true}, r.GetKind())
+		v.version(&refusal.Place{In: resource, Number: 3, Name: "policy_version", Text: true}, r.GetPolicyVersion())
+		v.scope(&refusal.Place{In: resource, Number: 4, Name: "scope", Text: true}, r.GetScope())
 	}
-	v.tokens(&place{number: 5, name: "aux_data"}, &q.tokens)
+	v.tokens(&refusal.Place{Number: 5, Name: "aux_data"}, &q.tokens)
 	if len(actions) > 0 {
-		v.texts(&place{number: 7, name: "actions", text: true}, actions, mostPlanned)
+		v.texts(&refusal.Place{Number: 7, Name: "actions", Text: true}, actions, mostPlanned)
 	}
-	v.annotations(&place{number: 8, name: "request_context"}, q.annotations)
+	v.annotations(&refusal.Place{Number: 8, Name: "request_context"}, q.annotations)
 }
 
-func (v *violations) principal(at *place, q *question) {
+func (v *violations) principal(at *refusal.Place, q *question) {
 	if !q.hasPrincipal {
-		v.add(at, &ruleRequired)
+		v.Add(at, refusal.Required())
 		return
 	}
 	p := &q.principal
-	v.text(&place{in: at, number: 1, name: "id", text: true}, p.ID)
-	v.version(&place{in: at, number: 2, name: "policy_version", text: true}, p.PolicyVersion)
-	v.texts(&place{in: at, number: 3, name: "roles", text: true}, p.Roles, 0)
-	v.keys(place{in: at, number: 4, name: "attr"}, p.Attr)
-	v.scope(&place{in: at, number: 5, name: "scope", text: true}, p.Scope)
+	v.Text(&refusal.Place{In: at, Number: 1, Name: "id", Text: true}, p.ID)
+	v.version(&refusal.Place{In: at, Number: 2, Name: "policy_version", Text: true}, p.PolicyVersion)
+	v.texts(&refusal.Place{In: at, Number: 3, Name: "roles", Text: true}, p.Roles, 0)
+	v.keys(refusal.Place{In: at, Number: 4, Name: "attr"}, p.Attr)
+	v.scope(&refusal.Place{In: at, Number: 5, Name: "scope", Text: true}, p.Scope)
 }
 
-func (v *violations) entries(list place, entries []entry) {
+func (v *violations) entries(list refusal.Place, entries []entry) {
 	if len(entries) == 0 {
-		v.add(&list, &ruleRequired)
+		v.Add(&list, refusal.Required())
 	}
 	for i := range entries {
-		at := list.at(i)
-		v.texts(&place{in: &at, number: 1, name: "actions", text: true}, entries[i].actions, 0)
-		resource := &place{in: &at, number: 2, name: "resource"}
+		at := list.At(i)
+		v.texts(&refusal.Place{In: &at, Number: 1, Name: "actions", Text: true}, entries[i].actions, 0)
+		resource := &refusal.Place{In: &at, Number: 2, Name: "resource"}
 		if entries[i].hasResource {
 			v.resource(resource, &entries[i].resource)
 		} else {
-			v.add(resource, &ruleRequired)
+			v.Add(resource, refusal.Required())
 		}
 	}
 }
 
-func (v *violations) resource(at *place, r *engine.Resource) {
-	v.text(&place{in: at, number: 1, name: "kind", text: true}, r.Kind)
-	v.version(&place{in: at, number: 2, name: "policy_version", text: true}, r.PolicyVersion)
-	v.text(&place{in: at, number: 3, name: "id", text: true}, r.ID)
-	v.keys(place{in: at, number: 4, name: "attr"}, r.Attr)
-	v.scope(&place{in: at, number: 5, name: "scope", text: true}, r.Scope)
+func (v *violations) resource(at *refusal.Place, r *engine.Resource) {
+	v.Text(&refusal.Place{In: at, Number: 1, Name: "kind", Text: true}, r.Kind)
+	v.version(&refusal.Place{In: at, Number: 2, Name: "policy_version", Text: true}, r.PolicyVersion)
+	v.Text(&refusal.Place{In: at, Number: 3, Name: "id", Text: true}, r.ID)
+	v.keys(refusal.Place{In: at, Number: 4, Name: "attr"}, r.Attr)
+	v.scope(&refusal.Place{In: at, Number: 5, Name: "scope", Text: true}, r.Scope)
 }
 
-func (v *violations) tokens(at *place, t *tokens) {
+func (v *violations) tokens(at *refusal.Place, t *tokens) {
 	if t.jwt != nil && len(t.jwts) > 0 {
-		v.add(at, &ruleOneJWT)
+		v.Add(at, ruleOneJWT)
 	}
 	if t.jwt != nil {
-		jwt := &place{in: at, number: 1, name: "jwt"}
-		v.text(&place{in: jwt, number: 1, name: "token", text: true}, t.jwt.Raw)
+		jwt := &refusal.Place{In: at, Number: 1, Name: "jwt"}
+		v.Text(&refusal.Place{In: jwt, Number: 1, Name: "token", Text: true}, t.jwt.Raw)
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.jwts)) {
-		jwt := place{in: at, number: 2, name: "jwts"}.under(name)
+		jwt := refusal.Place{In: at, Number: 2, Name: "jwts"}.Under(name)
 		if name == "" {
-			v.add(&jwt, &ruleKey)
+			v.Add(&jwt, refusal.Key())
 		}
-		v.text(&place{in: &jwt, number: 1, name: "token", text: true}, t.jwts[name].Raw)
+		v.Text(&refusal.Place{In: &jwt, Number: 1, Name: "token", Text: true}, t.jwts[name].Raw)
 	}
 }
 
-func (v *violations) annotations(at *place, m value.Mapping) {
-	v.keys(place{in: at, number: 1, name: "annotations"}, m)
+func (v *violations) annotations(at *refusal.Place, m value.Mapping) {
+	v.keys(refusal.Place{In: at, Number: 1, Name: "annotations"}, m)
 }
 
 // keys looks for a key that is empty.
-func (v *violations) keys(at place, m value.Mapping) {
+func (v *violations) keys(at refusal.Place, m value.Mapping) {
 	if m == nil {
 		return
 	}
 	if _, has := m.Lookup(""); has {
-		entry := at.under("")
-		v.add(&entry, &ruleKey)
-	}
-}
-
-// text looks at a text that must not be empty.
-func (v *violations) text(at *place, s string) {
-	if s == "" {
-		v.add(at, &ruleRequired)
+		entry := at.Under("")
+		v.Add(&entry, refusal.Key())
 	}
 }
 
 // texts looks at a list of different texts, of which there must be one at least
 // and, unless it is zero, at most so many.
-func (v *violations) texts(at *place, list []string, most int) {
+func (v *violations) texts(at *refusal.Place, list []string, most int) {
 	if len(list) == 0 {
-		v.add(at, &ruleRequired)
+		v.Add(at, refusal.Required())
 		return
 	}
 	if !different(list) {
-		v.add(at, &ruleUnique)
+		v.Add(at, refusal.Unique())
 	}
 	if most > 0 && len(list) > most {
-		v.add(at, &rulePlanned)
+		v.Add(at, rulePlanned)
 	}
 	for i, s := range list {
 		if s == "" {
-			item := at.at(i)
-			v.add(&item, &ruleItem)
+			item := at.At(i)
+			v.Add(&item, refusal.Item())
 		}
 	}
 }
@@ -183,18 +188,18 @@ func different(list []string) bool {
 	return len(seen) == len(list)
 }
 
-func (v *violations) version(at *place, s string) {
+func (v *violations) version(at *refusal.Place, s string) {
 	for i := range len(s) {
 		if !word(s[i]) {
-			v.add(at, &ruleVersion)
+			v.Add(at, ruleVersion)
 			return
 		}
 	}
 }
 
-func (v *violations) scope(at *place, s string) {
+func (v *violations) scope(at *refusal.Place, s string) {
 	if s != "" && s != "." && !isScope(s) {
-		v.add(at, &ruleScope)
+		v.Add(at, ruleScope)
 	}
 }
 

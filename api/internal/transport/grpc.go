@@ -1,0 +1,30 @@
+package transport
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+// versionHeader goes with every answer.
+var versionHeader = metadata.Pairs("cerbos-version", CerbosVersion)
+
+// Unary describes a method of a service with one request and one answer.
+func Unary[In, Out any](service, name string, answer func(context.Context, *In) (*Out, error)) grpc.MethodDesc {
+	return grpc.MethodDesc{
+		MethodName: name,
+		Handler: func(server any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			in := new(In)
+			if err := decode(in); err != nil {
+				return nil, err
+			}
+			_ = grpc.SetHeader(ctx, versionHeader) // it fails only once there was an answer
+			if interceptor == nil {
+				return answer(ctx, in)
+			}
+			info := &grpc.UnaryServerInfo{Server: server, FullMethod: "/" + service + "/" + name}
+			return interceptor(ctx, in, info, func(ctx context.Context, in any) (any, error) { return answer(ctx, in.(*In)) })
+		},
+	}
+}

@@ -1,0 +1,197 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"edict/api/internal/refusal"
+)
+
+// Refused answers with an error whatever is asked.
+func Refused(code codes.Code, httpStatus int, message string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Fail(w, r, status.New(code, message), httpStatus)
+	})
+}
+
+// Only lets one method through.
+func Only(method string, h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method {
+			Fail(w, r, status.New(codes.Unimplemented, "Method Not Allowed"), http.StatusNotImplemented)
+			return
+		}
+		h(w, r)
+	})
+}
+
+// A message is a pointer to a generated type.
+type message[T any] interface {
+	*T
+	proto.Message
+}
+
+// Handle gives the handler of a call, whose request is at most limit bytes long; 0
+// means that there is no limit.
+func Handle[In, Out any, PIn message[In], POut message[Out]](limit int, answer func(context.Context, PIn) (POut, error)) http.Handler {
+	return Only(http.MethodPost, func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel, err := timeout(r)
+		if err != nil {
+			Respond(w, r, nil, err)
+			return
+		}
+		defer cancel()
+		in := PIn(new(In))
+		if err := decode(r, int64(limit), in); err != nil {
+			Respond(w, r, nil, err)
+			return
+		}
+		out, err := answer(ctx, in)
+		Respond(w, r, out, err)
+	})
+}
+
+// timeout takes the deadline of the header Grpc-Timeout, which is that of gRPC: a
+// number of up to eight digits and a unit.
+func timeout(r *http.Request) (context.Context, context.CancelFunc, error) {
+	text := r.Header.Get("grpc-timeout")
+	if text == "" {
+		return r.Context(), func() {}, nil
+	}
+	units := map[byte]time.Duration{'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond}
+	unit, known := units[text[len(text)-1]]
+	n, err := strconv.ParseUint(text[:len(text)-1], 10, 32)
+	if err != nil || !known || len(text) > 9 {
+		return nil, nil, status.Error(codes.InvalidArgument, "invalid grpc-timeout: "+refusal.Clip(text))
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(min(n, uint64(365*24*time.Hour/unit)))*unit)
+	return ctx, cancel, nil
+}
+
+// decode reads the body of a request. An empty one is the empty message.
+func decode(r *http.Request, limit int64, in proto.Message) error {
+	body, err := readBody(r, limit)
+	switch {
+	case errors.Is(err, errTooLarge):
+		size := "more"
+		if r.ContentLength > 0 {
+			size = strconv.FormatInt(r.ContentLength, 10)
+		}
+		return status.Error(codes.ResourceExhausted, fmt.Sprintf("grpc: received message larger than max (%s vs. %d)", size, limit))
+	case err != nil:
+		return status.Error(codes.InvalidArgument, "the body can't be read")
+	case len(bytes.TrimSpace(body)) == 0:
+		return nil
+	}
+	if err := protojson.Unmarshal(body, in); err != nil {
+		// Its spaces are not always the same.
+		return status.Error(codes.InvalidArgument, refusal.Clip(strings.ReplaceAll(err.Error(), "\u00a0", " ")))
+	}
+	return nil
+}
+
+var errTooLarge = errors.New("too large")
+
+// readBody reads a body of at most limit bytes; 0 means that there is no limit.
+func readBody(r *http.Request, limit int64) ([]byte, error) {
+	if limit <= 0 {
+		return io.ReadAll(r.Body)
+	}
+	if r.ContentLength > limit {
+		return nil, errTooLarge
+	}
+	var b bytes.Buffer
+	if r.ContentLength > 0 {
+		b.Grow(int(r.ContentLength) + bytes.MinRead)
+	}
+	n, err := b.ReadFrom(io.LimitReader(r.Body, limit+1))
+	if n > limit {
+		return nil, errTooLarge
+	}
+	return b.Bytes(), err
+}
+
+// Respond writes what a call came to.
+func Respond(w http.ResponseWriter, r *http.Request, out proto.Message, err error) {
+	if err != nil {
+		st := status.Convert(err)
+		Fail(w, r, st, HTTPStatus(st.Code()))
+		return
+	}
+	w.Header().Set("Grpc-Metadata-Cerbos-Version", CerbosVersion)
+	WriteMessage(w, r, http.StatusOK, out)
+}
+
+// Fail writes an error, as a google.rpc.Status.
+func Fail(w http.ResponseWriter, r *http.Request, st *status.Status, httpStatus int) {
+	WriteMessage(w, r, httpStatus, st.Proto())
+}
+
+// WriteMessage writes a message as JSON, on many lines if the query has pretty.
+func WriteMessage(w http.ResponseWriter, r *http.Request, httpStatus int, m proto.Message) {
+	b, err := protojson.Marshal(m)
+	if err != nil {
+		// A number that JSON can't hold, in the output of a rule.
+		httpStatus, b = http.StatusInternalServerError, []byte(`{"code":13,"message":"the answer has no form in JSON"}`)
+	}
+	// The spaces of protojson are not always the same.
+	var out bytes.Buffer
+	if r.URL.Query().Has("pretty") {
+		err = json.Indent(&out, b, "", "  ")
+	} else {
+		err = json.Compact(&out, b)
+	}
+	if err != nil { // it is JSON, so this can't happen
+		httpStatus = http.StatusInternalServerError
+		out.Reset()
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff") // errors repeat what was sent
+	h.Set("Content-Length", strconv.Itoa(out.Len()))
+	w.WriteHeader(httpStatus)
+	_, _ = w.Write(out.Bytes()) // the client is gone if this fails
+}
+
+// HTTPStatus gives the HTTP status of a code of gRPC, as
+// google/rpc/code.proto says.
+func HTTPStatus(code codes.Code) int {
+	switch code {
+	case codes.OK:
+		return http.StatusOK
+	case codes.Canceled:
+		return 499 // client closed request
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange:
+		return http.StatusBadRequest
+	case codes.DeadlineExceeded:
+		return http.StatusGatewayTimeout
+	case codes.NotFound:
+		return http.StatusNotFound
+	case codes.AlreadyExists, codes.Aborted:
+		return http.StatusConflict
+	case codes.PermissionDenied:
+		return http.StatusForbidden
+	case codes.Unauthenticated:
+		return http.StatusUnauthorized
+	case codes.ResourceExhausted:
+		return http.StatusTooManyRequests
+	case codes.Unimplemented:
+		return http.StatusNotImplemented
+	case codes.Unavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
