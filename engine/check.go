@@ -141,23 +141,33 @@ func newState(ps *PolicySet) *state {
 // begin prepares for a request. It gives false if the decision is made: no
 // policy applies, or attributes break a schema.
 func (st *state) begin(req *Request) bool {
-	st.req = req
-	ps := st.set
-	st.kind = policy.Sanitize(req.Resource.Kind)
-	st.resource = ps.stage(req.Resource.PolicyVersion, req.Resource.Scope, ps.resourceScopes)
-	st.findResource()
-	st.findPrincipal()
+	st.find(req)
 	if !st.resource.exists && !st.principal.exists {
 		return false
 	}
+	st.start()
+	return st.validate(false)
+}
+
+// find lines up what has a say about a request.
+func (st *state) find(req *Request) {
+	st.req = req
+	st.kind = policy.Sanitize(req.Resource.Kind)
+	st.resource = st.set.stage(req.Resource.PolicyVersion, req.Resource.Scope, st.set.resourceScopes)
+	st.findResource()
+	st.findPrincipal()
+}
+
+// start makes expressions see the request that was found, and forgets what the
+// last one came to.
+func (st *state) start() {
 	if st.check++; st.check >= 1<<(32-outcomeBits) {
 		st.check = 1
 		clear(st.outcomes)
 		clear(st.moduleAt)
 	}
-	st.show(req)
+	st.show(st.req)
 	st.at, st.visited, st.inUse, st.module = -1, 0, 0, nil
-	return st.validate()
 }
 
 // show makes the frame show a request.
@@ -448,11 +458,10 @@ func (st *state) roleBits(s *step, i int) bits {
 	return s.roles[i*words : (i+1)*words]
 }
 
-// decideByLists applies the role policies of a scope to the i-th role and what
-// it inherits, and tells whether that ends the role. A role policy only denies:
-// what it does not list, and what it lists under a condition that does not
-// hold.
-func (st *state) decideByLists(s *step, i int, v *verdict, res *Result) bool {
+// listsApply tells whether role policies of a scope have a say about the i-th
+// role: whether anything in the scope is about the kind, and the role or what it
+// inherits. These roles are then the members.
+func (st *state) listsApply(s *step, i int) bool {
 	role := st.req.Principal.Roles[i]
 	st.members = append(append(st.members[:0], role), st.set.inherited[st.resource.exact][role]...)
 	about := s.unit != nil && s.unit.anyRow.intersects(st.roleBits(s, i))
@@ -461,7 +470,15 @@ func (st *state) decideByLists(s *step, i int, v *verdict, res *Result) bool {
 			about = len(a.resources.find(st.kind, &st.kinds)) > 0
 		}
 	}
-	if !about { // nothing in the scope is about the kind and these roles
+	return about
+}
+
+// decideByLists applies the role policies of a scope to the i-th role and what
+// it inherits, and tells whether that ends the role. A role policy only denies:
+// what it does not list, and what it lists under a condition that does not
+// hold.
+func (st *state) decideByLists(s *step, i int, v *verdict, res *Result) bool {
+	if !st.listsApply(s, i) {
 		return false
 	}
 	for _, m := range st.members {
@@ -615,8 +632,9 @@ func (st *state) tell(o *output, holds bool, action string) {
 }
 
 // validate holds the attributes against the schemas of the policy. It gives
-// false if that makes the decision.
-func (st *state) validate() bool {
+// false if that makes the decision. Of a resource of which not all is known,
+// attributes may be missing.
+func (st *state) validate(partly bool) bool {
 	enforcement := st.set.options.SchemaEnforcement
 	if enforcement == SchemaNone || len(st.steps) == 0 || st.steps[0].unit == nil {
 		return true
@@ -635,7 +653,7 @@ func (st *state) validate() bool {
 		if attr == nil {
 			attr = value.Values(nil)
 		}
-		for _, f := range check.schema.Validate(attr, false) {
+		for _, f := range check.schema.Validate(attr, partly && i == 1) {
 			d.ValidationErrors = append(d.ValidationErrors, ValidationError{
 				Path: f.Path, Message: f.Message, Source: SourcePrincipal + ValidationSource(i),
 			})

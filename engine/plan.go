@@ -104,16 +104,3 @@ func (e *PlanError) Error() string {
 	}
 	return fmt.Sprintf("%s%s: %s", at, e.Expression, e.Message)
 }
-
-// Plan gives the filter of the resources on which the principal may perform all
-// of the actions, as PlanResources of the Cerbos API does. An error means that
-// there is no safe filter; it is a *PlanError.
-func (ps *PolicySet) Plan(req *PlanRequest) (*Plan, error) {
-	st := newState(ps)
-	st.req = &Request{Principal: req.Principal, Resource: req.Resource, Actions: req.Actions, AuxData: req.AuxData, Now: req.Now}
-	st.decision = new(Decision)
-	if !st.begin(st.req) {
-		return &Plan{Debug: NoMatch, ValidationErrors: st.decision.ValidationErrors}, nil
-	}
-	return nil, &PlanError{Message: "the planner can't plan this yet"}
-}

@@ -249,17 +249,20 @@ func (p *Program) evalCEL(f *Frame) value.Value {
 // evaluation; a condition with an error does not hold.
 func (p *Program) Truth(f *Frame) (bool, error) {
 	v := p.Eval(f)
+	return IsTrue(v), v.Err()
+}
+
+// IsTrue tells whether a condition with a result holds.
+func IsTrue(v value.Value) bool {
 	switch v.Kind() {
 	case value.Bool:
-		return v.Bool(), nil
-	case value.Error:
-		return false, v.Err()
+		return v.Bool()
 	case value.Opaque:
 		if opt, ok := v.Opaque().(*types.Optional); ok && opt.HasValue() {
-			return opt.GetValue() == types.True, nil
+			return opt.GetValue() == types.True
 		}
 	}
-	return false, nil
+	return false
 }
 
 // syntaxError begins the messages of CEL's parser.
