@@ -274,3 +274,16 @@ func TestPanic(t *testing.T) {
 func answering(m proto.Message) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { transport.Respond(w, r, m, nil) })
 }
+
+// Attributes may be nested as deeply as JSON can be read, and no deeper.
+func TestDeepAttributes(t *testing.T) {
+	s, _ := newServer(t)
+	h := s.Handler(HTTPOptions{})
+	for depth, want := range map[int]int{100: 200, 2_000: 200, 3_300: 200, 100_000: 400} {
+		nested := strings.Repeat("[", depth) + strings.Repeat("]", depth)
+		body := `{"principal":{"id":"ann","roles":["user"]},"resources":[{"actions":["edit"],"resource":{"kind":"doc","id":"1","attr":{"owner":"ann","size":1,"tags":` + nested + `}}}]}`
+		if w := ask(h, "POST", "/api/check/resources", body); w.Code != want || want == 200 && !strings.Contains(w.Body.String(), nested) {
+			t.Errorf("%d deep: got %d %.300s", depth, w.Code, w.Body)
+		}
+	}
+}
