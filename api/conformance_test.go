@@ -73,7 +73,7 @@ type serverCase struct {
 func TestConformance(t *testing.T) {
 	s := newCerbos(t)
 	h, conn := s.Handler(HTTPOptions{}), dial(t, s)
-	for _, dir := range []string{"server/checks/check_resources", "server/checks/check_resource_set", "server/checks/check_resource_batch"} {
+	for _, dir := range []string{"server/checks/check_resources", "server/checks/check_resource_set", "server/checks/check_resource_batch", "server/plan_resources"} {
 		files, err := filepath.Glob(filepath.Join(conformance.Dir(t), dir, "*.yaml"))
 		if err != nil || len(files) != conformance.Count(t, dir) {
 			t.Errorf("%s has %d cases, want %d, %v", dir, len(files), conformance.Count(t, dir), err)

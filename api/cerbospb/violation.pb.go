@@ -71,11 +71,11 @@ func (x *Violations) GetViolations() []*Violation {
 
 type Violation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Field         *FieldPath             `protobuf:"bytes,5,opt,name=field" json:"field,omitempty"` // from the request to what is wrong
+	Rule          *FieldPath             `protobuf:"bytes,6,opt,name=rule" json:"rule,omitempty"`   // from the rules of the field to the one that is broken
 	RuleId        *string                `protobuf:"bytes,2,opt,name=rule_id,json=ruleId" json:"rule_id,omitempty"`
 	Message       *string                `protobuf:"bytes,3,opt,name=message" json:"message,omitempty"`
 	ForKey        *bool                  `protobuf:"varint,4,opt,name=for_key,json=forKey" json:"for_key,omitempty"` // the key of a map is wrong, and not its value
-	Field         *FieldPath             `protobuf:"bytes,5,opt,name=field" json:"field,omitempty"`                  // from the request to what is wrong
-	Rule          *FieldPath             `protobuf:"bytes,6,opt,name=rule" json:"rule,omitempty"`                    // from the rules of the field to the one that is broken
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +110,20 @@ func (*Violation) Descriptor() ([]byte, []int) {
 	return file_buf_validate_violation_proto_rawDescGZIP(), []int{1}
 }
 
+func (x *Violation) GetField() *FieldPath {
+	if x != nil {
+		return x.Field
+	}
+	return nil
+}
+
+func (x *Violation) GetRule() *FieldPath {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
 func (x *Violation) GetRuleId() string {
 	if x != nil && x.RuleId != nil {
 		return *x.RuleId
@@ -129,20 +143,6 @@ func (x *Violation) GetForKey() bool {
 		return *x.ForKey
 	}
 	return false
-}
-
-func (x *Violation) GetField() *FieldPath {
-	if x != nil {
-		return x.Field
-	}
-	return nil
-}
-
-func (x *Violation) GetRule() *FieldPath {
-	if x != nil {
-		return x.Rule
-	}
-	return nil
 }
 
 type FieldPath struct {
@@ -369,12 +369,12 @@ const file_buf_validate_violation_proto_rawDesc = "" +
 	"\n" +
 	"violations\x18\x01 \x03(\v2\x17.buf.validate.ViolationR\n" +
 	"violations\"\xb3\x01\n" +
-	"\tViolation\x12\x17\n" +
+	"\tViolation\x12-\n" +
+	"\x05field\x18\x05 \x01(\v2\x17.buf.validate.FieldPathR\x05field\x12+\n" +
+	"\x04rule\x18\x06 \x01(\v2\x17.buf.validate.FieldPathR\x04rule\x12\x17\n" +
 	"\arule_id\x18\x02 \x01(\tR\x06ruleId\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x17\n" +
-	"\afor_key\x18\x04 \x01(\bR\x06forKey\x12-\n" +
-	"\x05field\x18\x05 \x01(\v2\x17.buf.validate.FieldPathR\x05field\x12+\n" +
-	"\x04rule\x18\x06 \x01(\v2\x17.buf.validate.FieldPathR\x04rule\"G\n" +
+	"\afor_key\x18\x04 \x01(\bR\x06forKey\"G\n" +
 	"\tFieldPath\x12:\n" +
 	"\belements\x18\x01 \x03(\v2\x1e.buf.validate.FieldPathElementR\belements\"\xcc\x03\n" +
 	"\x10FieldPathElement\x12!\n" +
