@@ -231,7 +231,7 @@ _SQL: dict[type[FunctionElement[Any]], dict[str, str]] = {
     },
     UsableBool: {"sqlite": "(typeof({0}) = 'integer' AND {0} IN (0, 1))", "postgresql": "true"},
     UsableInstant: {
-        "sqlite": "(typeof({0}) = 'text' AND {0} >= '0001' AND strftime('%s', substr({0}, 1, 19)) IS NOT NULL AND ("
+        "sqlite": "(typeof({0}) = 'text' AND {0} >= '0001-' AND strftime('%s', substr({0}, 1, 19)) IS NOT NULL AND ("
         + " OR ".join(f"{{0}} GLOB '{form}'" for form in _FORMS)
         + "))",
         "postgresql": f"(coalesce({{0}} BETWEEN {_YEARS}, false))",

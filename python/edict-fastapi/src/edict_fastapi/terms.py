@@ -36,9 +36,6 @@ class Kind(Enum):
     MAP = "map"
 
 
-NUMBERS = (Kind.DOUBLE, Kind.INT, Kind.UINT)
-
-
 @dataclass(frozen=True, eq=False)
 class Number:
     """A double, int or uint: known, or the value of a SQL expression.

@@ -41,7 +41,7 @@ from .dialects import (
 )
 from .errors import Untranslatable
 from .predicate import FALSE, TRUE, Predicate, atom, both, constant, either, negation
-from .terms import ERROR, NUMBERS, Alternative, Kind, Number, Span, Term, Text, Time, of_bool, of_value
+from .terms import ERROR, Alternative, Kind, Number, Span, Term, Text, Time, of_bool, of_value
 
 # A filter of more, or nested deeper, is refused: SQLite parses no more than 1000 levels,
 # and Python runs out of its own.
@@ -130,7 +130,7 @@ class _Translation:
         said for each of them, and is to be asked once."""
         key = (operator, *map(id, parts))
         if key not in self._rules:
-            out = {"and": both, "or": either, "not": negation}[operator](*parts)
+            out = negation(*parts) if operator == "not" else both(*parts) if operator == "and" else either(*parts)
             self._rules[key] = (parts, out)  # the parts, too, so that no other gets the id of one
         return self._rules[key][1]
 
