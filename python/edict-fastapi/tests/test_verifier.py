@@ -7,8 +7,9 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import create_engine, text
 
-from edict_fastapi import FilterVerifier, MemoryReplayStore, Misconfigured, Refused
+from edict_fastapi import FilterVerifier, MemoryReplayStore, Misconfigured, Refused, SQLReplayStore
 from tokens import ALWAYS, OTHER_KEY, claims, hash_of, header, jwks, scope, sign, token
 
 NOW = int(time.time())
@@ -145,12 +146,20 @@ def test_a_token_is_remembered_until_no_clock_takes_it_any_more():
         v.verify(scope(made))
 
 
-def test_replays_are_found_by_threads_at_once():
-    store, new, start = MemoryReplayStore(), [], threading.Barrier(8)
+def shared_store(tmp_path):
+    store = SQLReplayStore(create_engine(f"sqlite:///{tmp_path}/used.db"))
+    store.create()
+    store.create()
+    return store
+
+
+@pytest.mark.parametrize("make,count", [(lambda _: MemoryReplayStore(), 500), (shared_store, 20)], ids=["memory", "SQL"])
+def test_replays_are_found_by_threads_at_once(make, count, tmp_path):
+    store, new, start = make(tmp_path), [], threading.Barrier(8)
 
     def use():
         start.wait()
-        for i in range(500):
+        for i in range(count):
             if store.add(str(i), NOW + 30):
                 new.append(i)
 
@@ -159,7 +168,7 @@ def test_replays_are_found_by_threads_at_once():
         t.start()
     for t in threads:
         t.join()
-    assert sorted(new) == list(range(500))
+    assert sorted(new) == list(range(count))
 
 
 def test_a_full_store_refuses_until_tokens_expire():
@@ -170,6 +179,19 @@ def test_a_full_store_refuses_until_tokens_expire():
     now[0] = 50  # behind the one that lives on
     assert store.add("third", 60)
     assert not store.add("long", 100)
+
+
+def test_a_table_of_tokens_is_kept_small(tmp_path):
+    now = [0.0]
+    engine = create_engine(f"sqlite:///{tmp_path}/used.db")
+    store = SQLReplayStore(engine, clock=lambda: now[0])
+    assert not store.add("no table", 10)
+    store.create()
+    assert store.add("a", 10) and not store.add("a", 10)
+    now[0] = 11
+    assert store.add("b", 20)
+    with engine.connect() as connection:
+        assert connection.execute(text("select token from edict_used_tokens")).scalars().all() == ["b"]
 
 
 def test_a_prefix_that_the_server_adds_is_taken_away():

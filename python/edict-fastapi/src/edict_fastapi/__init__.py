@@ -8,7 +8,7 @@ from .columns import Columns
 from .errors import EdictError, Misconfigured, Refused, Untranslatable
 from .api import Edict
 from .keys import Keys, KeysFromEdict, KeysFromFile, StaticKeys
-from .replay import MemoryReplayStore, ReplayStore
+from .replay import MemoryReplayStore, ReplayStore, SQLReplayStore
 from .rowfilter import RowFilter
 from .translate import translate
 from .verifier import Filter, FilterVerifier
@@ -27,6 +27,7 @@ __all__ = [
     "Refused",
     "ReplayStore",
     "RowFilter",
+    "SQLReplayStore",
     "StaticKeys",
     "Untranslatable",
     "translate",

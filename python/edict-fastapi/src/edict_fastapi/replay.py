@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
+
+from sqlalchemy import Column, Double, Engine, MetaData, String, Table, delete, insert
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+_log = logging.getLogger("edict_fastapi")
 
 
 class ReplayStore(Protocol):
@@ -47,3 +53,32 @@ class MemoryReplayStore:
                 return False
             self._expires[token] = expires
             return True
+
+
+class SQLReplayStore:
+    """A ReplayStore in a table of a database, for the processes that share it.
+
+    create makes the table, if there is none. A database that fails makes tokens refused.
+    """
+
+    def __init__(self, engine: Engine, table: str = "edict_used_tokens", clock: Callable[[], float] = time.time):
+        self._engine, self._clock = engine, clock
+        self._table = Table(
+            table, MetaData(), Column("token", String(255), primary_key=True), Column("expires", Double, index=True)
+        )
+
+    def create(self) -> None:
+        self._table.create(self._engine, checkfirst=True)
+
+    def add(self, token: str, expires: float) -> bool:
+        used = self._table
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(used).values(token=token, expires=expires))
+                connection.execute(delete(used).where(used.c.expires < self._clock()))
+        except IntegrityError:
+            return False
+        except SQLAlchemyError as e:
+            _log.error("used tokens can't be remembered: %s", e)
+            return False
+        return True
