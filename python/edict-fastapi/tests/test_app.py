@@ -13,9 +13,9 @@ from sqlalchemy import String, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 
-from edict_fastapi import Edict, FilterVerifier, RowFilter
+from edict_fastapi import Edict, RowFilter
 from edictserver import fake_edict
-from tokens import answer_to, ask, hash_of, jwks, scope, token
+from tokens import answer_to, ask, hash_of, scope, token, verifier
 from trees import attr, v, x
 
 
@@ -43,9 +43,9 @@ def ids(where):
         return session.scalars(select(Expense.id).where(where).order_by(Expense.id)).all()
 
 
-def application(verifier=None):
+def application(judge=None):
     app = FastAPI()
-    rows = RowFilter(Expense, {"owner": Expense.owner}, kind="expense", verifier=verifier or FilterVerifier(keys=jwks()))
+    rows = RowFilter(Expense, {"owner": Expense.owner}, kind="expense", verifier=judge or verifier())
     ids_too = RowFilter(Expense, {"owner": Expense.owner}, verifier=rows.verifier)
 
     @app.get("/expenses")
@@ -107,7 +107,7 @@ def test_a_root_path_alone_changes_nothing():
 
 def test_a_root_path_that_the_server_puts_in_front_is_the_prefix():
     behind = scope(token(), path="/api/expenses") | {"root_path": "/api"}  # as uvicorn --root-path /api tells it
-    assert ask(application(FilterVerifier(keys=jwks(), prefix="/api")), behind)[0] == 200
+    assert ask(application(verifier(prefix="/api")), behind)[0] == 200
     assert ask(application(), behind)[0] == 403
 
 
@@ -131,7 +131,7 @@ def test_a_slow_edict_holds_nobody_else_up():
 
     with fake_edict() as edict:
         edict.filters["A" * 43] = OWN
-        app = application(FilterVerifier(edict=Edict(edict.url, timeout=60)))
+        app = application(verifier(edict=Edict(edict.url, timeout=60)))
         assert ask(app, scope(token()))[0] == 200
         edict.wait.clear()
         quick, slow = asyncio.run(run())
@@ -141,7 +141,7 @@ def test_a_slow_edict_holds_nobody_else_up():
 @pytest.fixture(scope="module")
 def served():
     """The port of uvicorn with the application."""
-    server = uvicorn.Server(uvicorn.Config(application(FilterVerifier(keys=jwks(), check_host=False)), port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(application(verifier(check_host=False)), port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

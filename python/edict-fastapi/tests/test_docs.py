@@ -13,7 +13,7 @@ from sqlalchemy.pool import StaticPool
 import cel
 from edict_fastapi import Columns, FilterVerifier, RowFilter, translate
 from edict_fastapi.translate import MAX_NODES
-from tokens import ask, jwks, scope, token
+from tokens import ask, clock, jwks, scope, token, verifier
 from trees import attr, v, x
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -53,13 +53,14 @@ def test_the_route_of_the_page_lists_the_caller_s_rows(shown):
     assert len(blocks(PAGE)) == 4
     shown["engine"] = memory()
     fill(shown, shown["engine"])
-    shown["rows"].verifier = FilterVerifier(keys=jwks())
+    shown["rows"].verifier = verifier()
     assert ask(shown["app"], scope(token(flt=OWN)))[2] == b"[1,3]"
     assert ask(shown["app"], scope())[0] == 403
 
 
 def test_the_keys_and_stores_of_the_page_work(shown):
     for name in ("by_file", "by_file_and_edict"):
+        shown[name].clock = clock
         assert shown[name].verify(scope(token())).kind == "expense"
     assert shown["store"].add("x", 2e9) and not shown["store"].add("x", 2e9)
 
@@ -70,7 +71,7 @@ def test_the_readme_s_example_runs(shown):
     fill(shown, engine)
     names = {"Expense": shown["Expense"], "app": FastAPI(), "Depends": Depends, "Session": Session, "select": select, "engine": engine}
     exec(compile(block, "README.md", "exec"), names)
-    names["rows"].verifier = FilterVerifier(keys=jwks())
+    names["rows"].verifier = verifier()
     assert ask(names["app"], scope(token(flt=OWN)))[2] == b"[1,3]"
 
 

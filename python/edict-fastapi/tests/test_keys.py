@@ -7,10 +7,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from edict_fastapi import Edict, FilterVerifier, KeysFromEdict, KeysFromFile, Misconfigured, Refused, StaticKeys
+from edict_fastapi import Edict, KeysFromEdict, KeysFromFile, Misconfigured, Refused, StaticKeys
 from edict_fastapi.keys import thumbprint
 from edictserver import fake_edict
-from tokens import ALWAYS, KEY, OTHER_KEY, jwk, jwks, scope, token
+from tokens import ALWAYS, KEY, OTHER_KEY, jwk, jwks, scope, token, verifier
 
 NAME, OTHER = (thumbprint(k.public_key()) for k in (KEY, OTHER_KEY))
 
@@ -128,24 +128,24 @@ HANDLE = "A" * 43
 def test_a_large_filter_is_fetched_once():
     with fake_edict() as edict:
         edict.filters[HANDLE] = ALWAYS
-        verifier = FilterVerifier(edict=patient(edict))
-        assert verifier.verify(scope(token(flt=None, hdl=HANDLE))).filter == ALWAYS
+        judge = verifier(edict=patient(edict))
+        assert judge.verify(scope(token(flt=None, hdl=HANDLE))).filter == ALWAYS
         with pytest.raises(Refused, match="not there"):
-            verifier.verify(scope(token(flt=None, hdl=HANDLE)))
+            judge.verify(scope(token(flt=None, hdl=HANDLE)))
 
 
 def test_a_handle_is_not_fetched_for_a_request_that_is_refused():
     with fake_edict() as edict:
         edict.filters[HANDLE] = ALWAYS
-        verifier = FilterVerifier(edict=patient(edict))
+        judge = verifier(edict=patient(edict))
         with pytest.raises(Refused):
-            verifier.verify(scope(token(flt=None, hdl=HANDLE), principal="bob"))
+            judge.verify(scope(token(flt=None, hdl=HANDLE), principal="bob"))
         assert edict.filters == {HANDLE: ALWAYS}
 
 
 def test_without_an_edict_large_filters_are_a_matter_of_configuration():
     with pytest.raises(Misconfigured, match="too large for a header"):
-        FilterVerifier(keys=jwks()).verify(scope(token(flt=None, hdl=HANDLE)))
+        verifier().verify(scope(token(flt=None, hdl=HANDLE)))
 
 
 @pytest.mark.parametrize(
@@ -164,19 +164,19 @@ def test_without_an_edict_large_filters_are_a_matter_of_configuration():
 )
 def test_an_answer_that_is_none_is_refused(answer):
     with fake_edict() as edict:
-        verifier = FilterVerifier(keys=jwks(), edict=patient(edict))
+        judge = verifier(keys=jwks(), edict=patient(edict))
         edict.answer = answer
         with pytest.raises(Refused):
-            verifier.verify(scope(token(flt=None, hdl=HANDLE)))
+            judge.verify(scope(token(flt=None, hdl=HANDLE)))
 
 
 def test_an_edict_that_hangs_or_is_away_is_no_filter():
     with fake_edict() as edict:
         edict.wait.clear()
-        verifier = FilterVerifier(keys=jwks(), edict=Edict(edict.url, timeout=0.1))
+        judge = verifier(keys=jwks(), edict=Edict(edict.url, timeout=0.1))
         with pytest.raises(Refused, match="could not be fetched"):
-            verifier.verify(scope(token(flt=None, hdl=HANDLE)))
+            judge.verify(scope(token(flt=None, hdl=HANDLE)))
     with pytest.raises(Refused, match="could not be fetched"):
-        verifier.verify(scope(token(flt=None, hdl=HANDLE)))
+        judge.verify(scope(token(flt=None, hdl=HANDLE)))
     with pytest.raises(Refused, match="unknown key"):
-        FilterVerifier(keys_url=edict.url).verify(scope(token()))
+        verifier(keys_url=edict.url).verify(scope(token()))

@@ -14,7 +14,7 @@ import trees
 from databases import MAPPING, TABLE, attributes, fill, selected
 from edict_fastapi import Untranslatable, translate
 
-FILTERS = 1000
+FILTERS = 400
 
 
 def compare(connection, seed, filters):

@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from edict_fastapi import FilterVerifier, MemoryReplayStore, Misconfigured, Refused, SQLReplayStore
-from tokens import ALWAYS, OTHER_KEY, claims, hash_of, header, jwks, scope, sign, token
-
-NOW = int(time.time())
-
-
-def verifier(**options):
-    return FilterVerifier(**{"keys": jwks()} | options)
-
+from tokens import ALWAYS, NOW, OTHER_KEY, claims, hash_of, header, jwks, scope, sign, token, verifier
 
 def test_a_good_token_gives_its_filter():
     filter = verifier().verify(scope(token()))
@@ -160,7 +153,7 @@ def test_replays_are_found_by_threads_at_once(make, count, tmp_path):
     def use():
         start.wait()
         for i in range(count):
-            if store.add(str(i), NOW + 30):
+            if store.add(str(i), time.time() + 60):
                 new.append(i)
 
     threads = [threading.Thread(target=use) for _ in range(8)]

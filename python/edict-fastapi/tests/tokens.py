@@ -8,10 +8,12 @@ import time
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edict_fastapi import FilterVerifier
 from edict_fastapi.keys import thumbprint
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(b"\x02" * 32)
+NOW = int(time.time())  # to all verifiers of tests; tokens are made when tests are collected
 ALWAYS = {"kind": "KIND_ALWAYS_ALLOWED"}
 
 
@@ -29,6 +31,16 @@ def jwks(*keys):
     return {"keys": [jwk(k) for k in keys or (KEY,)]}
 
 
+def clock():
+    return float(NOW)
+
+
+def verifier(**options):
+    """A verifier that knows Edict's key, and stands in the time of the tokens."""
+    given = {} if {"keys", "keys_url", "edict"} & options.keys() else {"keys": jwks()}
+    return FilterVerifier(**{"clock": clock} | given | options)
+
+
 def sign(header, payload: bytes, key=KEY) -> str:
     signed = f"{b64(json.dumps(header).encode())}.{b64(payload)}"
     return f"{signed}.{b64(key.sign(signed.encode()))}"
@@ -41,9 +53,8 @@ def claims(**changes):
     """The claims of a token for GET /expenses of alice; None leaves one out."""
     global _made
     _made += 1
-    now = int(time.time())
     out = {
-        "iss": "edict", "iat": now, "exp": now + 30, "jti": f"decision-{_made}", "sub": "alice", "mth": "GET",
+        "iss": "edict", "iat": NOW, "exp": NOW + 30, "jti": f"decision-{_made}", "sub": "alice", "mth": "GET",
         "pth": "/expenses", "hst": "expenses.example", "knd": "expense", "act": ["list"], "flt": ALWAYS,
     }  # fmt: skip
     return {name: value for name, value in (out | changes).items() if value is not None}
