@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"edict/api/cerbospb"
 	"edict/engine"
@@ -35,10 +36,21 @@ func (s *Server) checkResources(ctx context.Context, c *call, in *cerbospb.Check
 		Results:      make([]*cerbospb.CheckResourcesResponse_ResultEntry, 0, len(q.entries)),
 		CerbosCallId: newCallID(now),
 	}
+	told := 0 // bytes of outputs
 	err := s.decide(ctx, c, now, func(e *entry, d *engine.Decision) error {
 		r, err := resultOf(e, d, q.includeMeta)
+		if err != nil {
+			return err
+		}
+		// Rules that tell attributes tell them once for each action: a request
+		// of a few megabytes could be answered with gigabytes.
+		for _, o := range r.GetOutputs() {
+			if told += proto.Size(o); s.Limits.Message > 0 && told > s.Limits.Message {
+				return status.Error(codes.ResourceExhausted, fmt.Sprintf("the outputs are longer than an answer may be (%d)", s.Limits.Message))
+			}
+		}
 		out.Results = append(out.Results, r)
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, err

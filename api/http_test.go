@@ -287,3 +287,19 @@ func TestDeepAttributes(t *testing.T) {
 		}
 	}
 }
+
+// What rules tell of the attributes can't make the answer many times as long as
+// the request.
+func TestOutputsAreBounded(t *testing.T) {
+	s, _ := newServer(t)
+	h := s.Handler(HTTPOptions{})
+	entry := `{"actions":["shout-a","shout-b"],"resource":{"kind":"doc","id":"1"}}`
+	for entries, want := range map[string]int{entry: 200, entry + "," + entry: 429} {
+		body := `{"principal":{"id":"ann","roles":["user"],"attr":{"a":"` + strings.Repeat("x", s.Limits.Message/3) + `"}},"resources":[` + entries + `]}`
+		w := ask(h, "POST", "/api/check/resources", body)
+		const refused = `{"code":8,"message":"the outputs are longer than an answer may be (1048576)"}`
+		if w.Code != want || want != 200 && w.Body.String() != refused {
+			t.Errorf("got %d %.200s, want %d", w.Code, w.Body, want)
+		}
+	}
+}

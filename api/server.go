@@ -45,7 +45,7 @@ type Server struct {
 type Limits struct {
 	Actions   int           // of each resource
 	Resources int           // of a request
-	Message   int           // the length of a request, in bytes
+	Message   int           // the length of a request, and of outputs in an answer, in bytes
 	Time      time.Duration // that a call may take, if its deadline is no sooner
 }
 
