@@ -159,6 +159,12 @@ func (s *Server) decide(ctx context.Context, c *call, now time.Time, tell func(*
 	if err != nil {
 		return err
 	}
+	return decideBy(ctx, c, ps, data, now, tell)
+}
+
+// decideBy does what decide does by policies and verified tokens.
+func decideBy(ctx context.Context, c *call, ps *engine.PolicySet, data engine.AuxData, now time.Time, tell func(*entry, *engine.Decision) error) error {
+	q := &c.question
 	for i := range q.entries {
 		if err := inTime(ctx); err != nil {
 			return err

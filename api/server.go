@@ -108,8 +108,19 @@ func inTime(ctx context.Context) error {
 	return nil
 }
 
-// answer answers a call by f, which has it for itself. A panic is an error.
-func answer[In, Out any](s *Server, ctx context.Context, in *In, f func(context.Context, *call, *In) (*Out, error)) (out *Out, err error) {
+// answer answers a call by f, which has working memory for itself.
+func answer[In, Out any](s *Server, ctx context.Context, in *In, f func(context.Context, *call, *In) (*Out, error)) (*Out, error) {
+	return Do(s, ctx, in, func(ctx context.Context, in *In) (*Out, error) {
+		c := s.take()
+		out, err := f(ctx, c, in)
+		s.release(c) // which a call that panicked does not get to
+		return out, err
+	})
+}
+
+// Do does a call, of this service or of another one, in the time that calls have.
+// A panic is an error.
+func Do[In, Out any](s *Server, ctx context.Context, in *In, f func(context.Context, *In) (*Out, error)) (out *Out, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			out, err = nil, status.Error(codes.Internal, "internal error")
@@ -118,10 +129,7 @@ func answer[In, Out any](s *Server, ctx context.Context, in *In, f func(context.
 	}()
 	ctx, cancel := s.due(ctx)
 	defer cancel()
-	c := s.take()
-	out, err = f(ctx, c, in)
-	s.release(c) // which a call that panicked does not get to
-	return out, err
+	return f(ctx, in)
 }
 
 // tellPanic tells of a panic. What listens may itself be what panics.

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"edict/api"
+	"edict/api/authzen"
 	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/listener"
 	"edict/engine"
@@ -61,8 +62,13 @@ func info() api.Info {
 	return out
 }
 
+// authzen gives what answers the calls of AuthZEN.
+func (d *daemon) authzen() *authzen.Server {
+	return &authzen.Server{API: d.calls, URL: d.config.APIURL}
+}
+
 func (d *daemon) serveCalls(l *listener.Listener) *server {
-	return d.serveGRPC(l, api.ServerOptions(d.config.API.Message), d.calls.Register)
+	return d.serveGRPC(l, api.ServerOptions(d.config.API.Message), d.calls.Register, d.authzen().Register)
 }
 
 // The times that a client may take over HTTP. Calls are short.
@@ -74,13 +80,13 @@ const (
 
 // serveCallsHTTP serves the API over HTTP, and over gRPC by the same listener.
 func (d *daemon) serveCallsHTTP(l *listener.Listener) *server {
-	calls := d.newGRPC(api.ServerOptions(d.config.API.Message), d.calls.Register)
+	calls := d.newGRPC(api.ServerOptions(d.config.API.Message), d.calls.Register, d.authzen().Register)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	s := d.serveHTTP(l, &http.Server{
-		Handler:           d.calls.Handler(api.HTTPOptions{CORS: d.config.CORS, GRPC: calls, Health: d.health}),
+		Handler:           d.calls.Handler(api.HTTPOptions{CORS: d.config.CORS, GRPC: calls, Health: d.health, Mounted: d.authzen().Handlers()}),
 		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,

@@ -17,6 +17,7 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"edict/api"
+	"edict/api/authzen"
 	"edict/api/cerbospb"
 	"edict/extauthz/testca"
 )
@@ -78,6 +79,11 @@ func TestAPI(t *testing.T) {
 	if status, body := post(t, http.DefaultClient, http1, asksThing); status != 200 || !strings.Contains(body, `"a":"EFFECT_ALLOW"`) {
 		t.Errorf("got %d %s", status, body)
 	}
+	if got, err := http.Get(http1 + authzen.MetadataPath); err != nil || got.StatusCode != 200 {
+		t.Errorf("the metadata of AuthZEN: got %v, %v", got, err)
+	} else {
+		got.Body.Close()
+	}
 	for _, target := range []string{"unix:" + socket, line.text("apiHTTP")} {
 		if effect, err := checkThing(t, target, plain); effect != cerbospb.Effect_EFFECT_ALLOW {
 			t.Errorf("%s: got %s, %v", target, effect, err)
@@ -91,7 +97,7 @@ func TestAPI(t *testing.T) {
 		if err != nil || health.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 			t.Errorf("%s: the health is %v, %v", target, health, err)
 		}
-		if got := servicesOf(t, conn); !strings.Contains(got, api.ServiceName) {
+		if got := servicesOf(t, conn); !strings.Contains(got, api.ServiceName) || !strings.Contains(got, authzen.ServiceName) {
 			t.Errorf("%s: reflection tells of %s", target, got)
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"edict/api"
+	"edict/api/authzen"
 	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/listener"
 	"edict/cmd/edict/internal/watch"
@@ -256,6 +257,7 @@ func (d *daemon) tell(serving bool) {
 	d.health.SetServingStatus("", status)
 	d.health.SetServingStatus(extauthz.ServiceName, status)
 	d.health.SetServingStatus(api.ServiceName, status)
+	d.health.SetServingStatus(authzen.ServiceName, status)
 }
 
 func (d *daemon) isServing() bool {
@@ -398,12 +400,12 @@ func (d *daemon) serveChecks(l *listener.Listener) *server {
 }
 
 // serveGRPC serves a service of gRPC, beside health and reflection.
-func (d *daemon) serveGRPC(l *listener.Listener, options []grpc.ServerOption, register func(grpc.ServiceRegistrar)) *server {
+func (d *daemon) serveGRPC(l *listener.Listener, options []grpc.ServerOption, register ...func(grpc.ServiceRegistrar)) *server {
 	if l.Certificates != nil {
 		config := l.Certificates.Config("h2")
 		options = append(options, grpc.Creds(serverTLS{credentials.NewTLS(config), config, d.failures()}))
 	}
-	s := d.newGRPC(options, register)
+	s := d.newGRPC(options, register...)
 	return &server{
 		serve: func() error { return s.Serve(l.Listener) },
 		stop:  s.Stop,
@@ -416,10 +418,12 @@ func (d *daemon) serveGRPC(l *listener.Listener, options []grpc.ServerOption, re
 	}
 }
 
-// newGRPC gives a gRPC server with a service, health and reflection.
-func (d *daemon) newGRPC(options []grpc.ServerOption, register func(grpc.ServiceRegistrar)) *grpc.Server {
+// newGRPC gives a gRPC server with services, health and reflection.
+func (d *daemon) newGRPC(options []grpc.ServerOption, register ...func(grpc.ServiceRegistrar)) *grpc.Server {
 	s := grpc.NewServer(options...)
-	register(s)
+	for _, r := range register {
+		r(s)
+	}
 	grpc_health_v1.RegisterHealthServer(s, d.health)
 	reflection.Register(s)
 	return s

@@ -44,6 +44,17 @@ func setAPITime(c *Config, n yamldoc.Node) {
 	c.API.Time = d
 }
 
+func setAPIURL(c *Config, n yamldoc.Node) {
+	text, ok := n.Text()
+	u, err := url.Parse(text.Value)
+	if ok && text.Value != "" &&
+		(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host+u.Path != text.Value || strings.HasSuffix(u.Path, "/")) {
+		n.Report(CodeBadValue, fmt.Sprintf("%q is not where an API is", text.Value), "write scheme and host, and a path if there is one, without a slash at the end, like https://pdp.example.org")
+		return
+	}
+	c.APIURL = text.Value
+}
+
 func setCORSOrigins(c *Config, n yamldoc.Node) {
 	texts, _ := n.Texts()
 	c.CORS.Origins = nil

@@ -26,8 +26,9 @@ type Config struct {
 	ExtAuthzHTTPOptions extauthz.HTTPOptions
 	Limits              extauthz.Limits // InFlight 0: as many as suit the machine
 
-	API  api.Limits
-	CORS api.CORS
+	API    api.Limits
+	APIURL string // api.url; empty: as each request says
+	CORS   api.CORS
 
 	PoliciesDir string
 	RoutesDir   string

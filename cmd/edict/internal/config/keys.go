@@ -104,6 +104,7 @@ func Keys() []Key {
 
 		{"api.messageBytes", "4194304", "The longest request to the API; a longer one is refused with `RESOURCE_EXHAUSTED`, over HTTP 429.", setAPIMessageBytes},
 		{"api.time", "5s", "The longest time that a call of the API may take, if its own deadline is no sooner.", setAPITime},
+		{"api.url", `""`, "Where clients find the API over HTTP, like `https://pdp.example.org`, which the metadata of AuthZEN tell. `\"\"`: what each request for them says.", setAPIURL},
 		{"api.cors.disabled", "false", "Web pages of other origins may not use the API.",
 			boolean(func(c *Config, b bool) { c.CORS.Disabled = b })},
 		{"api.cors.allowedOrigins", "[]", "The origins whose pages may use the API, like `https://app.example.org`. `[]`: all.", setCORSOrigins},
