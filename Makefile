@@ -39,7 +39,7 @@ REQUIREMENTS := envoy/demo/requirements.txt envoy/demo/app/requirements.txt pyth
 .PHONY: venv
 venv:
 	@if ! cat $(REQUIREMENTS) | cmp -s - $(VENV)/installed \
-	    || ! $(PYTHON) -c 'import fastapi, pytest, yaml' 2>/dev/null \
+	    || ! $(PYTHON) -c 'import cerbos.sdk.client, fastapi, pytest, sqlalchemy, yaml' 2>/dev/null \
 	    || ! grep -qF '$(CURDIR)/$(VENV)' $(VENV)/bin/envoy; then \
 	  $(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	    || { echo 'Python 3.10 or newer is needed; name one by PYTHON3=...' >&2; exit 1; }; \
@@ -47,6 +47,20 @@ venv:
 	  $(PYTHON3) -m venv --clear $(VENV); \
 	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -r envoy/demo/requirements.txt -r python/edict-fastapi/requirements.txt; \
 	  cat $(REQUIREMENTS) > $(VENV)/installed; \
+	fi
+
+# The Cerbos SDKs of JavaScript, which the tests let ask Edict. Where there is no npm
+# those tests are skipped.
+SDK_LOCK := api/sdktest/testdata/js
+.PHONY: sdks
+sdks:
+	@if ! command -v npm > /dev/null; then \
+	  echo 'SKIPPED: the tests with the Cerbos SDKs of JavaScript, since there is no npm'; \
+	elif ! cmp -s $(SDK_LOCK)/package-lock.json .tools/sdk/installed; then \
+	  echo 'installing the Cerbos SDKs of JavaScript into .tools/sdk'; \
+	  rm -rf .tools/sdk; mkdir -p .tools; cp -r $(SDK_LOCK) .tools/sdk; \
+	  npm ci --prefix .tools/sdk --loglevel=error --no-audit --no-fund --ignore-scripts; \
+	  cp $(SDK_LOCK)/package-lock.json .tools/sdk/installed; \
 	fi
 
 .PHONY: c-compiler
@@ -70,20 +84,20 @@ routes: build venv ## Make the demo's route map anew from the service's OpenAPI 
 	$(DEMO) openapi | bin/edict routes from-openapi - --schema ../../docs/schemas/routes.schema.json --output envoy/routes/expenses.yaml
 
 .PHONY: test
-test: build venv c-compiler lint ## Run all tests: unit, race, fuzz seeds, property, end to end
+test: build venv sdks c-compiler lint ## Run all tests: unit, race, fuzz seeds, property, end to end
 	@test -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" || echo 'SKIPPED: the tests of conformance with Cerbos, since their data is not there (set CONFORMANCE_DIR)'
 	$(GO) test ./...
 	cd envoy/manifests && $(GO) test ./...
 	$(PYTHON) -m pytest -q python/edict-fastapi
 	CGO_ENABLED=1 CC="$(RACE_CC)" $(GO) test -race -short ./...
 	$(DEMO) check
-	EDICT_E2E=1 $(GO) test -count=1 ./envoy/e2e
+	EDICT_E2E=1 $(GO) test -count=1 -p 1 ./envoy/e2e ./api/sdktest
 
 .PHONY: lint
 lint: ## Check form: gofmt, go vet, staticcheck, Python's syntax
 	@test "$$($(STATICCHECK) -version 2>/dev/null | grep -oF '$(STATICCHECK_VERSION:v%=%)')" \
 	  || GOBIN="$(CURDIR)/.tools" $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
-	@unformatted=$$(gofmt -l cmd docs engine extauthz envoy); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l api cmd docs engine extauthz envoy); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
 	cd envoy/manifests && $(GO) vet ./... && '$(CURDIR)/$(STATICCHECK)' ./...

@@ -157,6 +157,7 @@ for (const [transport, target] of Object.entries(work.targets)) {
       throw error;
     }
     for (const the of work.cases) {
+      if (!target.whole && !the.everywhere) continue;
       try {
         const answer = await ask(the.nowhere ? absent : client, the, work.tokens);
         console.log(JSON.stringify({ client: name, transport, case: the.name, answer }));

@@ -297,6 +297,8 @@ async def main():
                     continue
                 absent = await enter(stack, kind.open(work["nowhere"]))
                 for case in work["cases"]:
+                    if not (target.get("whole") or case.get("everywhere")):
+                        continue
                     try:
                         answer = await ask(kind, absent if case.get("nowhere") else client, case, work["tokens"])
                     except CannotSay:

@@ -1,0 +1,146 @@
+package sdktest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	enable     = "EDICT_E2E"
+	howEnabled = "the tests with Cerbos' SDKs need what `make venv sdks` installs; after that: " + enable + "=1 go test -count=1 ./api/sdktest"
+)
+
+var (
+	cerbos = flag.String("cerbos", "", "ask this Cerbos binary instead of Edict")
+	record = flag.Bool("record", false, "with -cerbos: write its answers to testdata/answers.json")
+)
+
+func TestSDKs(t *testing.T) {
+	if os.Getenv(enable) == "" {
+		t.Skip(howEnabled)
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := readTable(t)
+	servers := start(t, root)
+
+	got := answers{}
+	ran := map[string]bool{}
+	for _, runner := range []struct {
+		name    string
+		command func(t *testing.T) []string
+	}{
+		{"python", func(t *testing.T) []string { return python(t, root) }},
+		{"js", func(t *testing.T) []string { return javaScript(t, root) }},
+	} {
+		t.Run(runner.name, func(t *testing.T) {
+			for _, a := range run(t, runner.command(t), servers["tls"].CA, work{servers, nowhere(t), table.Tokens, table.Cases}) {
+				got.add(t, table.named(t, a.Case), a)
+			}
+			ran[runner.name] = true
+		})
+	}
+	if *record {
+		got.write(t, "testdata/answers.json")
+		return
+	}
+	got.compare(t, table, readAnswers(t, "testdata/answers.json"), ran)
+}
+
+// A target is a server as clients are told of it.
+type target struct {
+	HTTP string `json:"http"`
+	GRPC string `json:"grpc,omitempty"`
+	CA   string `json:"ca,omitempty"` // file
+
+	// Whole has all cases made, not only those that say "everywhere".
+	Whole bool `json:"whole,omitempty"`
+}
+
+// work is what a runner does.
+type work struct {
+	Targets map[string]target `json:"targets"` // by transport
+	Nowhere target            `json:"nowhere"` // where nobody listens
+	Tokens  map[string]string `json:"tokens"`
+	Cases   []testCase        `json:"cases"`
+}
+
+// An answer is what one client got over one transport.
+type answer struct {
+	Client, Transport, Case string
+	Answer                  any
+}
+
+// nowhere gives the addresses of Unix sockets, or of what passes for one, that
+// do not exist.
+func nowhere(t *testing.T) target {
+	// Port 1 is below those that are given to programs, and nobody serves there.
+	return target{HTTP: "http://127.0.0.1:1", GRPC: "unix:" + filepath.Join(t.TempDir(), "nobody.sock")}
+}
+
+func run(t *testing.T, command []string, ca string, w work) []answer {
+	t.Helper()
+	in, err := json.Marshal(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+	cmd.Stdin = bytes.NewReader(in)
+	// A proxy of the machine is not for loopback.
+	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+ca, "NO_PROXY=*", "no_proxy=*", "PYTHONDONTWRITEBYTECODE=1")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, &errs)
+	}
+	var list []answer
+	for d := json.NewDecoder(&out); ; {
+		var a answer
+		if err := d.Decode(&a); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatalf("%s wrote what is no JSON: %v", command, err)
+		}
+		list = append(list, a)
+	}
+}
+
+// python gives the command of the Python runner.
+func python(t *testing.T, root string) []string {
+	t.Helper()
+	python := filepath.Join(root, ".venv", "bin", "python")
+	if out, err := exec.Command(python, "-c", "import cerbos.sdk.client").CombinedOutput(); err != nil {
+		t.Fatalf("the Cerbos SDK of Python is missing; install it with: make venv\n%v\n%s", err, out)
+	}
+	return []string{python, "testdata/runner.py"}
+}
+
+// javaScript gives the command of the JavaScript runner. Where there is no npm
+// to install the SDKs with, the test is skipped.
+func javaScript(t *testing.T, root string) []string {
+	t.Helper()
+	modules := filepath.Join(root, ".tools", "sdk")
+	if _, err := os.Stat(filepath.Join(modules, "node_modules")); err != nil {
+		if _, noNPM := exec.LookPath("npm"); noNPM != nil {
+			t.Skip("SKIPPED: the Cerbos SDKs of JavaScript, since there is no npm")
+		}
+		t.Fatalf("the Cerbos SDKs of JavaScript are missing; install them with: make sdks\n%v", err)
+	}
+	return []string{"node", "testdata/runner.mjs", modules}
+}
+
+// language gives that of a client: the first word of its name.
+func language(client string) string {
+	word, _, _ := strings.Cut(client, " ")
+	return word
+}
