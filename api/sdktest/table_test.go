@@ -26,10 +26,11 @@ type table struct {
 type testCase struct {
 	fields map[string]any
 
-	Name    string
-	Nowhere bool   // where nobody listens
-	Edict   any    // the answer of Edict, if not that of Cerbos
-	Why     string // where that is documented: page.md#heading
+	Name       string
+	Nowhere    bool   // where nobody listens
+	AnyMessage bool   `yaml:"anyMessage"` // of an error the code counts alone
+	Edict      any    // the answer of Edict, if not that of Cerbos
+	Why        string // where that is documented: page.md#heading
 }
 
 // UnmarshalYAML implements yaml.Unmarshaler.
@@ -85,8 +86,8 @@ type answers map[string]map[string]any
 // same.
 func (as answers) add(t *testing.T, c *testCase, a answer) {
 	t.Helper()
-	if m, ok := a.Answer.(map[string]any); ok && c.Nowhere {
-		delete(m, "message") // it is the client's own
+	if m, ok := a.Answer.(map[string]any); ok && (c.Nowhere || c.AnyMessage) {
+		delete(m, "message") // where nobody listens it is the client's own
 	}
 	a.Answer = canonical(a.Answer)
 	if as[a.Case] == nil {

@@ -40,7 +40,7 @@ ENVOY = 10000        # where clients connect
 ENVOY_ADMIN = 9901
 EDICT = 9001         # ext_authz
 EDICT_ADMIN = 9002   # /readyz
-EDICT_API = 3592     # the API of Cerbos over HTTP
+EDICT_API = 3592     # the API of Cerbos over HTTP, where the backend asks by the SDK
 EDICT_API_GRPC = 3593
 BACKEND = 8000
 
@@ -120,6 +120,11 @@ def up() -> int:
   curl -i -H "$(as alice)" http://127.0.0.1:{ENVOY}/expenses/emea/alice/1
   curl -i -H "$(as alice)" http://127.0.0.1:{ENVOY}/expenses/apac/dave/7
   curl -i http://127.0.0.1:{ENVOY}/expenses/emea/alice/1
+
+  # carol audits what matters: an expense that waits for months (200), not today's (403).
+  # The proxy lets her open both; the service asks Edict again, with the row
+  curl -i -H "$(as carol)" http://127.0.0.1:{ENVOY}/expense/9
+  curl -i -H "$(as carol)" http://127.0.0.1:{ENVOY}/expense/7
 
   # bob approves up to his limit (200), never his own (403)
   curl -i -H "$(as bob)" -H 'content-type: application/json' -d '{{"amount": 420}}' http://127.0.0.1:{ENVOY}/expenses/emea/alice/1/approve
@@ -208,7 +213,7 @@ def all_parts() -> list[Part]:
              "--no-proxy-headers", "--no-server-header", "--log-level", "warning"],
             {BACKEND: "the expenses service"},
             f"http://127.0.0.1:{BACKEND}/healthz",
-            {"EXPENSES_DB": str(DATABASE), "PYTHONDONTWRITEBYTECODE": "1"},
+            {"EXPENSES_DB": str(DATABASE), "CERBOS_HOST": f"http://127.0.0.1:{EDICT_API}", "PYTHONDONTWRITEBYTECODE": "1"},
         ),
         Part(
             "envoy",
@@ -246,7 +251,8 @@ def attempt(row, access_log: Path) -> dict:
         target = row.again  # the hour changed in between: which one Edict saw is unknown
     log = access_line(access_log, logged, headers.get("x-request-id"))
     edict = log.get("edict") or {}
-    right = got == status and (edict.get("rule") or "") == rule
+    view = headers.get("x-expenses-view", "")
+    right = got == status and (edict.get("rule") or "") == rule and view == row.view
     if right and row.check:
         right = row.check(body)
     return {
@@ -256,7 +262,8 @@ def attempt(row, access_log: Path) -> dict:
         "expected": str(status),
         "got": str(got),
         "rule": decided(edict, log),
-        "wanted": rule,
+        "view": view and f"view: {view}",
+        "wanted": rule + (row.view and f", view: {row.view}"),
         "right": right,
         "log": log,
         "body": body,
@@ -329,11 +336,11 @@ def decided(edict: dict, log: dict) -> str:
 
 
 def report(results: list[dict]) -> int:
-    columns = {"who": "WHO", "request": "REQUEST", "note": "", "expected": "EXPECTED", "got": "GOT", "rule": "DECIDED BY"}
+    columns = {"who": "WHO", "request": "REQUEST", "note": "", "expected": "EXPECTED", "got": "GOT", "rule": "AT THE PROXY", "view": "IN THE HANDLER"}
     width = {c: max(len(title), *(len(r[c]) for r in results)) for c, title in columns.items()}
 
     def line(cells: dict) -> str:
-        return "  ".join(cells[c].ljust(width[c]) for c in columns)
+        return "  ".join(cells[c].ljust(width[c]) for c in columns).rstrip()
 
     print(line(columns))
     for result in results:
@@ -347,7 +354,7 @@ def report(results: list[dict]) -> int:
     print(f"{len(wrong)} of {len(results)} requests were not answered as expected:")
     for r in wrong:
         print(f"\n  {r['who']} {r['request']}")
-        print(f"    expected {r['expected']}, {r['wanted'] or 'no rule'}; got {r['got']}, {r['rule']}")
+        print(f"    expected {r['expected']}, {r['wanted'] or 'no rule'}; got {r['got']}, {r['rule']}{r['view'] and ', ' + r['view']}")
         print(f"    answer: {r['body'][:300].decode(errors='replace')}")
         print(f"    access log: {json.dumps(r['log'])}")
     print(f"\nLogs: {os.path.relpath(STATE)}/logs")

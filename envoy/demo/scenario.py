@@ -12,13 +12,15 @@ OUTSIDE = "127.0.0.2"  # loopback too, but no office network of the policies
 
 @dataclass
 class Row:
-    """One request, and what must come of it. Without a rule none may have decided:
-    it is the lack of one, of an identity or of a route that denies."""
+    """One request, and what must come of it. Without a rule none may have decided at the
+    proxy: it is the lack of one, of an identity or of a route that denies. Without view
+    the service must not have been asked for a decision of its own."""
 
     who: str
     request: str                     # method and target, as sent
     expect: int                      # the status that must come back
-    rule: str = ""                   # the policy rule that must have decided
+    rule: str = ""                   # the policy rule that must have decided at the proxy
+    view: str = ""                   # what the service must have been told of "view": allow or deny
     clock: Callable[[], tuple[int, str]] | None = None  # gives expect and rule by the hour
     body: dict | bytes | None = None # sent as JSON; bytes as they are
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -68,6 +70,21 @@ def scenario(key) -> list[Row]:
         row("bob", "GET /expenses?region=apac", 403, note="another region"),
         row("carol", "GET /expenses/apac/dave/7", 200, "auditor-reads-from-office"),
         row("carol", "GET /expenses/apac/dave/7", 403, source=OUTSIDE, note="outside the office"),
+        # Both halves of a question: the proxy knows who asks and from where, the service
+        # has the row, and asks by the Cerbos SDK.
+        row("alice", "GET /expense/1", 200, "employees-open", view="allow", note="her own"),
+        row("alice", "GET /expense/7", 403, "employees-open", view="deny", note="dave's"),
+        row("alice", "GET /expense/8", 200, "employees-open", view="allow", note="her draft"),
+        row("bob", "GET /expense/8", 403, "employees-open", view="deny", note="alice's draft"),
+        row("bob", "GET /expense/2", 200, "employees-open", view="allow", note="his region"),
+        row("bob", "GET /expense/10", 403, "employees-open", view="deny", note="of no region"),
+        row("carol", "GET /expense/2", 200, "auditors-open-from-office", view="allow", note="2600.00, large"),
+        row("carol", "GET /expense/7", 403, "auditors-open-from-office", view="deny", note="310.00, of today"),
+        row("carol", "GET /expense/9", 200, "auditors-open-from-office", view="allow", note="12.00, waits for months"),
+        row("carol", "GET /expense/2", 403, source=OUTSIDE, note="outside the office"),
+        row("alice", "GET /expense/99", 404, "employees-open", note="there is none"),
+        row("alice", "GET /expense/7", 403, "employees-open", view="deny",
+            headers=[("X-Edict-Regions", "apac"), ("X-Edict-Roles", "manager")], note="spoofing a manager"),
         # Creating: up to a limit.
         row("alice", "POST /expenses", 201, "employee-creates-in-own-region",
             body={"region": "emea", "department": "engineering", "amount": 64.2}, note="64.20"),
@@ -94,6 +111,7 @@ def scenario(key) -> list[Row]:
             note="allowed 06:00-20:00 UTC", again="/expenses/emea/alice/4"),
         # Identity: none, forged, stale, and a spoofed header.
         Row("nobody", "GET /expenses/emea/alice/1", 401, note="no token"),
+        Row("nobody", "GET /expense/1", 401, note="no token"),
         Row("mallory", "GET /expenses/emea/alice/1", 401, headers=bearer(token(new_key(), "alice")),
             note="forged token"),
         Row("alice", "GET /expenses/emea/alice/1", 401, headers=bearer(token(key, "alice", -timedelta(hours=1))),

@@ -33,6 +33,10 @@ type operation struct {
 	Owner     string `json:"owner"`
 	Number    int    `json:"number"`
 	Cents     int    `json:"cents"`
+
+	// Of a view, as the row has them.
+	Status  string `json:"status"`
+	Created string `json:"created"` // RFC 3339; "": nobody knows
 }
 
 func (o operation) String() string {
@@ -144,6 +148,11 @@ func (c caller) may(o operation) bool {
 		return true
 	case "list", "read":
 		return owns || manages || c.has("auditor") && fromOffice
+	case "view":
+		created, err := time.Parse(time.RFC3339, o.Created)
+		matters := o.Status == "approved" || o.Cents >= 1000_00 ||
+			o.Status == "submitted" && err == nil && c.at.Sub(created) > 90*24*time.Hour
+		return owns || manages && o.Status != "draft" || c.has("auditor") && fromOffice && matters
 	}
 	if c.has("auditor") {
 		return false
@@ -223,6 +232,14 @@ func TestJudge(t *testing.T) {
 		{"a manager's region", caller{"bob", office, noon}, operation{Name: "list", Principal: "bob", Region: "emea"}, true},
 		{"an auditor at the office", caller{"carol", office, noon}, operation{Name: "list", Principal: "carol", Region: "emea"}, true},
 		{"an auditor elsewhere", caller{"carol", outside, noon}, operation{Name: "list", Principal: "carol", Region: "emea"}, false},
+		{"a draft of one's own", caller{"alice", office, noon}, operation{Name: "view", Principal: "alice", Region: "emea", Owner: "alice", Status: "draft"}, true},
+		{"a draft of another", caller{"bob", office, noon}, operation{Name: "view", Principal: "bob", Region: "emea", Owner: "alice", Status: "draft"}, false},
+		{"a row of their region", caller{"bob", office, noon}, operation{Name: "view", Principal: "bob", Region: "emea", Owner: "alice", Status: "submitted"}, true},
+		{"a row of no region", caller{"bob", office, noon}, operation{Name: "view", Principal: "bob", Owner: "alice", Status: "submitted"}, false},
+		{"a large one", caller{"carol", office, noon}, operation{Name: "view", Principal: "carol", Region: "emea", Owner: "alice", Cents: 1000_00, Status: "submitted"}, true},
+		{"a small one of yesterday", caller{"carol", office, noon}, operation{Name: "view", Principal: "carol", Region: "emea", Owner: "alice", Cents: 1, Status: "submitted", Created: "2026-03-01T12:00:00Z"}, false},
+		{"a small one of last year", caller{"carol", office, noon}, operation{Name: "view", Principal: "carol", Region: "emea", Owner: "alice", Cents: 1, Status: "submitted", Created: "2025-11-01T12:00:00Z"}, true},
+		{"a large one from elsewhere", caller{"carol", outside, noon}, operation{Name: "view", Principal: "carol", Region: "emea", Owner: "alice", Cents: 1000_00, Status: "submitted"}, false},
 		{"within the limit", caller{"bob", office, noon}, operation{Name: "approve", Principal: "bob", Region: "emea", Owner: "alice", Cents: 1000_00}, true},
 		{"beyond the limit", caller{"bob", office, noon}, operation{Name: "approve", Principal: "bob", Region: "emea", Owner: "alice", Cents: 1000_01}, false},
 		{"their own", caller{"bob", office, noon}, operation{Name: "approve", Principal: "bob", Region: "emea", Owner: "bob", Cents: 1}, false},

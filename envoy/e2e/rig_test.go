@@ -159,7 +159,7 @@ func (r *rig) startBackend(t *testing.T) {
 	t.Helper()
 	demo := filepath.Join(tools.root, "envoy", "demo")
 	r.backend = launch(t, "backend", r.dir, []string{
-		"EXPENSES_DB=" + r.path("expenses.db"), "JOURNAL=" + r.journalFile, "PYTHONPATH=" + demo, "PYTHONDONTWRITEBYTECODE=1",
+		"EXPENSES_DB=" + r.path("expenses.db"), "CERBOS_HOST=unix://" + r.path("api.sock"), "JOURNAL=" + r.journalFile, "PYTHONPATH=" + demo, "PYTHONDONTWRITEBYTECODE=1",
 	}, tools.python, "-m", "uvicorn", "--factory", "--app-dir", filepath.Join(tools.root, "envoy", "e2e", "testdata"), "journal:app",
 		"--host", "127.0.0.1", "--port", strconv.Itoa(r.service), "--no-proxy-headers", "--no-server-header", "--log-level", "warning")
 }
@@ -170,7 +170,7 @@ func (r *rig) startEdict(t *testing.T, args ...string) {
 	r.edict = launch(t, "edict", r.dir, nil, append([]string{tools.edict, "serve", "--config", "envoy/edict.yaml",
 		"--set", "listen.extAuthz=" + r.authzAddress,
 		"--set", fmt.Sprintf("listen.admin=127.0.0.1:%d", r.ready),
-		"--set", "listen.apiGRPC=", "--set", "listen.apiHTTP="}, args...)...)
+		"--set", "listen.apiGRPC=", "--set", "listen.apiHTTP=unix:" + r.path("api.sock")}, args...)...)
 }
 
 func (r *rig) startEnvoy(t *testing.T) {

@@ -261,7 +261,7 @@ CLIENTS = {
         http_client.CerbosClient, raise_on_error=True, debug=True, timeout_secs=5, logger=logging.getLogger("none")
     ),
     "python grpc sync": GRPC(grpc_client.CerbosClient),
-    "python grpc async": GRPC(grpc_client.AsyncCerbosClient, timeout_secs=5, request_retries=2),
+    "python grpc async": GRPC(grpc_client.AsyncCerbosClient, timeout_secs=5),
     "python admin sync": Admin(grpc_client.CerbosAdminClient),
     "python admin async": Admin(grpc_client.AsyncCerbosAdminClient),
     "python stub": Stub(),

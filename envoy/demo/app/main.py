@@ -1,14 +1,18 @@
 """The expenses service: list, read, create, approve and delete.
 
-There is no authorization code here. Envoy lets a request through only if Edict
-allowed it, and Edict puts the verified caller into the header x-edict-principal.
-What is left to the backend is to keep the words that Edict judged by:
+No rule stands here. Envoy lets a request through only if Edict allowed it, and Edict
+puts the verified caller into the header x-edict-principal. What is left to the backend
+is to keep the words that Edict judged by:
 
 - The address of an expense names its region, owner and number, and a row is found
   by all three. A wrong region or owner is "not found", never another's row.
 - The owner of a new expense is the verified caller, never a field of the body.
 - An approval states the amount that the approver saw. If the row says another,
   the answer is 409: what was judged is not what would be approved.
+
+Of GET /expense/{number} the proxy sees a number and no row. It judges who may open
+expenses at all; whether this one may be viewed, the handler asks Edict by the Cerbos
+SDK, with the attributes of the row. No answer is no permission: that is 503.
 
 A request without x-edict-principal did not come through Envoy and gets 401.
 
@@ -20,7 +24,11 @@ import os
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Annotated
+from urllib.parse import unquote
 
+import httpx
+from cerbos.sdk.client import AsyncCerbosClient
+from cerbos.sdk.model import Principal, Resource
 from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -124,16 +132,35 @@ def principal(request: Request) -> str:
     return request.headers[PRINCIPAL.decode()]
 
 
-def create_app(database: str) -> FastAPI:
+def caller(request: Request) -> Principal:
+    """The verified caller, as Edict told of them, for questions of our own."""
+
+    def words(header: str) -> list[str]:
+        return [unquote(word) for word in request.headers.get(header, "").split(",") if word]
+
+    return Principal(
+        unquote(principal(request)), roles=set(words("x-edict-roles")), attr={"regions": words("x-edict-regions")}
+    )
+
+
+def resource(expense: dict) -> Resource:
+    """An expense, as the policies speak of it."""
+    judged = ("ownerId", "region", "amount", "status", "createdAt")
+    return Resource(str(expense["id"]), "expense", {name: expense[name] for name in judged})
+
+
+def create_app(database: str, pdp: str = "http://127.0.0.1:3592") -> FastAPI:
     """The service over the SQLite file at database, made and seeded if it is new.
 
-    ":memory:" keeps everything in memory, for one process.
+    ":memory:" keeps everything in memory, for one process. pdp is where Edict answers
+    the Cerbos SDK.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI):
         app.state.store = Store(database)
-        yield
+        async with AsyncCerbosClient(pdp) as app.state.cerbos:
+            yield
         app.state.store.close()
 
     app = FastAPI(
@@ -152,8 +179,8 @@ def create_app(database: str) -> FastAPI:
     def store(request: Request) -> Store:
         return request.app.state.store
 
-    # Handlers are coroutines, hence run one after the other on the event loop's
-    # thread; so one SQLite connection serves them all.
+    # Handlers are coroutines on the event loop's thread, and none waits within a
+    # transaction; so one SQLite connection serves them all.
 
     @app.get(
         "/expenses",
@@ -200,6 +227,22 @@ def create_app(database: str) -> FastAPI:
     async def read_expense(request: Request, region: Name, owner: Name, number: Number) -> dict:
         return store(request).read(principal(request), region, owner, int(number))
 
+    @app.get(
+        "/expense/{number}",
+        openapi_extra=edict(
+            description="Who may open expenses at all. Which, the service asks by the row.",
+            resource={"kind": "expense", "id": expr("path.number")},
+            action="open",
+            onAllow={"headers": {"x-edict-regions": expr("claims.?regions")}},
+        ),
+    )
+    async def view_expense(request: Request, response: Response, number: Number) -> dict:
+        expense = store(request).find(int(number))
+        if not await request.app.state.cerbos.is_allowed("view", caller(request), resource(expense)):
+            raise HTTPException(403, "not this expense", {"x-expenses-view": "deny"})
+        response.headers["x-expenses-view"] = "allow"  # for the demo's table
+        return store(request).view(principal(request), expense)
+
     @app.post(
         "/expenses/{region}/{owner}/{number}/approve",
         openapi_extra=edict(
@@ -242,6 +285,10 @@ def create_app(database: str) -> FastAPI:
         # What was wrong and where, without the input: it may be NaN, which JSON cannot say.
         return JSONResponse({"detail": [{"at": e["loc"], "error": e["msg"]} for e in error.errors()]}, 422)
 
+    @app.exception_handler(httpx.HTTPError)
+    async def undecided(request: Request, error: httpx.HTTPError):
+        return JSONResponse({"detail": "nobody can say whether this is allowed"}, 503)
+
     @app.exception_handler(NotFound)
     async def not_found(request: Request, error: NotFound):
         return JSONResponse({"detail": "no such expense"}, 404)
@@ -258,5 +305,8 @@ def create_app(database: str) -> FastAPI:
 
 
 def app() -> FastAPI:
-    """What uvicorn starts (--factory); EXPENSES_DB names the database file."""
-    return create_app(os.environ.get("EXPENSES_DB", ".demo/expenses.db"))
+    """What uvicorn starts (--factory); EXPENSES_DB names the database file, CERBOS_HOST
+    where Edict answers the Cerbos SDK."""
+    return create_app(
+        os.environ.get("EXPENSES_DB", ".demo/expenses.db"), os.environ.get("CERBOS_HOST", "http://127.0.0.1:3592")
+    )

@@ -31,6 +31,14 @@ class NotedStore(Store):
         note("operation", name="read", principal=principal, region=region, owner=owner, number=number)
         return super().read(principal, region, owner, number)
 
+    def view(self, principal, expense):
+        note(
+            "operation", name="view", principal=principal, region=expense["region"] or "", owner=expense["ownerId"],
+            number=expense["id"], cents=round((expense["amount"] or 0) * 100), status=expense["status"],
+            created=expense["createdAt"] or "",
+        )
+        return super().view(principal, expense)
+
     def create(self, principal, region, department, cents, description):
         note("operation", name="create", principal=principal, region=region, owner=principal, cents=cents)
         return super().create(principal, region, department, cents, description)
