@@ -218,6 +218,12 @@ func TestExamples(t *testing.T) {
 		}
 		for _, b := range blocks(read(t, page)) {
 			lang, kind, _ := strings.Cut(b.info, " ")
+			if file, quoted := strings.CutPrefix(kind, "in "); quoted {
+				if !strings.Contains(read(t, file), b.text) {
+					t.Errorf("%s:%d: %s has no such lines", page, b.line, file)
+				}
+				continue
+			}
 			if lang != "yaml" || kind == "" {
 				continue
 			}

@@ -24,15 +24,9 @@ var (
 )
 
 func TestSDKs(t *testing.T) {
-	if os.Getenv(enable) == "" {
-		t.Skip(howEnabled)
-	}
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := newLab(t)
 	table := readTable(t)
-	servers := start(t, root)
+	servers := l.start(t)
 
 	got := answers{}
 	ran := map[string]bool{}
@@ -40,8 +34,8 @@ func TestSDKs(t *testing.T) {
 		name    string
 		command func(t *testing.T) []string
 	}{
-		{"python", func(t *testing.T) []string { return python(t, root) }},
-		{"js", func(t *testing.T) []string { return javaScript(t, root) }},
+		{"python", func(t *testing.T) []string { return []string{python(t, l.root), "testdata/runner.py"} }},
+		{"js", func(t *testing.T) []string { return javaScript(t, l.root) }},
 	} {
 		t.Run(runner.name, func(t *testing.T) {
 			for _, a := range run(t, runner.command(t), servers["tls"].CA, work{servers, nowhere(t), table.Tokens, table.Cases}) {
@@ -115,14 +109,14 @@ func run(t *testing.T, command []string, ca string, w work) []answer {
 	}
 }
 
-// python gives the command of the Python runner.
-func python(t *testing.T, root string) []string {
+// python gives a Python with the Cerbos SDK.
+func python(t *testing.T, root string) string {
 	t.Helper()
 	python := filepath.Join(root, ".venv", "bin", "python")
 	if out, err := exec.Command(python, "-c", "import cerbos.sdk.client").CombinedOutput(); err != nil {
 		t.Fatalf("the Cerbos SDK of Python is missing; install it with: make venv\n%v\n%s", err, out)
 	}
-	return []string{python, "testdata/runner.py"}
+	return python
 }
 
 // javaScript gives the command of the JavaScript runner. Where there is no npm

@@ -24,53 +24,78 @@ const patience = 30 * time.Second
 
 // A lab is where servers are started.
 type lab struct {
-	dir, binary string
-	cert, key   string // files
+	root      string // the repository's
+	dir       string // for all that the tests make
+	binary    string
+	cert, key string // files
 }
 
-// start starts a server for each transport, and gives them by transport.
-func start(t *testing.T, root string) map[string]target {
+// newLab prepares a lab with Edict, or with the Cerbos that is to be asked, and
+// with the policies of the table. It skips the test unless it is asked for.
+func newLab(t *testing.T) *lab {
 	t.Helper()
+	if os.Getenv(enable) == "" {
+		t.Skip(howEnabled)
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	// The name is short, since the path of a socket may have a hundred bytes.
 	dir, err := os.MkdirTemp("", "edict-sdk-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l := &lab{dir: dir, cert: filepath.Join(dir, "tls.crt"), key: filepath.Join(dir, "tls.key")}
+	l := &lab{root: root, dir: dir, cert: filepath.Join(dir, "tls.crt"), key: filepath.Join(dir, "tls.key")}
 	for from, to := range map[string]string{"testdata/policies": "policies", filepath.Join(root, "policies", "expenses"): "policies/expenses"} {
 		if err := os.CopyFS(filepath.Join(dir, to), os.DirFS(from)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir(filepath.Join(dir, "routes"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	authority := testca.New(t, "sdktest")
-	// The Python SDK knows a server behind a Unix socket as cerbos.sock.
-	cert, key := authority.Issue(t, testca.Spec{CommonName: "pdp", DNS: []string{"localhost", "cerbos.sock"}, IPs: []string{"127.0.0.1"}})
-	ca := filepath.Join(dir, "ca.crt")
-	for name, content := range map[string][]byte{l.cert: cert, l.key: key, ca: authority.PEM()} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	serve := l.edict
 	if *cerbos != "" {
-		serve = l.cerbos
 		if l.binary, err = filepath.Abs(*cerbos); err != nil {
 			t.Fatal(err)
 		}
-	} else {
-		l.binary = filepath.Join(dir, "edict")
-		build := exec.Command("go", "build", "-o", l.binary, "./cmd/edict")
-		build.Dir = root
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("building edict: %v\n%s", err, out)
-		}
+		return l
 	}
-	socket := func(name string) string { return filepath.Join(dir, name) }
+	l.binary = filepath.Join(dir, "edict")
+	build := exec.Command("go", "build", "-o", l.binary, "./cmd/edict")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building edict: %v\n%s", err, out)
+	}
+	return l
+}
+
+// write writes a file of the lab.
+func (l *lab) write(t *testing.T, name, content string) {
+	t.Helper()
+	file := filepath.Join(l.dir, name)
+	err := os.MkdirAll(filepath.Dir(file), 0o700)
+	if err == nil {
+		err = os.WriteFile(file, []byte(content), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start starts a server for each transport, and gives them by transport.
+func (l *lab) start(t *testing.T) map[string]target {
+	t.Helper()
+	authority := testca.New(t, "sdktest")
+	// The Python SDK knows a server behind a Unix socket as cerbos.sock.
+	cert, key := authority.Issue(t, testca.Spec{CommonName: "pdp", DNS: []string{"localhost", "cerbos.sock"}, IPs: []string{"127.0.0.1"}})
+	for name, content := range map[string][]byte{"tls.crt": cert, "tls.key": key, "ca.crt": authority.PEM()} {
+		l.write(t, name, string(content))
+	}
+	ca := filepath.Join(l.dir, "ca.crt")
+	serve := l.edict
+	if *cerbos != "" {
+		serve = l.cerbos
+	}
+	socket := func(name string) string { return filepath.Join(l.dir, name) }
 	tcp := serve(t, "tcp", "127.0.0.1:0", "127.0.0.1:0", false)
 	secure := serve(t, "tls", "127.0.0.1:0", "127.0.0.1:0", true)
 	serve(t, "unix", "unix:"+socket("http"), "unix:"+socket("grpc"), false)
@@ -115,7 +140,6 @@ func (l *lab) edict(t *testing.T, name, httpAddress, grpcAddress string, secure 
 	log := l.launch(t, name, []string{"serve", "--config"}, map[string]any{
 		"listen":        listen,
 		"policies":      map[string]any{"dir": "policies"},
-		"routes":        map[string]any{"dir": "routes"},
 		"schema":        map[string]any{"enforcement": "reject"},
 		"requestLimits": map[string]any{"maxActionsPerResource": maxActions, "maxResourcesPerRequest": maxResources},
 		"auxData":       keySets(),
@@ -174,10 +198,8 @@ func (l *lab) launch(t *testing.T, name string, arguments []string, config map[s
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(l.dir, name+".yaml")
-	if err := os.WriteFile(file, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := name + ".yaml"
+	l.write(t, file, string(content))
 	cmd := exec.Command(l.binary, append(arguments, file)...)
 	cmd.Dir = l.dir
 	for _, e := range os.Environ() {
