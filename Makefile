@@ -91,7 +91,7 @@ test: build venv sdks c-compiler lint ## Run all tests: unit, race, fuzz seeds, 
 	$(PYTHON) -m pytest -q python/edict-fastapi
 	CGO_ENABLED=1 CC="$(RACE_CC)" $(GO) test -race -short ./...
 	$(DEMO) check
-	EDICT_E2E=1 $(GO) test -count=1 ./envoy/e2e
+	EDICT_E2E=1 $(GO) test -count=1 -p 1 ./envoy/e2e ./api/sdktest
 
 .PHONY: lint
 lint: ## Check form: gofmt, go vet, staticcheck, Python's syntax

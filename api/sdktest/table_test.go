@@ -29,7 +29,7 @@ type testCase struct {
 	Name       string
 	Nowhere    bool   // where nobody listens
 	AnyMessage bool   `yaml:"anyMessage"` // of an error the code counts alone
-	Edict      any    // the answer of Edict, if not that of Cerbos
+	Edict      any    // the members of Edict's answer that are not those of Cerbos
 	Why        string // where that is documented: page.md#heading
 }
 
@@ -63,6 +63,17 @@ func readTable(t *testing.T) *table {
 		names[c.Name] = true
 		if (c.Edict == nil) != (c.Why == "") {
 			t.Errorf("%s: \"edict\" and \"why\" belong together", c.Name)
+		}
+		if c.Why == "" {
+			continue
+		}
+		page, heading, _ := strings.Cut(c.Why, "#")
+		text, err := os.ReadFile("../../docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(strings.ToLower(string(text)), "\n## "+heading+"\n") {
+			t.Errorf("%s: %s has no heading %q", c.Name, page, heading)
 		}
 	}
 	return &out
@@ -138,7 +149,8 @@ func (as answers) compare(t *testing.T, tb *table, want answers, ran map[string]
 }
 
 // overlaid gives an answer of Cerbos with those members changed that Edict
-// answers in its own way. Null stands for a member that Edict leaves out.
+// answers in its own way. A member that the client does not show is left out,
+// and null stands for one that Edict leaves out.
 func overlaid(answer, edict any) any {
 	from, ok := answer.(map[string]any)
 	changes, both := edict.(map[string]any)
@@ -146,13 +158,12 @@ func overlaid(answer, edict any) any {
 		return edict
 	}
 	out := maps.Clone(from)
-	for key, change := range changes {
-		if before, ok := out[key]; !ok {
-			continue // this client does not see it
-		} else if change == nil {
-			delete(out, key)
-		} else {
-			out[key] = overlaid(before, change)
+	for member, change := range changes {
+		if _, shown := out[member]; !shown {
+			continue
+		}
+		if out[member] = change; change == nil {
+			delete(out, member)
 		}
 	}
 	return out
