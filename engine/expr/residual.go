@@ -74,6 +74,7 @@ const (
 //	error(message)      an evaluation that fails
 //	int(n), uint(n)     a number of that type, where the type matters
 //	double(text)        a number that JSON has no form for
+//	timeSince(t, now)   unlike sub(now, t) it does not fail if that is long ago
 func (p *Program) Residual(k *Partial) (Residual, error) {
 	root, err := p.parts()
 	if err != nil {
@@ -337,6 +338,9 @@ func (r *reducer) call(n *fragment) (outcome, error) {
 	if n.op == operators.Conditional {
 		return r.choice(n)
 	}
+	if out, ok, err := r.byKey(n); ok || err != nil {
+		return out, err
+	}
 	list, unknown, err := r.all(n.args)
 	if err != nil {
 		return outcome{}, err
@@ -356,6 +360,41 @@ func (r *reducer) call(n *fragment) (outcome, error) {
 		return knownAs(isFalse), nil // of a list that is written out, evaluation does not look at the operand, either
 	}
 	return r.joined(n, list)
+}
+
+// byKey is R.attr[key] as R.attr.name, and key in R.attr as has(R.attr.name), if
+// the key is known. Cerbos' plans have no such form.
+func (r *reducer) byKey(n *fragment) (out outcome, ok bool, err error) {
+	if !r.Exact || n.op != operators.Index && n.op != operators.In {
+		return outcome{}, false, nil
+	}
+	data, key := n.args[0], n.args[1]
+	if n.op == operators.In {
+		data, key = key, data
+	}
+	if data.path == nil {
+		return outcome{}, false, nil
+	}
+	if at := r.Read(data.path); at.Known || at.Name != "" || at.Program != nil || at.Residual != nil {
+		return outcome{}, false, nil
+	}
+	k, err := r.reduce(key)
+	if err != nil || k.unknown || r.value(&k).Kind() != value.String {
+		return outcome{}, false, err
+	}
+	switch at := r.Read(append(slices.Clone(data.path), k.v.Str())); {
+	case at.Known && n.op == operators.In:
+		return knownAs(isTrue), true, nil
+	case at.Known:
+		return outcome{part: n}, true, nil
+	case at.Name != "" && n.op == operators.In:
+		out, err = r.expression(true, "has", Operand{Variable: at.Name})
+		return out, true, err
+	case at.Name != "":
+		out, err = r.operand(Operand{Variable: at.Name}, false)
+		return out, true, err
+	}
+	return outcome{}, false, nil
 }
 
 func isEmpty(v value.Value) bool {

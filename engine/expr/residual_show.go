@@ -45,10 +45,7 @@ func (r *reducer) joined(n *fragment, list []outcome) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	switch {
-	case n.op == sinceFunction && r.Exact:
-		return r.expression(false, "sub", operands[1], operands[0])
-	case n.op == sinceFunction:
+	if n.op == sinceFunction && !r.Exact {
 		operands = operands[:1]
 	}
 	return r.expression(n.boolean || n.op == operators.LogicalNot, operator, operands...)

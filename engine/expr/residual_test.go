@@ -138,6 +138,8 @@ func celText(t *testing.T, o Operand) string {
 		return arg(0) + "." + x[1].Variable
 	case "has":
 		return "has(" + celText(t, x[0]) + ")"
+	case "timeSince": // by now(), which is what the second operand says
+		return "timeSince(" + arg(0) + ")"
 	case "error":
 		return "dyn(dyn(1) + dyn('a'))"
 	case "list":
