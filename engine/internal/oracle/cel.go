@@ -64,6 +64,11 @@ func (c *celEnv) functions() []cel.EnvOption {
 		return types.Duration{Duration: c.now.Sub(t.(types.Timestamp).Time)}
 	})
 	return []cel.EnvOption{
+		// What filters have in place of timeSince. Policies have no such function.
+		cel.Function("since", cel.Overload("since_timestamps", []*cel.Type{cel.TimestampType, cel.TimestampType}, cel.DurationType,
+			cel.BinaryBinding(func(t, now ref.Val) ref.Val {
+				return types.Duration{Duration: now.(types.Timestamp).Sub(t.(types.Timestamp).Time)}
+			}))),
 		cel.Function("now", cel.Overload("now", nil, cel.TimestampType,
 			cel.FunctionBinding(func(...ref.Val) ref.Val { return types.Timestamp{Time: c.now} }))),
 		cel.Function("timeSince",

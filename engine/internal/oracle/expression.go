@@ -60,6 +60,7 @@ type grammar struct {
 	derived   []string // roles that it may list
 	noNow     bool     // whether the moment is of no concern
 	loops     []loopVariable
+	table     *Table // of Generator
 }
 
 // A loopVariable is bound by a macro around the expression.
@@ -96,6 +97,8 @@ func (g *grammar) condition() string {
 	switch {
 	case g.runtime && g.chance(12):
 		return g.ofDerivedRoles()
+	case g.table != nil:
+		return g.ofRows(g.IntN(3))
 	case g.chance(30):
 		return g.everyday()
 	case g.chance(88):
@@ -143,6 +146,9 @@ func (g *grammar) ofDerivedRoles() string {
 
 // everyday derives what policies mostly say.
 func (g *grammar) everyday() string {
+	if g.table != nil {
+		return g.ofRow()
+	}
 	attr := g.attribute
 	return g.oneOf(
 		func() string { return attr() + " == P.id" },

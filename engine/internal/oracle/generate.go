@@ -80,8 +80,9 @@ type Generator struct {
 	// moment, requests that its API takes.
 	Portable bool
 
-	salt int
-	shop *Workshop // to try expressions in; nil until it is needed
+	salt  int
+	shop  *Workshop // to try expressions in; nil until it is needed
+	table *Table    // whose rows expressions are about; nil: they are about any attribute
 }
 
 // Try makes the generator try its expressions in a workshop, so that they are
@@ -127,6 +128,9 @@ func (g *Generator) alone(expr string) string {
 func (g *Generator) sound(make func() string) string {
 	for {
 		text := make()
+		if g.table != nil { // these are simpler, and there are many of them
+			return text
+		}
 		if x := g.env().tryCompile(text); x != nil && x.failure == nil && !(x.unsound && g.Portable) {
 			return text
 		}
@@ -368,7 +372,7 @@ func (g *Generator) resourcePolicy(d *draft, kind, version, scope string) *polic
 			referable = append(referable, name)
 		}
 	}
-	gr := &grammar{random: g.random, runtime: true, derived: referable, noNow: g.Portable}
+	gr := &grammar{random: g.random, table: g.table, runtime: true, derived: referable, noNow: g.Portable}
 	p.Variables, p.Constants = g.definitions(gr, d)
 	names := g.names("zero", "rule-002", "x.y@z", "allow-all")
 	most := 8
@@ -409,7 +413,7 @@ func (g *Generator) schemaRef() *policy.SchemaRef {
 
 func (g *Generator) principalPolicy(d *draft, id, version, scope string) *policy.PrincipalPolicy {
 	p := &policy.PrincipalPolicy{Principal: text(id), Version: text(version), Scope: text(scope), Permissions: d.permissions[scope]}
-	gr := &grammar{random: g.random, runtime: !g.Portable && g.chance(25), noNow: g.Portable}
+	gr := &grammar{random: g.random, table: g.table, runtime: !g.Portable && g.chance(25), noNow: g.Portable}
 	p.Variables, p.Constants = g.definitions(gr, d)
 	for i, pattern := range distinct(some(g.random, 0, 4, rulePatterns)) {
 		block := policy.PrincipalRule{Resource: text(pattern)}
@@ -433,7 +437,7 @@ func (g *Generator) principalPolicy(d *draft, id, version, scope string) *policy
 
 func (g *Generator) rolePolicy(d *draft, role, version, scope string) *policy.RolePolicy {
 	p := &policy.RolePolicy{Role: text(role), Version: text(version), Scope: text(scope)}
-	gr := &grammar{random: g.random, runtime: true, noNow: g.Portable}
+	gr := &grammar{random: g.random, table: g.table, runtime: true, noNow: g.Portable}
 	p.Variables, p.Constants = g.definitions(gr, d)
 	parents, ok := d.parents[scope+"/"+role]
 	if !ok || g.chance(30) { // versions of a role policy may differ in this
@@ -505,7 +509,7 @@ func (g *Generator) definitions(gr *grammar, d *draft) (v policy.Variables, c po
 }
 
 func (g *Generator) exportVariables(name string) *policy.ExportVariables {
-	gr := &grammar{random: g.random, noNow: g.Portable}
+	gr := &grammar{random: g.random, table: g.table, noNow: g.Portable}
 	return &policy.ExportVariables{Name: text(name), Definitions: g.variables(gr, []string{name[:4] + "_a", name[:4] + "_bad", name[:4] + "_c"})}
 }
 
@@ -563,7 +567,7 @@ func distinct(list []string) []string {
 
 func (g *Generator) derivedRoleSet(name string, draft *draft) *policy.DerivedRoles {
 	d := &policy.DerivedRoles{Name: text(name)}
-	gr := &grammar{random: g.random, runtime: g.chance(30), noNow: g.Portable}
+	gr := &grammar{random: g.random, table: g.table, runtime: g.chance(30), noNow: g.Portable}
 	d.Variables, d.Constants = g.definitions(gr, draft)
 	for _, role := range some(g.random, 1, 3, derivedRoles) {
 		d.Definitions = append(d.Definitions, policy.RoleDefinition{

@@ -518,7 +518,7 @@ func TestShrinkFindsTheSmallestCase(t *testing.T) {
 func TestOracleSharesNoCode(t *testing.T) {
 	allowed := []string{"edict/engine", "edict/engine/diag", "edict/engine/policy", "edict/engine/value"}
 	data := map[string][]string{ // of packages that also decide, what may be named
-		"engine": {"Request", "Principal", "Resource", "NoMatch", "SchemaEnforcement", "SchemaNone", "SchemaWarn", "SchemaReject"},
+		"engine": {"Request", "PlanRequest", "Principal", "Resource", "NoMatch", "SchemaEnforcement", "SchemaNone", "SchemaWarn", "SchemaReject"},
 		"policy": {"Policy", "ResourcePolicy", "DerivedRoles", "RoleDefinition", "Rule", "Condition", "Variables", "Variable",
 			"Constants", "Constant", "ExportVariables", "ExportConstants", "PrincipalPolicy", "PrincipalRule", "ActionRule", "RolePolicy", "RoleRule",
 			"ScopePermissions", "PermissionsUnspecified", "OverrideParent", "RequireParentalConsent", "Output", "Metadata", "Schemas", "SchemaRef", "Effect", "NoEffect", "Allow", "Deny", "Operator", "Expr", "All", "Any", "None", "APIVersion"},
