@@ -98,9 +98,15 @@ type PlanError struct {
 
 // Error gives the whole in one line.
 func (e *PlanError) Error() string {
-	at := ""
-	if e.Policy != "" {
-		at = fmt.Sprintf("rule %s of %s: ", e.Rule, e.Policy)
+	text := e.Message
+	if e.Expression != "" {
+		text = e.Expression + ": " + text
 	}
-	return fmt.Sprintf("%s%s: %s", at, e.Expression, e.Message)
+	switch {
+	case e.Rule != "":
+		text = fmt.Sprintf("rule %s of %s: %s", e.Rule, e.Policy, text)
+	case e.Policy != "":
+		text = e.Policy + ": " + text
+	}
+	return text
 }

@@ -1,0 +1,650 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"edict/engine/expr"
+	"edict/engine/policy"
+	"edict/engine/value"
+)
+
+// PlanRows gives the filter that lets through the very resources on which Check
+// allows all of the actions, however their attributes, ID and policy version
+// turn out to be where req does not tell. An error means that there is no such
+// filter, or that it would be too large; it is a *PlanError.
+//
+// The condition consists of and, or (of one operand or more) and not over
+//
+//	holds(E)  the expression E gives true
+//	errs(E)   its evaluation fails
+//
+// which are true or false of every resource. Each E is what is left of one
+// expression of a policy, to be evaluated as CEL says: there, and and or have
+// three values. Its operators are those of the Cerbos API's plans, and has, error
+// (which fails), int, uint and double; numbers are doubles, and the only variables
+// request.resource.id, request.resource.policyVersion and
+// request.resource.attr.name with what is selected below.
+//
+// The Plan has no MatchedScopes.
+func (ps *PolicySet) PlanRows(req *PlanRequest) (*Plan, error) {
+	p := newRowPlanner(ps, req)
+	f, err := p.all(req.Actions)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{ValidationErrors: p.decision.ValidationErrors}
+	switch f.op {
+	case isYes:
+		plan.Filter.Kind = AlwaysAllowed
+	case isNo:
+	default:
+		plan.Filter = Filter{Kind: Conditional, Condition: f.operand()}
+	}
+	plan.Debug = plan.Filter.String()
+	return plan, nil
+}
+
+// A rowPlanner goes the way of Check for a resource of which not all is known.
+// Where that goes on by what a condition gives, it goes on in all ways, and puts
+// together what comes of them.
+type rowPlanner struct {
+	*state
+	enforcement SchemaEnforcement
+	attr        value.Mapping // what is known of the resource's
+
+	step  int                // whose list of derived roles conditions see; -1: none
+	plans map[int32]judgment // by condition id
+
+	*formulas
+}
+
+// A judgment says of a row, or of what it depends on, when it holds and when it
+// can't be evaluated, which are never the case both.
+type judgment struct{ holds, errs *formula }
+
+func newRowPlanner(ps *PolicySet, req *PlanRequest) *rowPlanner {
+	// What the schemas say is another matter here: see validate.
+	plain := *ps
+	plain.options.SchemaEnforcement = SchemaNone
+	p := &rowPlanner{
+		state: newState(&plain), enforcement: ps.options.SchemaEnforcement, attr: req.Resource.Attr,
+		plans: map[int32]judgment{}, formulas: newFormulas(),
+	}
+	p.decision = new(Decision)
+	p.req = &Request{Principal: req.Principal, Resource: req.Resource, Actions: req.Actions, AuxData: req.AuxData, Now: req.Now}
+	if p.req.Now.IsZero() {
+		p.req.Now = time.Now()
+	}
+	return p
+}
+
+// all plans all actions.
+func (p *rowPlanner) all(actions []string) (*formula, error) {
+	if len(actions) == 0 || !p.begin(p.req) {
+		return no, nil
+	}
+	if valid, err := p.validate(); err != nil || !valid {
+		return no, err
+	}
+	result := yes
+	for _, action := range actions {
+		f, err := p.action(action)
+		if err != nil {
+			return nil, err
+		}
+		if result = p.and(result, f); result == no {
+			break
+		}
+	}
+	if result = p.simplified(result); p.spent() {
+		return nil, &PlanError{Message: "the filter is too large"}
+	}
+	return result, nil
+}
+
+// validate tells whether the principal's attributes follow the schema. What the
+// resource's do is not known, so that one that is enforced makes it fail.
+func (p *rowPlanner) validate() (bool, error) {
+	if p.enforcement == SchemaNone || len(p.steps) == 0 || p.steps[0].unit == nil {
+		return true, nil
+	}
+	// As in state.validate.
+	root := &p.steps[len(p.steps)-1]
+	if root.scope.name != "" || root.unit == nil {
+		return true, nil
+	}
+	principal, resource := root.unit.schemas[0], root.unit.schemas[1]
+	if principal != nil && !principal.ignores(p.req.Actions) {
+		attr := p.req.Principal.Attr
+		if attr == nil {
+			attr = value.Values(nil)
+		}
+		for _, f := range principal.schema.Validate(attr, false) {
+			p.decision.ValidationErrors = append(p.decision.ValidationErrors, ValidationError{Path: f.Path, Message: f.Message, Source: SourcePrincipal})
+		}
+	}
+	switch {
+	case p.enforcement != SchemaReject:
+		return true, nil
+	case len(p.decision.ValidationErrors) > 0:
+		return false, nil
+	case resource != nil && !resource.ignores(p.req.Actions):
+		return false, &PlanError{Policy: root.unit.key, Pos: root.unit.source.Resource.Schemas.Resource.Pos,
+			Message: "no filter tells which rows break the schema of the resource; ignore it for the action, or do not enforce it"}
+	}
+	return true, nil
+}
+
+// action plans one action, as state.decide decides it.
+func (p *rowPlanner) action(action string) (*formula, error) {
+	roles := p.req.Principal.Roles
+	if len(p.overrides) == 0 || len(roles) == 0 {
+		return p.byRoles(action, 0)
+	}
+	return p.byPrincipal(action, 0)
+}
+
+// byPrincipal plans an action from the n-th policy of the principal on.
+func (p *rowPlanner) byPrincipal(action string, n int) (*formula, error) {
+	if n == len(p.overrides) {
+		return p.byRoles(action, 0)
+	}
+	o := p.overrides[n]
+	p.step = -1
+	var rows []planned
+	for _, i := range intersect(o.resources.find(p.kind, &p.kinds), o.actions.find(action, &p.rows), nil) {
+		rows = append(rows, planned{row: &o.rows[i], key: o.key})
+	}
+	// A denial is final here, as is an error.
+	j, err := p.visitAll(rows, o.scope.consent, no, func() (judgment, error) {
+		f, err := p.byPrincipal(action, n+1)
+		return judgment{f, no}, err
+	})
+	return j.holds, err
+}
+
+// byRoles plans an action from the i-th role of the principal on.
+func (p *rowPlanner) byRoles(action string, i int) (*formula, error) {
+	if !p.resource.exists || i == len(p.req.Principal.Roles) {
+		return no, nil
+	}
+	j, err := p.byScopes(action, i, 0)
+	switch {
+	case err != nil:
+		return nil, err
+	case j.holds == yes || j.errs == yes || i == len(p.req.Principal.Roles)-1:
+		return j.holds, nil
+	}
+	next, err := p.byRoles(action, i+1)
+	if err != nil {
+		return nil, err
+	}
+	return p.and(p.not(j.errs), p.or(j.holds, next)), nil
+}
+
+// byScopes plans an action for the i-th role from the n-th scope on: when it is
+// allowed, and when it fails.
+func (p *rowPlanner) byScopes(action string, i, n int) (judgment, error) {
+	if n == len(p.steps) {
+		return judgment{no, no}, nil
+	}
+	p.step = n
+	s := &p.steps[n]
+	rows, closed := p.listed(s, i, action)
+	if s.unit != nil && !closed {
+		about := s.unit.actions.find(action, &p.rows)
+		role := p.roleBits(s, i)
+		for _, at := range about {
+			if r := &s.unit.rows[at]; r.roles.intersects(role) {
+				rows = append(rows, planned{row: r, key: s.unit.key})
+			}
+		}
+	}
+	return p.visitAll(rows, s.scope.consent, no, func() (judgment, error) {
+		if closed {
+			return judgment{no, no}, nil
+		}
+		return p.byScopes(action, i, n+1)
+	})
+}
+
+// listed gives the rows of the role policies of a scope for the i-th role, and
+// tells whether one of them does not list the action, which denies it after them.
+func (p *rowPlanner) listed(s *step, i int, action string) (rows []planned, closed bool) {
+	if s.layer == nil || !p.listsApply(s, i) {
+		return nil, false
+	}
+	for _, m := range p.members {
+		a := s.layer.lists[m]
+		if a == nil {
+			continue
+		}
+		about := intersect(a.resources.find(p.kind, &p.kinds), a.actions.find(action, &p.rows), nil)
+		if len(about) == 0 {
+			return rows, true
+		}
+		for _, at := range about {
+			rows = append(rows, planned{row: &a.rows[at], key: a.key})
+		}
+	}
+	return rows, false
+}
+
+// A planned row is one that a request visits, of the policy with a key.
+type planned struct {
+	*row
+	key string
+}
+
+// visitAll plans rows in their order and, after them, what is next: when it is
+// allowed, and when it fails. In a scope without consent, an ALLOW among the rows
+// decides before that.
+func (p *rowPlanner) visitAll(rows []planned, consent bool, allowed *formula, next func() (judgment, error)) (judgment, error) {
+	if len(rows) == 0 {
+		if consent || allowed == no {
+			return next()
+		}
+		if allowed == yes {
+			return judgment{yes, no}, nil
+		}
+		j, err := next()
+		if err != nil {
+			return judgment{}, err
+		}
+		return judgment{p.or(allowed, j.holds), p.and(p.not(allowed), j.errs)}, nil
+	}
+	r := rows[0]
+	applies, err := p.applies(r)
+	if err != nil {
+		return judgment{}, err
+	}
+	ends := applies.errs
+	switch r.effect {
+	case Deny:
+		ends = p.or(applies.errs, applies.holds)
+	case Allow:
+		allowed = p.or(allowed, applies.holds)
+	}
+	if ends == yes {
+		return judgment{no, applies.errs}, nil
+	}
+	j, err := p.visitAll(rows[1:], consent, allowed, next)
+	if err != nil {
+		return judgment{}, err
+	}
+	goesOn := p.not(ends)
+	return judgment{p.and(goesOn, j.holds), p.or(applies.errs, p.and(goesOn, j.errs))}, nil
+}
+
+// applies plans whether a row has its effect, as state.applies tells.
+func (p *rowPlanner) applies(r planned) (judgment, error) {
+	j, err := p.rowJudgment(r.row)
+	if e, ok := errors.AsType[*PlanError](err); ok && e.Policy == "" {
+		placed := *e
+		placed.Rule, placed.Policy, placed.Pos = r.rule.Name, r.key, r.rule.Pos
+		return j, &placed
+	}
+	return j, err
+}
+
+func (p *rowPlanner) rowJudgment(r *row) (judgment, error) {
+	role := judgment{yes, no}
+	if r.derived != nil {
+		var err error
+		if role, err = p.outcomeOf(r.derived.condition); err != nil {
+			return judgment{}, err
+		}
+	}
+	if role.holds == no || r.condition == nil {
+		return role, nil
+	}
+	own, err := p.own(r)
+	if err != nil {
+		return judgment{}, err
+	}
+	return judgment{p.and(role.holds, own.holds), p.or(role.errs, p.and(role.holds, own.errs))}, nil
+}
+
+// own plans the condition of the row itself.
+func (p *rowPlanner) own(r *row) (judgment, error) {
+	if r.condition.early {
+		if p.set.options.LenientEvaluation {
+			return judgment{constantly(r.effect == Deny), no}, nil
+		}
+		return judgment{no, yes}, nil
+	}
+	j, err := p.outcomeOf(r.condition)
+	if err == nil && r.negated {
+		j.holds = p.and(p.not(j.holds), p.not(j.errs))
+	}
+	return j, err
+}
+
+// outcomeOf plans a condition, once.
+func (p *rowPlanner) outcomeOf(c *condition) (judgment, error) {
+	if c == nil {
+		return judgment{yes, no}, nil
+	}
+	if j, ok := p.plans[c.id]; ok {
+		return j, nil
+	}
+	j, err := p.tree(c, c.root)
+	if err == nil {
+		p.plans[c.id] = j
+	}
+	return j, err
+}
+
+// tree plans a tree of conditions, as state.evaluate evaluates it.
+func (p *rowPlanner) tree(c *condition, n *conditionNode) (judgment, error) {
+	if n.op == policy.Expr {
+		return p.leaf(c, n.program)
+	}
+	return p.group(c, n.op, n.of)
+}
+
+// group plans a group of conditions: the first one, and if that decides nothing,
+// the others.
+func (p *rowPlanner) group(c *condition, op policy.Operator, of []*conditionNode) (judgment, error) {
+	if len(of) == 0 {
+		return judgment{constantly(op != policy.Any), no}, nil
+	}
+	first, err := p.tree(c, of[0])
+	if err != nil {
+		return judgment{}, err
+	}
+	// What decides that the group holds, and that the others are looked at.
+	decides, goesOn := no, first.holds
+	if op != policy.All {
+		goesOn = p.and(p.not(first.holds), p.not(first.errs))
+	}
+	if op == policy.Any {
+		decides = first.holds
+	}
+	if goesOn == no {
+		return judgment{decides, first.errs}, nil
+	}
+	others, err := p.group(c, op, of[1:])
+	if err != nil {
+		return judgment{}, err
+	}
+	return judgment{p.or(decides, p.and(goesOn, others.holds)), p.or(first.errs, p.and(goesOn, others.errs))}, nil
+}
+
+// leaf plans one expression of a condition.
+func (p *rowPlanner) leaf(c *condition, program *expr.Program) (judgment, error) {
+	if !c.readsRuntime {
+		return p.residual(c, program, value.OfSequence(&noRoles), nil)
+	}
+	return p.underRoles(func(list value.Value) (judgment, error) { return p.residual(c, program, list, nil) })
+}
+
+// maxOpenRoles is how many derived roles a list may or may not have for a
+// condition that reads it to be planned in each of the cases.
+const maxOpenRoles = 8
+
+// underRoles plans what depends on the list of derived roles, in all cases.
+func (p *rowPlanner) underRoles(plan func(list value.Value) (judgment, error)) (judgment, error) {
+	at := p.step
+	if at < 0 || p.steps[at].unit == nil {
+		return plan(value.OfSequence(&noRoles))
+	}
+	var open []judgment // of the roles that rows have or have not
+	var names []string
+	var active value.Strings
+	p.step = at - 1
+	derived := p.steps[at].unit.derived
+	for i := range derived {
+		d := &derived[i]
+		if !d.anyRole && !p.hasRole(d.literal) {
+			continue
+		}
+		j, err := p.outcomeOf(d.listed)
+		switch {
+		case err != nil:
+			return judgment{}, err
+		case j.holds == yes:
+			active = append(active, d.name)
+		case j.holds != no || j.errs != no:
+			open, names = append(open, j), append(names, d.name)
+		}
+	}
+	p.step = at
+	if len(open) > maxOpenRoles {
+		return judgment{}, &PlanError{Message: "the list of derived roles depends on the row in too many ways"}
+	}
+	j, err := p.cases(open, names, active, plan)
+	if err != nil {
+		return judgment{}, err
+	}
+	fails := no
+	for _, role := range open {
+		fails = p.or(fails, role.errs)
+	}
+	if fails == no {
+		return j, nil
+	}
+	failed, err := plan(value.OfError(errRoleList))
+	if err != nil {
+		return judgment{}, err
+	}
+	return p.choose(fails, failed, j), nil
+}
+
+// errRoleList is what reading the list of derived roles is where one of them
+// can't be told.
+var errRoleList = errors.New("failed to compute effective derived roles")
+
+// cases plans what depends on the list of derived roles, of which some are open.
+func (p *rowPlanner) cases(open []judgment, names []string, active value.Strings, plan func(value.Value) (judgment, error)) (judgment, error) {
+	if len(open) == 0 {
+		list := slices.Clone(active)
+		slices.Sort(list)
+		return plan(value.OfSequence(&list))
+	}
+	with, err := p.cases(open[1:], names[1:], append(slices.Clip(active), names[0]), plan)
+	if err != nil {
+		return judgment{}, err
+	}
+	without, err := p.cases(open[1:], names[1:], active, plan)
+	if err != nil {
+		return judgment{}, err
+	}
+	return p.choose(open[0].holds, with, without), nil
+}
+
+// choose is a where test holds, and b where it does not.
+func (p *rowPlanner) choose(test *formula, a, b judgment) judgment {
+	either := func(a, b *formula) *formula {
+		if a.graph == b.graph {
+			return a
+		}
+		return p.or(p.and(test, a), p.and(p.not(test), b))
+	}
+	return judgment{either(a.holds, b.holds), either(a.errs, b.errs)}
+}
+
+// residual plans an expression, given a list of derived roles, and of some
+// variables whether they fail.
+func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Value, failing map[string]bool) (judgment, error) {
+	r := rowReader{p, c.module, failing, nil}
+	p.check++ // so that variables are evaluated anew
+	p.inUse, p.module = 0, nil
+	p.show(p.req)
+	p.frame.Set(slotRuntime, value.OfMapping(roleView{list}))
+	p.enter(c.module)
+	known := expr.Partial{Frame: p.frame, Read: r.read, Exact: true}
+	r.known = &known
+	left, err := program.Residual(&known)
+	if open, ok := errors.AsType[*openVariable](err); ok {
+		return p.underVariable(open, c, program, list, failing)
+	}
+	if err != nil {
+		return judgment{}, &PlanError{Expression: program.Source(), Message: err.Error()}
+	}
+	j := p.judge(left)
+	if p.set.options.LenientEvaluation {
+		j.errs = no
+	}
+	return j, nil
+}
+
+// judge plans when what is left of an expression holds, and when it fails.
+func (p *rowPlanner) judge(left expr.Residual) judgment {
+	if left.Operand == nil {
+		return judgment{constantly(expr.IsTrue(left.Value)), constantly(left.Value.Kind() == value.Error)}
+	}
+	errs := no
+	if mayFail(left.Operand) {
+		errs = p.leafOf("errs", left.Operand)
+	}
+	return judgment{p.leafOf("holds", left.Operand), errs}
+}
+
+// mayFail tells whether an operand of a filter can fail. If in doubt it can.
+func mayFail(o *Operand) bool {
+	e := o.Expression
+	if e == nil {
+		return strings.HasPrefix(o.Variable, attrPrefix)
+	}
+	switch e.Operator {
+	case "has":
+		return strings.Contains(strings.TrimPrefix(e.Operands[0].Variable, attrPrefix), ".")
+	case "eq", "ne":
+		return slices.ContainsFunc(e.Operands, func(o Operand) bool { return mayFail(&o) })
+	case "and", "or", "not":
+		return slices.ContainsFunc(e.Operands, func(o Operand) bool { return o.Expression == nil || mayFail(&o) })
+	}
+	return true
+}
+
+// An openVariable is a variable of which no more is known than when it fails,
+// where it would be null.
+type openVariable struct {
+	name string
+	left expr.Residual
+}
+
+func (*openVariable) Error() string { return "it depends on whether a variable fails" }
+
+// underVariable plans an expression in both cases of an openVariable.
+func (p *rowPlanner) underVariable(v *openVariable, c *condition, program *expr.Program, list value.Value, failing map[string]bool) (judgment, error) {
+	var j [2]judgment
+	for i, fails := range []bool{true, false} {
+		with := map[string]bool{v.name: fails}
+		for name, fails := range failing {
+			with[name] = fails
+		}
+		var err error
+		if j[i], err = p.residual(c, program, list, with); err != nil {
+			return judgment{}, err
+		}
+	}
+	return p.choose(p.judge(v.left).errs, j[0], j[1]), nil
+}
+
+// A rowReader tells what is known to the expressions of a module.
+type rowReader struct {
+	*rowPlanner
+	module  *module
+	failing map[string]bool // whether variables fail, where it matters
+	known   *expr.Partial
+}
+
+const (
+	resourcePrefix = "request.resource."
+	attrPrefix     = resourcePrefix + "attr."
+)
+
+// read is expr.Partial.Read.
+func (r *rowReader) read(path []string) expr.Reading {
+	switch path[0] {
+	case "R":
+		return r.ofResource(path[1:])
+	case "request":
+		switch {
+		case len(path) == 1:
+			return expr.Reading{}
+		case path[1] == "resource":
+			return r.ofResource(path[2:])
+		}
+	case "V", "variables":
+		return r.variable(path[1:])
+	}
+	return expr.Reading{Known: true}
+}
+
+func (r *rowReader) ofResource(path []string) expr.Reading {
+	if len(path) == 0 {
+		return expr.Reading{}
+	}
+	switch path[0] {
+	case "id", "policyVersion":
+		return expr.Reading{Name: resourcePrefix + path[0], Always: true}
+	case "policy_version":
+		return expr.Reading{Name: resourcePrefix + "policyVersion", Always: true}
+	case "attr":
+		if len(path) == 1 {
+			return expr.Reading{}
+		}
+		if r.attr != nil {
+			if _, ok := r.attr.Lookup(path[1]); ok {
+				return expr.Reading{Known: true}
+			}
+		}
+		for _, name := range path[1:] {
+			if name == "" || strings.Contains(name, ".") {
+				return expr.Reading{} // no variable of a filter can have such a name
+			}
+		}
+		return expr.Reading{Name: attrPrefix + strings.Join(path[1:], ".")}
+	}
+	return expr.Reading{Known: true}
+}
+
+func (r *rowReader) variable(path []string) expr.Reading {
+	if len(path) != 1 || r.module == nil {
+		return expr.Reading{}
+	}
+	at, ok := r.module.variables[path[0]]
+	if !ok {
+		return expr.Reading{}
+	}
+	program := r.module.programs[at]
+	if !r.module.nullErrors {
+		return expr.Reading{Program: program}
+	}
+	if program.Known(r.known) {
+		return expr.Reading{Known: true}
+	}
+	return expr.Reading{Residual: func() (expr.Residual, error) {
+		left, err := program.Residual(r.known)
+		fails, decided := r.failing[path[0]]
+		switch {
+		case err != nil:
+			return expr.Residual{}, err
+		case left.Operand == nil && left.Value.Kind() == value.Error || fails:
+			return expr.Residual{Value: value.OfNull()}, nil
+		case left.Operand != nil && !decided && mayFail(left.Operand):
+			return expr.Residual{}, &openVariable{path[0], left}
+		}
+		return left, nil
+	}}
+}
+
+// roleView shows a list of derived roles, or an error, as runtime.
+type roleView struct{ list value.Value }
+
+func (roleView) StructName() string { return "Runtime" }
+func (roleView) Len() int           { return 1 }
+
+func (v roleView) Lookup(field string) (value.Value, bool) {
+	return v.list, field == "effectiveDerivedRoles" || field == "effective_derived_roles"
+}
+
+func (v roleView) Range(yield func(string, value.Value) bool) {
+	yield("effectiveDerivedRoles", v.list)
+}

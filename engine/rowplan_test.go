@@ -1,0 +1,173 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"edict/engine"
+	"edict/engine/schema"
+	"edict/engine/value"
+)
+
+// The filters of the demo's policies are what a person would write.
+func TestRowFiltersOfTheDemo(t *testing.T) {
+	const (
+		own    = `(holds (eq request.resource.attr.ownerId "bob"))`
+		noOwn  = `(not (errs (eq request.resource.attr.ownerId "bob")))`
+		region = `(holds (in request.resource.attr.region ["emea","apac"]))`
+	)
+	tests := []struct {
+		roles, action   string
+		strict, lenient string // empty: as strict
+	}{
+		{"employee", "list", own, ""},
+		{"employee,manager", "list", "(and " + noOwn + " (or " + own + " " + region + "))", "(or " + own + " " + region + ")"},
+		{"auditor", "list", "(true)", ""},
+		{"auditor,employee", "list", "(true)", ""},
+		{"employee,auditor", "list", noOwn, "(true)"},
+		{"employee,manager", "delete", own, ""},
+		{"employee,manager,auditor", "delete", "(false)", ""},
+		{"employee", "approve", "(false)", ""},
+		{"employee,manager", "approve", "(and " + noOwn + " (not " + own + ") " + region + " (holds (gt request.resource.attr.amount 0)) (holds (le request.resource.attr.amount 1000)))",
+			"(and (not " + own + ") " + region + " (holds (gt request.resource.attr.amount 0)) (holds (le request.resource.attr.amount 1000)))"},
+		{"employee", "nothing", "(false)", ""},
+		{"anonymous", "list", "(false)", ""},
+	}
+	for _, lenient := range []bool{false, true} {
+		ps, diagnostics := engine.Compile(demoPolicies(t), engine.Options{LenientEvaluation: lenient})
+		fatalIfAny(t, diagnostics)
+		for _, test := range tests {
+			want := test.strict
+			if lenient && test.lenient != "" {
+				want = test.lenient
+			}
+			plan, err := ps.PlanRows(&engine.PlanRequest{
+				Principal: engine.Principal{ID: "bob", Roles: strings.Split(test.roles, ","),
+					Attr: value.Attributes{"regions": []any{"emea", "apac"}, "approvalLimit": 1000, "clientIp": "127.0.0.1"}},
+				Resource: engine.Resource{Kind: "expense"},
+				Actions:  []string{test.action},
+				Now:      time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC),
+			})
+			if err != nil || plan.Debug != want {
+				t.Errorf("lenient %v, %s %s:\n%v, %v\nwant\n%s", lenient, test.roles, test.action, plan, err, want)
+			}
+		}
+	}
+}
+
+// Of several actions the filter is that of all, and of none there is none.
+func TestRowFiltersOfSeveralActions(t *testing.T) {
+	ps, diagnostics := engine.Compile(demoPolicies(t), engine.Options{})
+	fatalIfAny(t, diagnostics)
+	for want, actions := range map[string][]string{
+		"(false)": nil,
+		`(holds (eq request.resource.attr.ownerId "bob"))`: {"list", "read", "delete"},
+	} {
+		plan, err := ps.PlanRows(&engine.PlanRequest{
+			Principal: engine.Principal{ID: "bob", Roles: []string{"employee"}, Attr: value.Attributes{"clientIp": "127.0.0.1"}},
+			Resource:  engine.Resource{Kind: "expense"}, Actions: actions, Now: time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC),
+		})
+		if err != nil || plan.Debug != want {
+			t.Errorf("%q: %v, %v, want %s", actions, plan, err, want)
+		}
+	}
+}
+
+// What no filter can say is an error that names the place, unless it plays no
+// part in the decision.
+func TestRowFiltersThatCannotBe(t *testing.T) {
+	rule := func(name, action, expr string) string {
+		return fmt.Sprintf("    - {name: %s, actions: [%s], effect: EFFECT_ALLOW, roles: [user], condition: {match: {expr: %q}}}\n", name, action, expr)
+	}
+	many, definitions := "", ""
+	for i := range 9 {
+		many += fmt.Sprintf(", role%d", i)
+		definitions += fmt.Sprintf("    - {name: role%d, parentRoles: [user], condition: {match: {expr: R.attr.n > %d}}}\n", i, i)
+	}
+	texts := []string{
+		header + "derivedRoles:\n  name: roles\n  definitions:\n" + definitions,
+		header + "resourcePolicy:\n  resource: album\n  version: default\n  importDerivedRoles: [roles]\n  rules:\n" +
+			rule("optional", "optional", "R.attr.?x.orValue(1) == 1") +
+			rule("whole", "whole", "size(R.attr) > 2") +
+			rule("list", "list", "size(runtime.effectiveDerivedRoles) > 2") +
+			"    - {name: many, actions: [other], effect: EFFECT_ALLOW, derivedRoles: [" + many[2:] + "]}\n" +
+			rule("fine", "decided", "true") +
+			"    - {name: denied, actions: [decided], effect: EFFECT_DENY, roles: [user], condition: {match: {any: {of: [{expr: \"true\"}, {expr: size(R.attr) > 2}]}}}}\n",
+	}
+	ps := compileTexts(t, engine.Options{}, texts...)
+	for action, want := range map[string]string{
+		"optional": "rule optional of resource.album.vdefault: R.attr.?x.orValue(1) == 1: an optional value that depends on unknown data can't be part of a filter",
+		"whole":    "rule whole of resource.album.vdefault: size(R.attr) > 2: R as a whole can't be part of a filter",
+		"list":     "rule list of resource.album.vdefault: the list of derived roles depends on the row in too many ways",
+		"decided":  "",
+	} {
+		plan, err := ps.PlanRows(&engine.PlanRequest{
+			Principal: engine.Principal{ID: "alice", Roles: []string{"user"}, Attr: value.Attributes{"team": "blue"}},
+			Resource:  engine.Resource{Kind: "album"}, Actions: []string{action},
+		})
+		if want == "" {
+			if err != nil || plan.Debug != "(false)" {
+				t.Errorf("%s: %v, %v", action, plan, err)
+			}
+			continue
+		}
+		e, ok := errors.AsType[*engine.PlanError](err)
+		if !ok || plan != nil || e.Pos.File == "" || e.Error() != want {
+			t.Errorf("%s: %v, %v (%+v), want %s", action, plan, err, e, want)
+		}
+	}
+}
+
+// A schema of the resource that is enforced can't be held against rows.
+func TestRowFiltersAndSchemas(t *testing.T) {
+	schemas := schema.New(map[string][]byte{
+		"p.json": []byte(`{"type": "object", "required": ["team"]}`),
+		"r.json": []byte(`{"type": "object", "required": ["owner"]}`),
+	})
+	policies := parse(t, header+`
+resourcePolicy:
+  resource: album
+  version: default
+  schemas:
+    principalSchema: {ref: "cerbos:///p.json"}
+    resourceSchema: {ref: "cerbos:///r.json", ignoreWhen: {actions: [list]}}
+  rules:
+    - {actions: [view, list], effect: EFFECT_ALLOW, roles: [user]}
+`)
+	for _, test := range []struct {
+		enforcement engine.SchemaEnforcement
+		action      string
+		team        value.Mapping
+		want        string
+		invalid     int
+	}{
+		{engine.SchemaReject, "view", value.Attributes{"team": "blue"}, "error", 0},
+		{engine.SchemaReject, "list", value.Attributes{"team": "blue"}, "(true)", 0},
+		{engine.SchemaReject, "list", nil, "(false)", 1},
+		{engine.SchemaWarn, "view", nil, "(true)", 1},
+		{engine.SchemaNone, "view", nil, "(true)", 0},
+	} {
+		c, err := engine.NewCompiler(engine.Options{SchemaEnforcement: test.enforcement})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps, diagnostics := c.Compile(policies, schemas)
+		fatalIfAny(t, diagnostics)
+		plan, err := ps.PlanRows(&engine.PlanRequest{
+			Principal: engine.Principal{ID: "alice", Roles: []string{"user"}, Attr: test.team},
+			Resource:  engine.Resource{Kind: "album"}, Actions: []string{test.action},
+		})
+		if test.want == "error" {
+			if _, ok := errors.AsType[*engine.PlanError](err); !ok || !strings.Contains(err.Error(), "schema") {
+				t.Errorf("%+v: %v, %v", test, plan, err)
+			}
+			continue
+		}
+		if err != nil || plan.Debug != test.want || len(plan.ValidationErrors) != test.invalid {
+			t.Errorf("%+v: %v, %v", test, plan, err)
+		}
+	}
+}
