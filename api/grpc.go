@@ -19,6 +19,7 @@ const ServiceName = "cerbos.svc.v1.CerbosService"
 // have so many bytes.
 func ServerOptions(message int) []grpc.ServerOption {
 	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(message),
 		// TLS and the first frames; a client that is slower holds memory.
 		grpc.ConnectionTimeout(10 * time.Second),
@@ -41,7 +42,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 		Methods: []grpc.MethodDesc{
 			transport.Unary(ServiceName, "CheckResourceSet", s.CheckResourceSet),
 			transport.Unary(ServiceName, "CheckResourceBatch", s.CheckResourceBatch),
-			transport.Unary(ServiceName, "CheckResources", s.CheckResources),
+			s.checkMethod(),
 			transport.Unary(ServiceName, "ServerInfo", s.ServerInfo),
 			transport.Unary(ServiceName, "PlanResources", s.PlanResources),
 		},

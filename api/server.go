@@ -58,9 +58,19 @@ type Info struct {
 
 // A call is the working memory of a call.
 type call struct {
+	scanner  scanner // of questions that are read in place
 	question question
 	request  engine.Request
 	decision engine.Decision
+	limited  limited // the context of the call, if it must not take too long
+}
+
+// forget lets go of the request, and keeps memory.
+func (c *call) forget() {
+	c.question.reset()
+	c.scanner.forget()
+	c.request = engine.Request{}
+	c.limited = limited{}
 }
 
 // take gives a call to work with.
@@ -79,8 +89,7 @@ func (s *Server) release(c *call) {
 	if cap(c.question.entries) > mostEntries {
 		return
 	}
-	c.question.reset()
-	c.request = engine.Request{}
+	c.forget()
 	s.calls.Put(c)
 }
 

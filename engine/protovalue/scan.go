@@ -86,7 +86,13 @@ type Scan struct {
 	blocks  []block
 	open    []Entry // entries of maps and lists whose end the scan has not reached
 	at      int     // the byte at which the scan stopped
+	ordered bool    // maps are gone through in the order of their keys
 }
+
+// InOrder makes the maps of all messages from here on be gone through in the
+// order of their keys, as if they had been decoded and then sorted. Otherwise
+// it is that of the message.
+func (s *Scan) InOrder() { s.ordered = true }
 
 // keptEntries bounds the memory that a Scan keeps from one message for the
 // next, in entries of maps and lists.

@@ -3,6 +3,8 @@ package protovalue
 import (
 	"encoding/binary"
 	"math"
+	"slices"
+	"strings"
 
 	"edict/engine/value"
 )
@@ -45,9 +47,16 @@ func (o *object) Lookup(key string) (value.Value, bool) {
 // Len implements value.Mapping.
 func (o *object) Len() int { return int(o.n) }
 
-// Range implements value.Mapping, in the order of the message.
+// Range implements value.Mapping, in the order of the message, or of the keys
+// if the Scan is to be in order.
 func (o *object) Range(yield func(string, value.Value) bool) {
-	for _, e := range (*block)(o).entries() {
+	entries := (*block)(o).entries()
+	if o.scan.ordered {
+		entries = slices.SortedFunc(slices.Values(entries), func(a, b Entry) int {
+			return strings.Compare(o.scan.Text(a.Key), o.scan.Text(b.Key))
+		})
+	}
+	for _, e := range entries {
 		if !yield(o.scan.Text(e.Key), o.scan.ValueOf(e.Val)) {
 			return
 		}

@@ -29,8 +29,9 @@ type Place struct {
 	Name   string // in snake case
 	Text   bool   // it holds texts, and no messages
 
-	item  int     // 1 + index of the item of a list; 0: the field itself
-	keyed *string // key of the entry of a map; nil: the field itself
+	item  int    // 1 + index of the item of a list; 0: the field itself
+	keyed bool   // it is an entry of a map
+	key   string // of that entry
 }
 
 // At gives one item of a list.
@@ -41,12 +42,13 @@ func (p Place) At(index int) Place {
 
 // Under gives one entry of a map.
 func (p Place) Under(key string) Place {
-	p.keyed = &key
+	p.keyed, p.key = true, key
 	return p
 }
 
 // append appends the path to dst as violations have it, and to text as people
-// read it.
+// read it. It copies texts, so that a Place which breaks no rule need not be on
+// the heap.
 func (p *Place) append(dst []*cerbospb.FieldPathElement, text *strings.Builder) []*cerbospb.FieldPathElement {
 	if p.In != nil {
 		dst = p.In.append(dst, text)
@@ -57,13 +59,13 @@ func (p *Place) append(dst []*cerbospb.FieldPathElement, text *strings.Builder) 
 	if p.Text {
 		kind = typeString
 	}
-	e := &cerbospb.FieldPathElement{FieldNumber: proto.Int32(p.Number), FieldName: proto.String(p.Name), FieldType: kind.Enum()}
+	e := &cerbospb.FieldPathElement{FieldNumber: proto.Int32(p.Number), FieldName: proto.String(strings.Clone(p.Name)), FieldType: kind.Enum()}
 	switch {
 	case p.item > 0:
 		fmt.Fprintf(text, "[%d]", p.item-1)
 		e.Subscript = &cerbospb.FieldPathElement_Index{Index: uint64(p.item - 1)}
-	case p.keyed != nil:
-		key := Clip(*p.keyed)
+	case p.keyed:
+		key := strings.Clone(Clip(p.key))
 		text.WriteString("[" + strconv.Quote(key) + "]")
 		e.KeyType, e.ValueType = typeString.Enum(), typeMessage.Enum()
 		e.Subscript = &cerbospb.FieldPathElement_StringKey{StringKey: key}

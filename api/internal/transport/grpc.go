@@ -10,6 +10,11 @@ import (
 // versionHeader goes with every answer.
 var versionHeader = metadata.Pairs("cerbos-version", CerbosVersion)
 
+// SetVersion adds the header that goes with every answer.
+func SetVersion(ctx context.Context) {
+	_ = grpc.SetHeader(ctx, versionHeader) // it fails only once there was an answer
+}
+
 // Unary describes a method of a service with one request and one answer.
 func Unary[In, Out any](service, name string, answer func(context.Context, *In) (*Out, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{
@@ -19,7 +24,7 @@ func Unary[In, Out any](service, name string, answer func(context.Context, *In) 
 			if err := decode(in); err != nil {
 				return nil, err
 			}
-			_ = grpc.SetHeader(ctx, versionHeader) // it fails only once there was an answer
+			SetVersion(ctx)
 			if interceptor == nil {
 				return answer(ctx, in)
 			}
