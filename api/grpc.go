@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,6 +25,9 @@ func ServerOptions(message int) []grpc.ServerOption {
 		// TLS and the first frames; a client that is slower holds memory.
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.MaxConcurrentStreams(1024),
+		// Goroutines that are kept have a stack of the size that a call needs; new
+		// ones would have to grow theirs every time.
+		grpc.NumStreamWorkers(uint32(workersPerCore * runtime.GOMAXPROCS(0))),
 		// Clients of Cerbos may ping as often as this.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		// Connections end now and then, so that load spreads over new replicas.
@@ -33,6 +37,10 @@ func ServerOptions(message int) []grpc.ServerOption {
 		}),
 	}
 }
+
+// workersPerCore is how many calls per core are answered by goroutines that are
+// kept. Calls beyond them have a goroutine of their own.
+const workersPerCore = 16
 
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
