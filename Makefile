@@ -105,7 +105,7 @@ lint: ## Check form: gofmt, go vet, staticcheck, Python's syntax
 
 .PHONY: bench
 bench: ## Run the benchmarks: in process, and over gRPC beside an always-OK server
-	$(GO) test -run '^$$' -bench . -benchmem ./engine/... ./extauthz/...
+	$(GO) test -run '^$$' -bench . -benchmem ./engine/... ./extauthz/... ./api/...
 	$(GO) run ./extauthz/internal/loopback
 
 # The real Cerbos, to compare decisions with. It is not needed to build, test or

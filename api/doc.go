@@ -10,8 +10,10 @@
 //     this very call. One bad token fails the call.
 //  3. A call is answered by one set of policies, the one in force when it began.
 //     Without any the answer is Unavailable.
-//  4. The two transports share everything from the decoded message on: the same
-//     rules in the same order, the same codes, the same words.
+//  4. The two transports share everything from the question on that a message is
+//     read as: the same rules in the same order, the same codes, the same words.
+//     A request of CheckResources that gRPC reads in place gives the question,
+//     and the answer, that it would have given decoded.
 //  5. A call reads no more than Limits.Message bytes, and no error repeats more
 //     than a bounded part of what was sent.
 package api
