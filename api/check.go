@@ -33,28 +33,14 @@ func (s *Server) checkResources(ctx context.Context, c *call, in *cerbospb.Check
 	now := time.Now()
 	out := &cerbospb.CheckResourcesResponse{
 		RequestId:    q.requestID,
-		Results:      make([]*cerbospb.CheckResourcesResponse_ResultEntry, 0, len(q.entries)),
 		CerbosCallId: newCallID(now),
 	}
-	told := 0 // bytes of outputs
-	err := s.decide(ctx, c, now, func(e *entry, d *engine.Decision) error {
-		r, err := resultOf(e, d, q.includeMeta)
-		if err != nil {
-			return err
-		}
-		// Rules that tell attributes tell them once for each action: a request
-		// of a few megabytes could be answered with gigabytes.
-		for _, o := range r.GetOutputs() {
-			if told += proto.Size(o); s.Limits.Message > 0 && told > s.Limits.Message {
-				return status.Error(codes.ResourceExhausted, fmt.Sprintf("the outputs are longer than an answer may be (%d)", s.Limits.Message))
-			}
-		}
-		out.Results = append(out.Results, r)
-		return nil
-	})
+	results := results{includeMeta: q.includeMeta, most: s.Limits.Message}
+	err := s.decide(ctx, c, now, func(e *entry, d *engine.Decision) error { return results.add(e, d) })
 	if err != nil {
 		return nil, err
 	}
+	out.Results = results.list
 	return out, nil
 }
 
@@ -213,6 +199,31 @@ func (s *Server) within(q *question) error {
 			return status.Error(codes.InvalidArgument, fmt.Sprintf("number of actions (%d) exceeds configured limit (%d)", n, s.Limits.Actions))
 		}
 	}
+	return nil
+}
+
+// results are what CheckResources answers about resources.
+type results struct {
+	includeMeta bool
+	most        int // bytes of outputs; 0: any number
+	told        int // bytes of outputs so far
+	list        []*cerbospb.CheckResourcesResponse_ResultEntry
+}
+
+// add adds what is answered about one resource.
+func (r *results) add(e *entry, d *engine.Decision) error {
+	result, err := resultOf(e, d, r.includeMeta)
+	if err != nil {
+		return err
+	}
+	// Rules that tell attributes tell them once for each action: a request of a
+	// few megabytes could be answered with gigabytes.
+	for _, o := range result.GetOutputs() {
+		if r.told += proto.Size(o); r.most > 0 && r.told > r.most {
+			return status.Error(codes.ResourceExhausted, fmt.Sprintf("the outputs are longer than an answer may be (%d)", r.most))
+		}
+	}
+	r.list = append(r.list, result)
 	return nil
 }
 

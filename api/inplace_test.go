@@ -16,13 +16,14 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"edict/api/cerbospb"
+	"edict/engine"
 )
 
 // inPlace answers an encoded request as the server of gRPC does, and tells
 // whether it was read in place.
 func inPlace(s *Server, b []byte) (out *cerbospb.CheckResourcesResponse, read bool, err error) {
-	m := &checkMessage{call: s.take()}
-	defer m.release(s)
+	m := &checkMessage{server: s, call: s.take()}
+	defer m.release()
 	c := newCodec()
 	if err := c.Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, m); err != nil {
 		return nil, false, err
@@ -146,6 +147,12 @@ func TestInPlace(t *testing.T) {
 			b[i] ^= 1 << random.IntN(8)
 		}
 	}
+	s.Limits.Message = 100 // of outputs, too
+	if b := everything(t, "edit"); !checkSame(t, s, b) {
+		t.Error("a request is not read in place")
+	}
+	s.Policies = func() *engine.PolicySet { return nil }
+	checkSame(t, s, list[0])
 	if read < 3 {
 		t.Errorf("only %d of %d requests are read in place", read, len(list))
 	}
@@ -174,14 +181,14 @@ func TestInPlaceAllocations(t *testing.T) {
 	c := newCodec()
 	m := new(checkMessage)
 	n := testing.AllocsPerRun(100, func() {
-		*m = checkMessage{call: s.take()}
+		*m = checkMessage{server: s, call: s.take()}
 		if err := c.Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, m); err != nil || m.decoded != nil {
 			t.Fatal("not read in place", err)
 		}
 		if _, err := s.checkMessage(context.Background(), m); err != nil {
 			t.Fatal(err)
 		}
-		m.release(s)
+		m.release()
 	})
 	if n > 7 {
 		t.Errorf("%v allocations", n)
@@ -194,14 +201,14 @@ func BenchmarkCheckResources(b *testing.B) {
 	b.Run("in place", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			m := &checkMessage{call: s.take()}
+			m := &checkMessage{server: s, call: s.take()}
 			if err := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(request)}, m); err != nil {
 				b.Fatal(err)
 			}
 			if _, err := s.checkMessage(context.Background(), m); err != nil {
 				b.Fatal(err)
 			}
-			m.release(s)
+			m.release()
 		}
 	})
 	b.Run("decoded", func(b *testing.B) {

@@ -21,6 +21,7 @@ import (
 // to it. Most requests are read where they are, into call, and answered as bytes.
 // What can't be done so is decoded into the generated types.
 type checkMessage struct {
+	server  *Server
 	call    *call
 	request mem.Buffer                      // what call refers to; nil: decoded
 	decoded *cerbospb.CheckResourcesRequest // nil: read in place
@@ -33,8 +34,8 @@ func (s *Server) checkMethod() grpc.MethodDesc {
 	return grpc.MethodDesc{
 		MethodName: name,
 		Handler: func(_ any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-			m := &checkMessage{call: s.take()}
-			defer m.release(s)
+			m := &checkMessage{server: s, call: s.take()}
+			defer m.release()
 			if err := decode(m); err != nil {
 				return nil, err
 			}
@@ -49,19 +50,22 @@ func (s *Server) checkMethod() grpc.MethodDesc {
 }
 
 // release gives back what the answer does not need.
-func (m *checkMessage) release(s *Server) {
+func (m *checkMessage) release() {
 	if m.request != nil {
 		m.request.Free()
 	}
 	if m.call != nil {
-		s.release(m.call)
+		m.server.release(m.call)
 	}
 }
 
 // checkMessage answers a *checkMessage.
 func (s *Server) checkMessage(ctx context.Context, message any) (out any, err error) {
 	m := message.(*checkMessage)
-	if m.decoded != nil {
+	if m.request == nil {
+		if m.decoded == nil { // an interceptor's own
+			m.decoded = new(cerbospb.CheckResourcesRequest)
+		}
 		return s.CheckResources(ctx, m.decoded)
 	}
 	c := m.call
@@ -92,25 +96,20 @@ const answerSize = 256
 func (s *Server) appendCheck(ctx context.Context, c *call, now time.Time) ([]byte, error) {
 	q := &c.question
 	dst := appendText(make([]byte, 0, answerSize*max(1, len(q.entries))), 1, q.requestID)
-	var rest *cerbospb.CheckResourcesResponse // from the first decision on that is not plain
+	rest := results{includeMeta: q.includeMeta, most: s.Limits.Message} // from the first decision on that is not plain
 	err := s.decide(ctx, c, now, func(e *entry, d *engine.Decision) error {
-		if rest == nil && plain(d) {
+		if rest.list == nil && plain(d) {
 			dst = appendResult(dst, e, d, q.includeMeta)
 			return nil
 		}
-		if rest == nil {
-			rest = new(cerbospb.CheckResourcesResponse)
-		}
-		r, err := resultOf(e, d, q.includeMeta)
-		rest.Results = append(rest.Results, r)
-		return err
+		return rest.add(e, d)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if rest != nil {
-		// The results follow those that are written already.
-		if dst, err = (proto.MarshalOptions{}).MarshalAppend(dst, rest); err != nil {
+	if rest.list != nil {
+		// They follow those that are written already.
+		if dst, err = (proto.MarshalOptions{}).MarshalAppend(dst, &cerbospb.CheckResourcesResponse{Results: rest.list}); err != nil {
 			return nil, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err) // as gRPC says it
 		}
 	}
@@ -158,23 +157,28 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return c.CodecV2.Unmarshal(data, v)
 	}
 	request := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	if m.call.read(request.ReadOnlyData()) {
+	if m.read(request.ReadOnlyData()) {
 		m.request = request
 		return nil
 	}
 	request.Free()
-	m.call.forget()
 	m.decoded = new(cerbospb.CheckResourcesRequest)
 	return c.CodecV2.Unmarshal(data, m.decoded)
 }
 
-// read reads a request in place, and tells whether it could and whether the
+// read reads the request in place, and tells whether it could and whether the
 // request keeps all rules.
-func (c *call) read(request []byte) bool {
-	if !c.scanner.read(&c.question, request) {
+func (m *checkMessage) read(request []byte) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			m.call, ok = nil, false // it is not used again
+			m.server.tellPanic(p)
+		}
+	}()
+	if !m.call.scanner.read(&m.call.question, request) {
 		return false
 	}
 	var v violations
-	v.checkResources(&c.question)
+	v.checkResources(&m.call.question)
 	return !v.Any()
 }
