@@ -11,11 +11,10 @@ import (
 	"testing"
 )
 
-// The page about FastAPI is run: its policy by Edict, its Python by the SDK and
-// FastAPI, unchanged but for the addresses, and its commands print what it
-// says.
-func TestFastAPIPage(t *testing.T) {
-	l := newLab(t)
+// runPage runs the page about FastAPI: its policy by Edict, its Python by the
+// SDK and FastAPI, unchanged but for the addresses. Its commands must print
+// what it says.
+func (l *lab) runPage(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(l.root, "docs", "fastapi.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -41,11 +40,9 @@ func TestFastAPIPage(t *testing.T) {
 	if len(files) != 4 || len(commands) != 5 {
 		t.Fatalf("the page has %d files and %d commands that are found", len(files), len(commands))
 	}
-	if err := os.RemoveAll(filepath.Join(l.dir, "policies")); err != nil {
-		t.Fatal(err)
-	}
+	l = l.within(t, "page")
 	l.write(t, "policies/expense.yaml", files["policies/expense.yaml"])
-	at := l.edict(t, "page", "127.0.0.1:0", "127.0.0.1:0", false)
+	at := l.edict(t, "edict", "127.0.0.1:0", "127.0.0.1:0", false)
 	for name, text := range files {
 		if strings.HasSuffix(name, ".py") {
 			l.write(t, name, strings.NewReplacer("localhost:3592", at.http, "localhost:3593", at.grpc).Replace(text))

@@ -23,32 +23,47 @@ var (
 	record = flag.Bool("record", false, "with -cerbos: write its answers to testdata/answers.json")
 )
 
+// TestSDKs starts Edict, lets the SDKs ask it, and holds what they got against
+// what Cerbos said.
 func TestSDKs(t *testing.T) {
+	if *record && *cerbos == "" {
+		t.Fatal("-record needs -cerbos: Edict's own answers are not the measure")
+	}
 	l := newLab(t)
+	t.Run("table", l.runTable)
+	if *cerbos == "" {
+		t.Run("docs/fastapi.md", l.runPage)
+	}
+}
+
+// runTable makes the calls of the table.
+func (l *lab) runTable(t *testing.T) {
 	table := readTable(t)
 	servers := l.start(t)
-
 	got := answers{}
 	ran := map[string]bool{}
 	for _, runner := range []struct {
-		name    string
-		command func(t *testing.T) []string
+		language string
+		command  func(t *testing.T) []string
 	}{
 		{"python", func(t *testing.T) []string { return []string{python(t, l.root), "testdata/runner.py"} }},
 		{"js", func(t *testing.T) []string { return javaScript(t, l.root) }},
 	} {
-		t.Run(runner.name, func(t *testing.T) {
+		t.Run(runner.language, func(t *testing.T) {
 			for _, a := range run(t, runner.command(t), servers["tls"].CA, work{servers, nowhere(t), table.Tokens, table.Cases}) {
 				got.add(t, table.named(t, a.Case), a)
 			}
-			ran[runner.name] = true
+			ran[runner.language] = true
 		})
 	}
-	if *record {
-		got.write(t, "testdata/answers.json")
+	if !*record {
+		got.compare(t, table, readAnswers(t, "testdata/answers.json"), ran)
 		return
 	}
-	got.compare(t, table, readAnswers(t, "testdata/answers.json"), ran)
+	if t.Failed() || len(ran) != 2 {
+		t.Fatal("nothing is recorded: not every runner ended well")
+	}
+	got.write(t, "testdata/answers.json")
 }
 
 // A target is a server as clients are told of it.
@@ -75,10 +90,9 @@ type answer struct {
 	Answer                  any
 }
 
-// nowhere gives the addresses of Unix sockets, or of what passes for one, that
-// do not exist.
+// nowhere gives addresses where nobody listens.
 func nowhere(t *testing.T) target {
-	// Port 1 is below those that are given to programs, and nobody serves there.
+	// Port 1 is not one that programs are given, and nobody serves there.
 	return target{HTTP: "http://127.0.0.1:1", GRPC: "unix:" + filepath.Join(t.TempDir(), "nobody.sock")}
 }
 

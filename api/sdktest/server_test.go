@@ -68,6 +68,18 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
+// within gives a lab with the same binary in a folder of its own, without
+// policies.
+func (l *lab) within(t *testing.T, folder string) *lab {
+	t.Helper()
+	in := *l
+	in.dir = filepath.Join(l.dir, folder)
+	if err := os.Mkdir(in.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return &in
+}
+
 // write writes a file of the lab.
 func (l *lab) write(t *testing.T, name, content string) {
 	t.Helper()

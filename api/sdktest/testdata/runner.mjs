@@ -79,6 +79,7 @@ async function call(client, the, tokens) {
   const common = present({
     requestId: the.requestId,
     includeMetadata: the.meta,
+    requestContext: the.context,
     principal: the.principal,
     auxData: auxData(the, tokens),
   });

@@ -221,6 +221,8 @@ class Stub:
             raise CannotSay
         stub = svc_pb2_grpc.CerbosServiceStub(channel)
         common = {"requestId": case.get("requestId", ""), "principal": case.get("principal"), "includeMeta": case.get("meta", False)}
+        if "context" in case:
+            common["requestContext"] = case["context"]
         match case["call"]:
             case "check":
                 method, request = stub.CheckResources, request_pb2.CheckResourcesRequest()
