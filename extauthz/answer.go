@@ -59,6 +59,9 @@ func (x *exchange) makeAllow(o Outcome) Outcome {
 			return x.unanswerable(err)
 		}
 	}
+	if x.route.plan {
+		return x.sendFilter()
+	}
 	return Allowed
 }
 

@@ -49,6 +49,9 @@ type exchange struct {
 	asked      int
 	settling   int // the question that settles the request
 
+	plan   *engine.Plan  // of a route that is planned; nil: not yet, or none
+	filter engine.Filter // what the backend is told: the plan's, for what the route gives
+
 	// What a view found to be wrong with the request while an expression read
 	// it. It stands whatever the expression made of the error.
 	refused Outcome
@@ -225,6 +228,7 @@ func (x *exchange) release() {
 		q.release()
 	}
 	x.asked, x.settling = 0, 0
+	x.plan, x.filter = nil, engine.Filter{}
 	x.host, x.detail = "", ""
 	x.parsedBody, x.fields, x.peer = value.Value{}, nil, readCertificate{}
 	x.objects = [2]jsonObject{}

@@ -31,6 +31,12 @@ type Explained struct {
 	// Decision is that of the question that settled the check; nil if the
 	// engine was not asked.
 	Decision *engine.Decision
+
+	// Plan is in place of a Decision, of a route with plan: true; its one request
+	// asks about no resource in particular. Filter is what the backend is told:
+	// the plan's, for resources with the attributes that the route gives.
+	Plan   *engine.Plan
+	Filter engine.Filter
 }
 
 // Explain answers an encoded CheckRequest as a Server with the Revision would,
@@ -57,6 +63,9 @@ func (r *Revision) ExplainAt(ctx context.Context, request []byte, now time.Time)
 			f := &x.route.filled[i]
 			e.Attributes = append(e.Attributes, FilledAttribute{f.name, f.origin.of(e.Provenance), f.origin.reads})
 		}
+	}
+	if x.plan != nil {
+		e.Plan, e.Filter, e.Requests = x.plan, x.filter, []*engine.Request{&x.questions[0].req}
 	}
 	if q := x.settled(); q != nil {
 		e.Decision = &q.decision

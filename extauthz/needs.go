@@ -29,6 +29,10 @@ type Needs struct {
 	// calls may be streams.
 	StreamRoutes []string
 
+	// PlannedRoutes names the routes whose requests carry a token for the path and
+	// the host that the upstream gets.
+	PlannedRoutes []string
+
 	SNI    bool // the server name that the client asked for
 	Labels bool // the labels of the proxy (destination.labels)
 
@@ -103,6 +107,9 @@ func (r *Revision) Needs() Needs {
 		n.EmptySegments = n.EmptySegments || a.Lifts(target.EmptySegment)
 	}
 	for i := range r.routes {
+		if r.routes[i].plan {
+			n.PlannedRoutes = append(n.PlannedRoutes, r.routes[i].name)
+		}
 		if route := &r.routes[i]; route.grpc && !slices.Contains(n.BodyRoutes, route.name) {
 			n.StreamRoutes = append(n.StreamRoutes, route.name)
 		}
@@ -122,7 +129,7 @@ func (n *Needs) claims(m *JWTMetadata) {
 // from it.
 func (r *Revision) upstreamHeaders() []string {
 	out := r.sourceHeaders()
-	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader, r.options.DecisionHeader} {
+	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader, r.options.DecisionHeader, r.options.Filter.Header} {
 		if h != "" {
 			out = append(out, h)
 		}

@@ -32,19 +32,22 @@ routeMap:
           langs: {expr: 'request.headerLists["accept-language"]'}
       accept: [encoded-slash]
       action: read
+    - {name: list, match: {methods: [GET], path: /albums}, plan: true, resource: {kind: album}, action: list}
 `
 	o := jwtOnly
 	o.BodyLimit = 100
+	o.Filter.Header = "x-edict-filter"
 	o.Identity = append(o.Identity, Source{Headers: &TrustedHeaders{ID: "x-user", Roles: "x-groups"}})
 	want := Needs{
 		Claims:          []Claims{{"envoy.filters.http.jwt_authn", "jwt", "jwt_failure"}},
 		Namespaces:      []string{"envoy.filters.http.jwt_authn", "envoy.lb"},
 		RouteNamespaces: []string{"com.acme"},
 		BodyRoutes:      []string{"albums/upload"}, BodyLimit: 100,
-		SNI: true, Labels: true, Certificate: true, EncodedSlashes: true,
+		PlannedRoutes: []string{"albums/list"},
+		SNI:           true, Labels: true, Certificate: true, EncodedSlashes: true,
 		Headers:         []string{"accept-language", "cookie", "user-agent", "x-groups", "x-user"},
 		IdentityHeaders: []string{"x-groups", "x-user"},
-		Upstream:        []string{"x-edict-principal", "x-edict-roles", "x-groups", "x-user"},
+		Upstream:        []string{"x-edict-filter", "x-edict-principal", "x-edict-roles", "x-groups", "x-user"},
 	}
 	if got := compile(t, o, albumPolicy, routes).Needs(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -45,6 +45,10 @@ type Options struct {
 	// the header is not sent.
 	DecisionHeader string
 
+	// Filter says how the upstream is told what may be seen, on routes that are
+	// planned.
+	Filter Filter
+
 	// Respond says what else answers tell.
 	Respond Respond
 
@@ -130,6 +134,7 @@ func (o Options) withDefaults() (Options, error) {
 		{"upstream.principalHeader", o.PrincipalHeader},
 		{"upstream.rolesHeader", o.RolesHeader},
 		{"upstream.decisionHeader", o.DecisionHeader},
+		{"filter.header", o.Filter.Header},
 		{"respond.decisionHeader", o.Respond.DecisionHeader},
 	} {
 		if h.name != "" && !headerName(h.name) {
@@ -140,6 +145,9 @@ func (o Options) withDefaults() (Options, error) {
 		{"upstream.rolesHeader", o.RolesHeader, "upstream.principalHeader", o.PrincipalHeader},
 		{"upstream.decisionHeader", o.DecisionHeader, "upstream.principalHeader", o.PrincipalHeader},
 		{"upstream.decisionHeader", o.DecisionHeader, "upstream.rolesHeader", o.RolesHeader},
+		{"filter.header", o.Filter.Header, "upstream.principalHeader", o.PrincipalHeader},
+		{"filter.header", o.Filter.Header, "upstream.rolesHeader", o.RolesHeader},
+		{"filter.header", o.Filter.Header, "upstream.decisionHeader", o.DecisionHeader},
 	} {
 		if h.name != "" && h.name == h.other {
 			return o, fmt.Errorf("%s: %q is %s already", h.key, h.name, h.earlier)
@@ -167,7 +175,7 @@ func (o Options) withDefaults() (Options, error) {
 				return o, fmt.Errorf("identity.sources[%d].apiKey: %w", i, err)
 			}
 			for _, name := range k.headers() {
-				if name == o.PrincipalHeader || name == o.RolesHeader || name == o.DecisionHeader {
+				if o.tellsUpstream(name) {
 					return o, fmt.Errorf("identity.sources[%d].apiKey: %q is also sent upstream; a header can't be both", i, name)
 				}
 				if name == "authorization" {
@@ -195,7 +203,7 @@ func (o Options) withDefaults() (Options, error) {
 				return o, fmt.Errorf("identity.sources[%d].jwt: %w", i, err)
 			}
 			for _, name := range j.tokenHeaders() {
-				if name == o.PrincipalHeader || name == o.RolesHeader {
+				if o.tellsUpstream(name) {
 					return o, fmt.Errorf("identity.sources[%d].jwt: %q is also sent upstream; a header can't be both", i, name)
 				}
 			}
@@ -205,7 +213,7 @@ func (o Options) withDefaults() (Options, error) {
 				if !headerName(name) {
 					return o, fmt.Errorf("identity.sources[%d].headers: %q is not a header name; write it in lower case", i, name)
 				}
-				if name == o.PrincipalHeader || name == o.RolesHeader || name == o.DecisionHeader {
+				if o.tellsUpstream(name) {
 					return o, fmt.Errorf("identity.sources[%d].headers: %q is also sent upstream; a header can't be both", i, name)
 				}
 			}
@@ -215,6 +223,12 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	return o, nil
+}
+
+// tellsUpstream tells whether a header is one that Edict tells the upstream
+// something by.
+func (o *Options) tellsUpstream(name string) bool {
+	return slices.Contains([]string{o.PrincipalHeader, o.RolesHeader, o.DecisionHeader, o.Filter.Header}, name)
 }
 
 // names gives the headers that the source reads.

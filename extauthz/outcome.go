@@ -21,6 +21,7 @@ const (
 	Internal Outcome = iota // a panic, or something that should not happen
 	Allowed
 	Public
+	Planned
 	DeniedByPolicy
 	NoRoute
 	NoIdentity
@@ -33,6 +34,7 @@ const (
 	BodyIncomplete
 	BodyUnsupported
 	Unmappable
+	Unplannable
 	BadAnswer
 	BadPin
 	NotHTTP
@@ -55,6 +57,7 @@ var outcomes = [outcomeCount]struct {
 	Internal:        {"internal", "Edict failed; the failure is in its log", codes.Internal, http.StatusForbidden},
 	Allowed:         {"allow", "every action of the route is allowed", codes.OK, http.StatusOK},
 	Public:          {"public", "the route is public, so that nobody and nothing is asked", codes.OK, http.StatusOK},
+	Planned:         {"planned", "the route is planned, and the request carries the filter of what may be seen", codes.OK, http.StatusOK},
 	DeniedByPolicy:  {"deny", "a rule denies, or no rule allows", codes.PermissionDenied, http.StatusForbidden},
 	NoRoute:         {"no_route", "no route matches host, method and path, or server name and port of a connection", codes.PermissionDenied, http.StatusForbidden},
 	NoIdentity:      {"no_identity", "the request has no identity and its route asks for one", codes.Unauthenticated, http.StatusUnauthorized},
@@ -67,6 +70,7 @@ var outcomes = [outcomeCount]struct {
 	BodyIncomplete:  {"body_incomplete", "the route reads the body, and it may have been cut", codes.InvalidArgument, http.StatusRequestEntityTooLarge},
 	BodyUnsupported: {"body_unsupported", "the route reads the body, and it is in no format that the route reads", codes.InvalidArgument, http.StatusUnsupportedMediaType},
 	Unmappable:      {"unmappable", "an expression of the route can't be evaluated for this request", codes.PermissionDenied, http.StatusForbidden},
+	Unplannable:     {"unplannable", "the route is planned, and there is no safe filter, or none that can be sent", codes.PermissionDenied, http.StatusForbidden},
 	BadAnswer:       {"bad_answer", "every action is allowed, but an expression of onAllow fails, or what it gives can't be sent", codes.PermissionDenied, http.StatusForbidden},
 	BadPin:          {"bad_pin", "Envoy's configuration has a context extension `edict.*` that can't be followed", codes.FailedPrecondition, http.StatusForbidden},
 	NotHTTP:         {"not_http", "the check is about a connection, and no route map has any", codes.InvalidArgument, http.StatusForbidden},
@@ -85,7 +89,7 @@ func (o Outcome) String() string {
 }
 
 // Passes tells whether the request goes on to the upstream.
-func (o Outcome) Passes() bool { return o == Allowed || o == Public }
+func (o Outcome) Passes() bool { return o == Allowed || o == Public || o == Planned }
 
 // OutcomeLabels gives the labels of all outcomes.
 func OutcomeLabels() []string {
@@ -229,14 +233,15 @@ func invalidToken(challenge string) string {
 type Record struct {
 	Outcome   Outcome
 	Detail    string // which of the ways to end so, without anything the client sent
-	Err       error  // of Internal, Unmappable, BadAnswer, BadIdentity and what is wrong with a body
+	Err       error  // of Internal, Unmappable, Unplannable, BadAnswer, BadIdentity and what is wrong with a body
 	Route     string // name of the route map and route, "" if none matched
 	Principal string // id, "" if there is none
 	Source    Provenance
 	Identity  string           // name of the source of the identity, "" if there is none
 	Kind      string           // of the resource of that check
-	Resource  string           // its id
+	Resource  string           // its id, "" of a plan
 	Decision  *engine.Decision // on the check that settles the request; nil if the engine was not asked
+	Plan      *engine.Plan     // in place of a decision, of a route with plan: true
 	Revision  string
 	ID        string // of the decision, as in dynamic metadata
 	RequestID string // x-request-id

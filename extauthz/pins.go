@@ -9,9 +9,13 @@ type pins struct {
 	route                            string // route map and route
 	kind, scope, version             string // of the resource
 	principalScope, principalVersion string
+
+	// What Envoy's route makes of the path and the host after the check. Of
+	// routes that are not planned it does not matter.
+	upstreamPath, upstreamHost string
 }
 
-// any tells whether something but the route is pinned.
+// any tells whether something is pinned that a question is made of.
 func (p *pins) any() bool {
 	return p.kind != "" || p.scope != "" || p.version != "" || p.principalScope != "" || p.principalVersion != ""
 }
@@ -41,6 +45,13 @@ func (x *exchange) readPins() Outcome {
 			at = &x.pins.principalScope
 		case "principal.policyVersion":
 			at = &x.pins.principalVersion
+		case "upstream.path":
+			at = &x.pins.upstreamPath
+			if !strings.HasPrefix(text, "/") || strings.ContainsAny(text, "?#") {
+				text = "" // what follows is Envoy's
+			}
+		case "upstream.host":
+			at = &x.pins.upstreamHost
 		}
 		switch {
 		case at == nil:

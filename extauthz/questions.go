@@ -48,6 +48,9 @@ func (q *question) release() {
 // ask asks the engine question by question, until one is denied. A request
 // without a question is not allowed by anybody.
 func (x *exchange) ask(ctx context.Context) Outcome {
+	if x.route.plan {
+		return x.askRows(ctx)
+	}
 	for i, q := range x.questions[:x.asked] {
 		x.settling = i
 		x.rev.policies.Check(&q.req, &q.decision)
@@ -202,7 +205,7 @@ func (x *exchange) makeQuestion(c *routeCheck) Outcome {
 		required     bool
 	}{
 		{"the resource's kind", x.pins.kind, &q.req.Resource.Kind, &c.kind, true},
-		{"the resource's id", "", &q.req.Resource.ID, &c.id, true},
+		{"the resource's id", "", &q.req.Resource.ID, &c.id, !x.route.plan},
 		{"the resource's policyVersion", x.pins.version, &q.req.Resource.PolicyVersion, &c.version, false},
 		{"the resource's scope", x.pins.scope, &q.req.Resource.Scope, &c.scope, false},
 	} {

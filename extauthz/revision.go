@@ -110,6 +110,7 @@ func (r *Revision) Public() int {
 type route struct {
 	name      string // route map and route
 	public    bool
+	plan      bool // there is one check, which has no id
 	anonymous bool
 	grpc      bool
 	accept    target.Accept
@@ -344,6 +345,7 @@ func (c *compilation) route(f *routemap.File, r *routemap.Route, base responses)
 	out := route{
 		name:             pattern.Name,
 		public:           r.Public,
+		plan:             r.Plan,
 		anonymous:        r.Anonymous,
 		identity:         c.identity(f, r),
 		grpc:             r.Match.GRPC != nil,
@@ -406,10 +408,14 @@ func (t terms) check(c *routemap.Check) routeCheck {
 		from := t.origins.of(&list)
 		each, t.origins.item = &list, &from
 	}
+	id := &c.Resource.ID
+	if t.route != nil && t.route.Plan {
+		id = nil
+	}
 	out := routeCheck{
 		forEach: each,
 		kind:    t.term(&c.Resource.Kind, item),
-		id:      t.term(&c.Resource.ID, item),
+		id:      t.term(id, item),
 		version: t.term(c.Resource.PolicyVersion, item),
 		scope:   t.term(c.Resource.Scope, item),
 		attrs:   t.attributes(c.Resource.Attributes, item),
@@ -552,7 +558,7 @@ func (c *Compiler) identityHeaders() []string {
 		out = append(out, c.sources[i].headers...)
 		out = append(out, c.sources[i].tokenHeaders...)
 	}
-	for _, h := range []string{c.options.PrincipalHeader, c.options.RolesHeader, c.options.DecisionHeader} {
+	for _, h := range []string{c.options.PrincipalHeader, c.options.RolesHeader, c.options.DecisionHeader, c.options.Filter.Header} {
 		if h != "" {
 			out = append(out, h)
 		}
@@ -588,16 +594,22 @@ func (r *Revision) prepareAllows() {
 		remove[source] = r.removals(source)
 	}
 	for i := range r.routes {
-		reason := Allowed
-		if r.routes[i].public {
+		reason, filter := Allowed, []string{r.options.Filter.Header}
+		switch {
+		case r.routes[i].public:
 			reason = Public
+		case r.routes[i].plan:
+			reason, filter = Planned, nil // the header is set
+		}
+		if r.options.Filter.Header == "" {
+			filter = nil
 		}
 		for _, headers := range remove {
 			var a wire.Allow
 			if on := r.routes[i].allow; on != nil {
 				a = on.constant
 			}
-			a.RemoveHeaders = slices.Concat(headers, a.RemoveHeaders)
+			a.RemoveHeaders = slices.Concat(headers, filter, a.RemoveHeaders)
 			a.Metadata = slices.Concat(r.metadata.text(r.metadata.prepared("allow", reason.String(), r.id), metaRoute, r.routes[i].name), a.Metadata)
 			p, ok := wire.Prepare(&a)
 			if !ok {

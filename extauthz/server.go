@@ -203,6 +203,9 @@ func (r *Revision) observe(x *exchange, o Outcome, err error) {
 			record.Kind, record.Resource = q.req.Resource.Kind, q.req.Resource.ID
 			record.Decision = &q.decision
 		}
+		if x.plan != nil {
+			record.Kind, record.Plan = x.questions[0].req.Resource.Kind, x.plan
+		}
 	}
 	r.options.Observe(&record)
 }

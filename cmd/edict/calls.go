@@ -17,6 +17,7 @@ import (
 	"edict/engine"
 	"edict/engine/auxdata"
 	"edict/extauthz"
+	"edict/extauthz/filtertoken"
 )
 
 // newCalls makes the server that answers calls of Cerbos' API by the policies
@@ -85,8 +86,11 @@ func (d *daemon) serveCallsHTTP(l *listener.Listener) *server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
+	mounted := d.authzen().Handlers()
+	filters := d.filters.Handler()
+	mounted[filtertoken.KeysPath], mounted[filtertoken.TakePath] = filters, filters
 	s := d.serveHTTP(l, &http.Server{
-		Handler:           d.calls.Handler(api.HTTPOptions{CORS: d.config.CORS, GRPC: calls, Health: d.health, Mounted: d.authzen().Handlers()}),
+		Handler:           d.calls.Handler(api.HTTPOptions{CORS: d.config.CORS, GRPC: calls, Health: d.health, Mounted: mounted}),
 		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,

@@ -313,7 +313,7 @@ func (o *checkFlags) write(e *explainRun, documents []*explanation.Document, tol
 		j.SetEscapeHTML(false)
 		return j.Encode(out)
 	}
-	if _, err := io.WriteString(e.out, answerText(told, a, e.inColor)); err != nil || o.short {
+	if _, err := io.WriteString(e.out, answerText(told, a, e.cfg.Checks.Filter.Header, e.inColor)); err != nil || o.short {
 		return err
 	}
 	if _, err := io.WriteString(e.out, "\n"); err != nil {
@@ -322,8 +322,9 @@ func (o *checkFlags) write(e *explainRun, documents []*explanation.Document, tol
 	return explanation.Text(e.out, documents, explanation.TextOptions{Color: e.inColor})
 }
 
-// answerText shows an answer as Envoy carries it out.
-func answerText(told *extauthz.Explained, a *envoycheck.Answer, color bool) string {
+// answerText shows an answer as Envoy carries it out. The filter is the header
+// that filters are sent in.
+func answerText(told *extauthz.Explained, a *envoycheck.Answer, filter string, color bool) string {
 	var b strings.Builder
 	verdict, paint := "allow", "\x1b[32m"
 	if !a.Allowed {
@@ -342,7 +343,13 @@ func answerText(told *extauthz.Explained, a *envoycheck.Answer, color bool) stri
 			fmt.Fprintf(&b, "  %-10s %s %s: %s\n", title, sign, h.Name, printable(h.Value))
 		}
 	}
-	list("upstream", "+", a.UpstreamHeaders)
+	upstream := slices.Clone(a.UpstreamHeaders)
+	for i := range upstream {
+		if told.Outcome == extauthz.Planned && upstream[i].Name == filter {
+			upstream[i].Value = fmt.Sprintf("a token of %d bytes", len(upstream[i].Value)) // the explanation shows what it says
+		}
+	}
+	list("upstream", "+", upstream)
 	for _, name := range a.RemovedHeaders {
 		fmt.Fprintf(&b, "  %-10s - %s\n", "upstream", name)
 	}

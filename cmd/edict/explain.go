@@ -26,6 +26,7 @@ import (
 	"edict/engine/explanation"
 	"edict/engine/folder"
 	"edict/extauthz"
+	"edict/extauthz/filtertoken"
 	"edict/extauthz/routemap"
 )
 
@@ -220,7 +221,7 @@ func (e *explainRun) run(ctx context.Context) error {
 // denied tells whether a document tells of a denial.
 func denied(d *explanation.Document) bool {
 	if d.Check != nil && d.Check.Outcome != extauthz.Allowed.String() {
-		return d.Check.Outcome != extauthz.Public.String()
+		return d.Check.Outcome != extauthz.Public.String() && d.Check.Outcome != extauthz.Planned.String()
 	}
 	return len(d.Actions) == 0 || slices.ContainsFunc(d.Actions, func(a explanation.Action) bool { return a.Effect != engine.Allow.String() })
 }
@@ -370,6 +371,9 @@ func (e *explainRun) checked(ctx context.Context, in *authv3.CheckRequest) ([]*e
 	if told.Err != nil {
 		about.Error = told.Err.Error()
 	}
+	if told.Plan != nil {
+		return e.planned(revision, told, &about)
+	}
 	if len(told.Requests) == 0 {
 		return []*explanation.Document{{Check: &about, Actions: []explanation.Action{}}}, told, nil
 	}
@@ -384,6 +388,25 @@ func (e *explainRun) checked(ctx context.Context, in *authv3.CheckRequest) ([]*e
 		documents = append(documents, d)
 	}
 	return documents, told, nil
+}
+
+// planned explains what a check came to whose route is planned.
+func (e *explainRun) planned(revision *extauthz.Revision, told *extauthz.Explained, about *explanation.Check) ([]*explanation.Document, *extauthz.Explained, error) {
+	answer, err := envoycheck.ReadAnswer(told.Answer)
+	if err != nil {
+		return nil, nil, statusError{exitFailure, err}
+	}
+	asked := told.Requests[0]
+	about.Actions = asked.Actions
+	about.Plan = &explanation.Plan{Kind: told.Plan.Filter.Kind.String(), Filter: told.Filter.String()}
+	if token, ok := answer.Upstream(e.cfg.Checks.Filter.Header); ok {
+		if about.Plan.Claims, err = filtertoken.Payload(token); err != nil {
+			return nil, nil, statusError{exitFailure, err}
+		}
+	}
+	d := explanation.New(revision.PolicySet(), asked, new(engine.Explanation), nil)
+	d.Check = about
+	return []*explanation.Document{d}, told, nil
 }
 
 // keysTimeout is how long to wait for the keys of issuers.
@@ -408,6 +431,9 @@ func (e *explainRun) revision() (*extauthz.Revision, []*routemap.File, error) {
 	}
 	checks := e.cfg.Checks
 	checks.Assume = true
+	if err := signForShow(e.cfg, &checks); err != nil {
+		return nil, nil, err
+	}
 	c, err := extauthz.NewCompiler(e.cfg.Engine(), checks)
 	if err != nil {
 		return nil, nil, statusError{exitUsage, err}

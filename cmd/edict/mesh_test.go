@@ -144,3 +144,57 @@ routeMap:
 		}
 	}
 }
+
+// Of a route that is planned there is no decision to explain: the plan is shown,
+// and what the backend is told.
+func TestExplainPlan(t *testing.T) {
+	dir := tempDir(t)
+	write(t, dir, "policies/album.yaml", `apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: album
+  version: default
+  rules:
+    - {name: own, actions: [list], effect: EFFECT_ALLOW, roles: [user], condition: {match: {expr: R.attr.owner == P.id}}}
+`)
+	write(t, dir, "routes/albums.yaml", `apiVersion: edict.dev/v1
+routeMap:
+  name: albums
+  routes:
+    - {name: list, match: {methods: [GET], path: "/{year}/albums"}, plan: true, resource: {kind: album, attributes: {year: {expr: path.year}}}, action: list}
+`)
+	args := func(role string, more ...string) []string {
+		return append([]string{"check", "--policies", filepath.Join(dir, "policies"), "--routes", filepath.Join(dir, "routes"),
+			"/2026/albums?sort=date", "--claims", `{"sub": "alice", "roles": ["` + role + `"]}`, "--exit-code"}, more...)
+	}
+	const filter = `(and (holds (eq request.resource.attr.year "2026")) (holds (eq request.resource.attr.owner "alice")))`
+	status, out, log := command(nil, args("user")...)
+	rest := out
+	for _, part := range []string{"GET /2026/albums: allow (planned)\n", "upstream   + x-edict-filter: a token of ", `reason: "planned"`,
+		"Outcome    planned (200)", "Plan       KIND_CONDITIONAL " + filter, "Token      {", `"pth":"/2026/albums"`, "Principal  alice", "Resource   album", "Action     list"} {
+		_, after, ok := strings.Cut(rest, part)
+		if !ok {
+			t.Fatalf("status %d, %s: %q is missing or out of order:\n%s", status, log, part, out)
+		}
+		rest = after
+	}
+	if status != exitOK {
+		t.Errorf("status %d, %s", status, log)
+	}
+	var all struct{ Explanation []explanation.Document }
+	status, out, _ = command(nil, args("user", "--format", "json")...)
+	if err := json.Unmarshal([]byte(out), &all); err != nil || status != exitOK || len(all.Explanation) != 1 {
+		t.Fatalf("status %d, %v\n%s", status, err, out)
+	}
+	d := all.Explanation[0]
+	var claims struct{ Mth, Pth, Sub, Qsh string }
+	if err := json.Unmarshal(d.Check.Plan.Claims, &claims); err != nil || claims.Mth != "GET" || claims.Pth != "/2026/albums" || claims.Sub != "alice" || claims.Qsh == "" {
+		t.Errorf("the claims are %s", d.Check.Plan.Claims)
+	}
+	if d.Check.Plan.Kind != "KIND_CONDITIONAL" || d.Check.Plan.Filter != filter || len(d.Actions) != 0 || d.Resource.Kind != "album" {
+		t.Errorf("the explanation is %s", out)
+	}
+	status, out, _ = command(nil, args("guest")...)
+	if status != exitGate || !strings.Contains(out, "deny, 403 Forbidden (deny)") || !strings.Contains(out, "Plan       KIND_ALWAYS_DENIED (false)\n") || strings.Contains(out, "Token ") {
+		t.Errorf("of a guest: status %d\n%s", status, out)
+	}
+}

@@ -31,6 +31,7 @@ import (
 	"edict/cmd/edict/internal/watch"
 	"edict/engine/diag"
 	"edict/extauthz"
+	"edict/extauthz/filtertoken"
 )
 
 func newServe(environ []string, stderr io.Writer) *cobra.Command {
@@ -106,16 +107,23 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 	if err != nil {
 		return statusError{exitUsage, err}
 	}
-	d := &daemon{config: c, log: log, checks: checks, calls: calls, health: newHealthServer()}
+	filters, err := filtertoken.New(c.Filters)
+	if err != nil {
+		return statusError{exitUsage, fmt.Errorf("filter.keyFile: %w", err)}
+	}
+	c.Checks.Filter.Tokens = filters
+	log.Info().Str("key", filters.KeyID()).Bool("made", c.Filters.KeyFile == "").Msg("the key that filters are signed with is there")
+	d := &daemon{config: c, log: log, checks: checks, calls: calls, filters: filters, health: newHealthServer()}
 	d.setServing(false)
 	reloader, err := newReloader(c, checks, d.setServing, log)
 	if err != nil {
 		return statusError{exitUsage, err}
 	}
 	d.missingKeys = reloader.compiler.MissingKeys
-	ended := make(chan struct{})
-	go func() { reloader.compiler.Run(background); close(ended) }()
-	defer func() { stop(); <-ended }()
+	var running sync.WaitGroup
+	running.Go(func() { reloader.compiler.Run(background) })
+	running.Go(func() { filters.Run(background, logFilterKey(log)) })
+	defer func() { stop(); running.Wait() }()
 	// Broken policies end a start at once: there is no older set to serve, and
 	// whoever rolls them out should learn. Absent ones are waited for.
 	var list diag.List
@@ -123,6 +131,18 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 		return statusError{exitUncompiled, errors.New("the policies and routes were not loaded; the log says why")}
 	}
 	return d.run(ctx, reloader)
+}
+
+// logFilterKey tells what becomes of the file of the key that filters are signed
+// with.
+func logFilterKey(log zerolog.Logger) func(string, error) {
+	return func(key string, err error) {
+		if err != nil {
+			log.Error().Err(err).Msg("the key that filters are signed with was not read again; the old one stays in use")
+			return
+		}
+		log.Info().Str("key", key).Msg("filters are signed with a new key")
+	}
 }
 
 // both gives an observer that calls two, of which the first may be nil.
@@ -190,6 +210,9 @@ func logDecision(log zerolog.Logger) func(*extauthz.Record) {
 				}
 			}
 		}
+		if r.Plan != nil {
+			e = e.Stringer("filter", r.Plan.Filter.Kind)
+		}
 		if r.Err != nil {
 			e = e.Str("error", ownWords(r.Err))
 		}
@@ -217,11 +240,12 @@ func ownWords(err error) string {
 
 // A daemon is the running process.
 type daemon struct {
-	config *config.Config
-	log    zerolog.Logger
-	checks *extauthz.Server
-	calls  *api.Server
-	health *healthServer
+	config  *config.Config
+	log     zerolog.Logger
+	checks  *extauthz.Server
+	calls   *api.Server
+	filters *filtertoken.Issuer
+	health  *healthServer
 
 	missingKeys func() []string // issuers whose tokens can't be verified
 

@@ -202,6 +202,19 @@ func TestRoutesFolderThatWasNamedIsAbsent(t *testing.T) {
 	}
 }
 
+// Filters are signed with the key of the file, or with none: a start without it
+// would deny every list.
+func TestFilterKeyMustBeThere(t *testing.T) {
+	s := newServed(t)
+	write(t, s.dir, "filter.pem", "no key")
+	for file, says := range map[string]string{"absent.pem": "no such file", "filter.pem": "PRIVATE KEY"} {
+		status, stdout, stderr := command(nil, s.args("filter.keyFile="+filepath.Join(s.dir, file))...)
+		if status != exitUsage || stdout != "" || !strings.Contains(stderr, "edict: filter.keyFile: ") || !strings.Contains(stderr, says) {
+			t.Errorf("%s: status %d, %s\n%s", file, status, stdout, stderr)
+		}
+	}
+}
+
 func TestAddressIsTaken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -6,7 +6,22 @@ import (
 
 	"edict/cmd/edict/internal/config"
 	"edict/engine/diag"
+	"edict/extauthz"
+	"edict/extauthz/filtertoken"
 )
+
+// signForShow gives the checks of a command that answers none of Envoy's what
+// signs filters as `edict serve` does, but with a key that nobody knows.
+func signForShow(cfg *config.Config, checks *extauthz.Options) error {
+	o := cfg.Filters
+	o.KeyFile = ""
+	tokens, err := filtertoken.New(o)
+	if err != nil {
+		return statusError{exitUsage, fmt.Errorf("filter: %w", err)}
+	}
+	checks.Filter.Tokens = tokens
+	return nil
+}
 
 // loadSettings loads the configuration of a command that ends by itself, and
 // writes what is to be warned of. The error, of status exitUsage, has been told.

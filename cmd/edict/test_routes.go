@@ -38,6 +38,9 @@ func (t *testRun) runRoutes(p *policyFiles, covered *coverage.Coverage, result *
 	options.SchemaEnforcement = t.cfg.SchemaEnforcement // as requests are answered
 	checks := t.cfg.Checks
 	checks.Assume = true // of tokens, tests give the claims
+	if err := signForShow(t.cfg, &checks); err != nil {
+		return err
+	}
 	compiler, err := extauthz.NewCompiler(options, checks)
 	if err != nil {
 		return statusError{exitUsage, err}
@@ -62,6 +65,9 @@ func (t *testRun) runRoutes(p *policyFiles, covered *coverage.Coverage, result *
 		}
 		o.Asked = func(told *extauthz.Explained) {
 			covered.Take(told.Route, told.Outcome.Passes())
+			if told.Plan != nil {
+				return // no rule was asked about one resource
+			}
 			for _, q := range told.Requests {
 				covered.Explain(revision.PolicySet().Explain(q))
 			}

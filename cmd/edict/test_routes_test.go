@@ -31,7 +31,7 @@ func TestRouteTestsPage(t *testing.T) {
 		status         int
 		says           string
 	}{
-		{"as they stand", "", "", exitOK, "4 results [4 passed]"},
+		{"as they stand", "", "", exitOK, "5 results [5 passed]"},
 		{"another rule", "rule: owner-reads", "rule: somebody-reads", exitTests, `- "somebody-reads"`},
 		{"another id", `id: "7"`, `id: "8"`, exitTests, "output resource.id"},
 		{"another attribute", "attr: {owner: alice}", "attr: {owner: alice, more: 1}", exitTests, "output resource.attr.more"},
@@ -44,6 +44,10 @@ func TestRouteTestsPage(t *testing.T) {
 		{"no header", "{x-edict-principal: alice}", "{x-edict-principal: null}", exitTests, "output upstreamHeaders.x-edict-principal"},
 		{"a null that is there", "rule: owner-reads", "rule: null", exitTests, "output rule"},
 		{"another body", "{title: Forbidden}", "{title: No}", exitTests, "output body.title"},
+		{"another filter", `owner "alice"))'`, `owner "bob"))'`, exitTests, "output filter.text"},
+		{"another kind of filter", "kind: KIND_CONDITIONAL", "kind: KIND_ALWAYS_ALLOWED", exitTests, "output filter.kind"},
+		{"no filter", `filter: {kind: KIND_CONDITIONAL, text: '(holds (eq request.resource.attr.owner "alice"))'}`, "filter: null", exitTests, "output filter"},
+		{"a kind that is none", "kind: KIND_CONDITIONAL", "kind: CONDITIONAL", exitTests, "unknown-value"},
 		{"a mistake", "outcome: bad_request", "outcome: bad-request", exitTests, "route-test-expectation"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -51,6 +51,15 @@ type Check struct {
 	// of which must be allowed.
 	Question  int `json:"question,omitempty"`  // which of them this is, from 1; absent if there is one
 	Questions int `json:"questions,omitempty"` // how many there are
+
+	Plan *Plan `json:"plan,omitempty"` // of a route that is planned: there are no decisions about actions
+}
+
+// A Plan is what a backend is told of a request that is planned.
+type Plan struct {
+	Kind   string          `json:"kind"`             // of the filter, as in KIND_CONDITIONAL
+	Filter string          `json:"filter"`           // as text
+	Claims json.RawMessage `json:"claims,omitempty"` // of the token; absent if there is none
 }
 
 // A FilledAttribute is an attribute that a route fills, and where it came from.

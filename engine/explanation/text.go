@@ -161,6 +161,12 @@ func (t *text) check(c *Check) {
 		outcome += ": " + c.Error
 	}
 	t.line("Outcome    %s", outcome)
+	if c.Plan != nil {
+		t.line("Plan       %s %s", c.Plan.Kind, c.Plan.Filter)
+		if c.Plan.Claims != nil {
+			t.line("Token      %s", c.Plan.Claims)
+		}
+	}
 	if c.Questions > 0 {
 		t.line("Check      %d of %d, all of which must be allowed", c.Question, c.Questions)
 	}

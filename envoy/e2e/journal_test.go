@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -196,7 +197,7 @@ func (c caller) sent(q *received) bool {
 		list, _ := people[c.who]["roles"].([]string)
 		principal, roles = c.who, strings.Join(list, ",")
 	}
-	var ids, rolesSeen int
+	var ids, rolesSeen, filters int
 	for _, h := range q.Headers {
 		// As CGI, WSGI and their kin fold names.
 		switch strings.ReplaceAll(strings.ToLower(h[0]), "_", "-") {
@@ -208,12 +209,19 @@ func (c caller) sent(q *received) bool {
 			if rolesSeen++; h[0] != "x-edict-roles" || h[1] != roles {
 				return false
 			}
+		case "x-edict-filter":
+			if filters++; h[0] != "x-edict-filter" || !strings.HasPrefix(h[1], signedFilter) || filters > 1 {
+				return false
+			}
 		case "authorization":
 			return false // a verified token goes no further, another not at all
 		}
 	}
 	return ids == 1 && rolesSeen == 1
 }
+
+// signedFilter begins every token that Edict signs. No case of the attacks does.
+var signedFilter = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA","kid":`))
 
 func TestJudge(t *testing.T) {
 	noon := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
@@ -252,15 +260,18 @@ func TestJudge(t *testing.T) {
 	}
 	good := [][2]string{{"x-edict-principal", "alice"}, {"x-edict-roles", "employee"}}
 	for what, headers := range map[string][][2]string{
-		"":             good,
-		"twice":        append(slices.Clone(good), [2]string{"x-edict-principal", "alice"}),
-		"another's":    {{"x-edict-principal", "bob"}, {"x-edict-roles", "employee"}},
-		"other roles":  {{"x-edict-principal", "alice"}, {"x-edict-roles", "employee,manager"}},
-		"none":         nil,
-		"a twin":       append(slices.Clone(good), [2]string{"x_edict_principal", "bob"}),
-		"half a twin":  append(slices.Clone(good), [2]string{"x-edict_principal", "bob"}),
-		"a token":      append(slices.Clone(good), [2]string{"authorization", "Bearer x"}),
-		"without role": good[:1],
+		"":                           good,
+		"twice":                      append(slices.Clone(good), [2]string{"x-edict-principal", "alice"}),
+		"another's":                  {{"x-edict-principal", "bob"}, {"x-edict-roles", "employee"}},
+		"other roles":                {{"x-edict-principal", "alice"}, {"x-edict-roles", "employee,manager"}},
+		"none":                       nil,
+		"a twin":                     append(slices.Clone(good), [2]string{"x_edict_principal", "bob"}),
+		"half a twin":                append(slices.Clone(good), [2]string{"x-edict_principal", "bob"}),
+		"a token":                    append(slices.Clone(good), [2]string{"authorization", "Bearer x"}),
+		"without role":               good[:1],
+		"a filter of the client's":   append(slices.Clone(good), [2]string{"x-edict-filter", "a.b.c"}),
+		"a filter in other spelling": append(slices.Clone(good), [2]string{"x_edict_filter", signedFilter}),
+		"two filters":                append(slices.Clone(good), [2]string{"x-edict-filter", signedFilter}, [2]string{"x-edict-filter", signedFilter}),
 	} {
 		wrong := judge([]entry{{Request: &received{Headers: headers}}}, caller{"alice", office, noon})
 		if (len(wrong) == 0) != (what == "") {

@@ -23,7 +23,7 @@ var overHTTP = []edit{
                         server_uri: {uri: "http://edict", cluster: edict, timeout: 10s}
                         path_prefix: /v1/ext
                         authorization_response:
-                          allowed_upstream_headers: {patterns: [{exact: x-edict-principal}, {exact: x-edict-roles}]}
+                          allowed_upstream_headers: {patterns: [{exact: x-edict-principal}, {exact: x-edict-roles}, {exact: x-edict-filter}]}
                           allowed_client_headers: {patterns: [{exact: www-authenticate}, {exact: content-type}]}
                           dynamic_metadata_from_headers: {patterns: [{prefix: x-edict-decision-}]}
 `},
@@ -103,6 +103,7 @@ routeMap:
       match: {methods: [POST], path: /expenses/body}
       resource: {kind: service, id: expenses, attributes: {amount: {expr: request.body.amount}}}
       action: whoami
+    - {name: planned, match: {methods: [GET], path: /planned}, plan: true, resource: {kind: service}, action: whoami}
     - name: quiet
       match: {path: /quiet}
       anonymous: true
@@ -170,6 +171,20 @@ routeMap:
 		got := r.requests(t, before)
 		if len(got) != 1 || !slices.Equal(got[0].values("x-edict-principal"), []string{"alice"}) || !slices.Equal(got[0].values("x-edict-roles"), []string{"employee"}) {
 			t.Errorf("the service gets %+v", got)
+		}
+	})
+	t.Run("the service is told what may be seen where that is planned, and by nobody else", func(t *testing.T) {
+		for path, planned := range map[string]bool{"/planned?a=b": true, "/expenses/emea/alice/1": false} {
+			before := r.mark(t)
+			r.send(t, request{path: path, header: user("alice", "employee", "X-Edict-Filter", "a.b.c", "X-Edict-Filter", "d.e.f")})
+			got := r.requests(t, before)
+			if len(got) != 1 {
+				t.Fatalf("%s: the service gets %+v", path, got)
+			}
+			filters := got[0].values("x-edict-filter")
+			if planned != (len(filters) == 1) || planned && !strings.HasPrefix(filters[0], signedFilter) || !planned && len(filters) > 0 {
+				t.Errorf("%s: the service gets the filters %q", path, filters)
+			}
 		}
 	})
 	t.Run("headers of a source that did not decide are removed", func(t *testing.T) {

@@ -37,6 +37,9 @@ const (
 
 	// BadPublic is for a public route that also says what it asks for.
 	BadPublic diag.Code = "route-public"
+
+	// BadPlan is for a route with plan: true that says what a plan can't have.
+	BadPlan diag.Code = "route-plan"
 )
 
 // MaxChecks is the number of checks that a route may list.
@@ -157,7 +160,7 @@ func parseDefaults(o yamldoc.Object) (d defaults) {
 
 func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	r := Route{Pos: n.Pos()}
-	o, ok := n.Object("name", "description", "match", "public", "anonymous", "identity", "accept", "body", "principal", "resource", "action", "actions", "checks", "onAllow", "onDeny")
+	o, ok := n.Object("name", "description", "match", "public", "plan", "anonymous", "identity", "accept", "body", "principal", "resource", "action", "actions", "checks", "onAllow", "onDeny")
 	if !ok {
 		return r, false
 	}
@@ -176,7 +179,7 @@ func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 		r.Public, _ = n.Bool()
 	}
 	if r.Public {
-		for _, field := range []string{"anonymous", "identity", "body", "principal", "resource", "action", "actions", "checks"} {
+		for _, field := range []string{"plan", "anonymous", "identity", "body", "principal", "resource", "action", "actions", "checks"} {
 			if n, ok := o.Given(field); ok {
 				n.Report(BadPublic, fmt.Sprintf("%s can't stand beside public: true, which lets every request pass unasked", field),
 					"remove one of the two; anonymous: true lets requests without an identity ask the policies")
@@ -192,8 +195,53 @@ func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 	}
 	r.Body = parseBody(o)
 	r.Principal = parsePrincipal(o)
-	r.Checks = parseChecks(o, base)
+	if n, ok := o.Field("plan"); ok {
+		r.Plan, _ = n.Bool()
+	}
+	if !r.Plan {
+		r.Checks = parseChecks(o, base)
+		return r, true
+	}
+	checkPlan(o, &r.Match)
+	if _, ok := o.Given("checks"); !ok {
+		c := parseCheck(o, base, aboutAll)
+		for _, a := range c.Resource.Attributes {
+			if !variableName.MatchString(a.Name.Value) {
+				o.Node().Document().Report(a.Name.Pos, BadPlan, fmt.Sprintf("the attribute %q can't be part of a filter", a.Name.Value),
+					"its name is to begin with a letter and go on with letters, digits and _")
+			}
+		}
+		r.Checks = []Check{c}
+	}
 	return r, true
+}
+
+// variableName is what a filter can name an attribute by.
+var variableName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
+
+// checkPlan reports what can't stand beside plan: true. A route that named no
+// methods would let pass what changes something, which nobody was asked about.
+func checkPlan(o yamldoc.Object, m *Match) {
+	report := func(pos diag.Position, message, hint string) {
+		o.Node().Document().Report(pos, BadPlan, message, hint)
+	}
+	if n, ok := o.Given("checks"); ok {
+		report(n.Pos(), "checks can't stand beside plan: true, which makes one filter", "write resource and actions; all actions are planned together")
+	}
+	switch {
+	case m.GRPC != nil:
+		report(m.GRPC.Pos, "a gRPC method can't be planned", "check it, or plan a route with a path")
+	case len(m.Methods) == 0 && m.Pos.IsValid():
+		report(m.Pos, "a route that is planned must name its methods", "write methods: [GET], or whatever lists what there is; a plan says nothing about changes")
+	}
+	if m.Upgrade != "" && m.Upgrade != "none" {
+		report(m.Pos, "a route that is planned can't be upgraded: a filter is for one request", "give upgrades a route of their own that is checked")
+	}
+	for _, t := range m.Methods {
+		if t.Value == "CONNECT" {
+			report(t.Pos, "a CONNECT can't be planned", "remove it")
+		}
+	}
 }
 
 // parseChecks reads what a route asks for: checks, or the one check that its
@@ -201,7 +249,7 @@ func parseRoute(n yamldoc.Node, base defaults) (Route, bool) {
 func parseChecks(o yamldoc.Object, base defaults) []Check {
 	n, ok := o.Field("checks")
 	if !ok {
-		return []Check{parseCheck(o, base)}
+		return []Check{parseCheck(o, base, aboutOne)}
 	}
 	for _, field := range []string{"resource", "action", "actions"} {
 		if beside, ok := o.Given(field); ok {
@@ -219,7 +267,7 @@ func parseChecks(o yamldoc.Object, base defaults) []Check {
 		if !ok {
 			continue
 		}
-		c := parseCheck(o, base)
+		c := parseCheck(o, base, aboutOne)
 		if n, ok := o.Field("forEach"); ok {
 			if t, ok := expression(n); ok {
 				c.ForEach = &t
@@ -230,11 +278,19 @@ func parseChecks(o yamldoc.Object, base defaults) []Check {
 	return out
 }
 
+// What a resource is: one thing with an id, or all that there are of a kind.
+type about bool
+
+const (
+	aboutOne about = false
+	aboutAll about = true
+)
+
 // parseCheck reads resource and actions.
-func parseCheck(o yamldoc.Object, base defaults) Check {
+func parseCheck(o yamldoc.Object, base defaults, what about) Check {
 	c := Check{Pos: o.Pos()}
 	if n, ok := o.Required("resource"); ok {
-		c.Resource = parseResource(n, base.resource)
+		c.Resource = parseResource(n, base.resource, what)
 	}
 	switch field, n, ok := o.OneOf("action", "actions"); {
 	case !ok:
@@ -379,7 +435,7 @@ func parsePrincipal(o yamldoc.Object) Principal {
 }
 
 // parseResource reads a resource; what it does not say is that of base.
-func parseResource(n yamldoc.Node, base Resource) Resource {
+func parseResource(n yamldoc.Node, base Resource, what about) Resource {
 	r := base
 	r.Pos = n.Pos()
 	o, ok := n.Object("kind", "id", "policyVersion", "scope", "attributes")
@@ -391,7 +447,11 @@ func parseResource(n yamldoc.Node, base Resource) Resource {
 	} else if !base.Kind.Pos.IsValid() {
 		o.Required("kind")
 	}
-	if n, ok := o.Required("id"); ok {
+	if what == aboutAll {
+		if id, ok := o.Given("id"); ok {
+			id.Report(BadPlan, "resource.id can't stand beside plan: true, which is about all resources of the kind", "remove it, or remove plan to check this one")
+		}
+	} else if n, ok := o.Required("id"); ok {
 		r.ID, _ = textTerm(n)
 	}
 	if t := optionalTerm(o, "policyVersion"); t != nil {

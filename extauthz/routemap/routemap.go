@@ -38,6 +38,7 @@ type Route struct {
 	Name      diag.Text
 	Match     Match
 	Public    bool // the request passes, whoever asks; there are no Checks
+	Plan      bool // the request passes with a filter: there is one Check, whose resource has no ID
 	Anonymous bool // the request may come without an identity
 	Identity  *Identity
 	Accept    *Names

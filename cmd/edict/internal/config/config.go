@@ -10,6 +10,7 @@ import (
 	"edict/engine/diag"
 	"edict/engine/value"
 	"edict/extauthz"
+	"edict/extauthz/filtertoken"
 )
 
 // A Config is everything that `edict serve` can be told.
@@ -47,7 +48,8 @@ type Config struct {
 
 	AuxData auxdata.Options // auxData.jwt; Warn, Transport and Now are for the caller
 
-	Checks extauthz.Options
+	Checks  extauthz.Options // Filter.Tokens is for the caller, who makes them of Filters
+	Filters filtertoken.Options
 
 	// RequireKeys says that Edict is not ready without the keys of every issuer
 	// whose tokens it verifies.

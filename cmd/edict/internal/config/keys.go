@@ -11,6 +11,7 @@ import (
 	"edict/engine/diag"
 	"edict/engine/yamldoc"
 	"edict/extauthz"
+	"edict/extauthz/filtertoken"
 	"edict/extauthz/routemap"
 	"edict/extauthz/wire"
 )
@@ -129,6 +130,21 @@ func Keys() []Key {
 			setIgnores},
 		{"upstream.decisionHeader", `""`, "The header that tells the upstream the id of the decision. `\"\"`: none.",
 			header(func(c *Config, s string) { c.Checks.DecisionHeader = s })},
+		{"filter.header", "x-edict-filter", "The header that tells the upstream which rows may be shown, on routes that are [planned](routes.md#plans). `\"\"`: none, so that such routes deny.",
+			header(func(c *Config, s string) { c.Checks.Filter.Header = s })},
+		{"filter.lifetime", "30s", "How long a filter is good for, in whole seconds from 1s to 10m.", setFilterLifetime},
+		{"filter.maxBytes", "4096", "The longest value of `filter.header`, from 1024 to 16384 bytes. What does not fit is fetched by the backend, once.",
+			filterNumber("filter.maxBytes", filtertoken.MinBytes, filtertoken.MaxBytes, func(o *filtertoken.Options) *int { return &o.MaxBytes })},
+		{"filter.keyFile", `""`, "The file of the Ed25519 key that filters are signed with, in PEM (PKCS#8). It is read again when it changes. `\"\"`: a key is made at start, which no other process has.",
+			func(c *Config, n yamldoc.Node) {
+				if t, ok := n.Text(); ok {
+					c.Filters.KeyFile = t.Value
+				}
+			}},
+		{"filter.handles", "4096", "How many filters may wait to be fetched; a request whose filter would be one more is denied.",
+			filterNumber("filter.handles", 1, filtertoken.MaxHandles, func(o *filtertoken.Options) *int { return &o.Handles })},
+		{"filter.handleBytes", "262144", "The largest filter that may be fetched; a request with a larger one is denied.",
+			filterNumber("filter.handleBytes", filtertoken.MinHandleBytes, filtertoken.MaxHandleBytes, func(o *filtertoken.Options) *int { return &o.HandleBytes })},
 		{"respond.detail", "none", "What denials tell of their reason. `none`: nothing. `full`: how the check ended, and which policy and rule decided; for development alone.",
 			enum(func(c *Config, s string) { c.Checks.Respond.FullDetail = s == "full" }, "none", "full")},
 		{"respond.onAllow", "{}", "What becomes of requests that are allowed; see [responses](responses.md). Route maps and routes add to it.",

@@ -21,6 +21,7 @@ import (
 	"edict/engine/yamldoc"
 	"edict/extauthz"
 	"edict/extauthz/claims"
+	"edict/extauthz/filtertoken"
 	"edict/extauthz/routemap"
 	"edict/extauthz/target"
 )
@@ -40,6 +41,11 @@ func defaults() Config {
 			Identity:  []extauthz.Source{{JWTMetadata: &extauthz.JWTMetadata{}}},
 			Challenge: "Bearer", PrincipalHeader: "x-edict-principal", RolesHeader: "x-edict-roles",
 			Respond: extauthz.Respond{MetadataKeys: extauthz.DefaultMetadataKeys},
+			Filter:  extauthz.Filter{Header: "x-edict-filter"},
+		},
+		Filters: filtertoken.Options{
+			Lifetime: filtertoken.DefaultLifetime, MaxBytes: filtertoken.DefaultMaxBytes,
+			Handles: filtertoken.DefaultHandles, HandleBytes: filtertoken.DefaultHandleBytes,
 		},
 		LogLevel: "info", LogFormat: "auto",
 		ShutdownDelay: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
@@ -128,6 +134,7 @@ identity:
 upstream: {principalHeader: "", rolesHeader: x-r, decisionHeader: x-d, ignores: [x-host, _method]}
 respond: {detail: none, onAllow: {}, onDeny: {}, decisionHeader: x-id, metadata: {keys: [effect, outputs], prefix: edge_}}
 body: {limit: 8192}
+filter: {header: x-f, lifetime: 1m, maxBytes: 2048, keyFile: f.pem, handles: 7, handleBytes: 65536}
 log: {level: warn, format: console}
 shutdown: {delay: 0s, timeout: 1h}
 `, want: func(c *Config) {
@@ -167,7 +174,9 @@ shutdown: {delay: 0s, timeout: 1h}
 					Anonymous: true, Challenge: `Bearer realm="x"`, RolesHeader: "x-r", DecisionHeader: "x-d", Ignored: []string{"x-host", "_method"}, BodyLimit: 8192,
 					IgnoreCase: true, Accept: target.AcceptEncodedSlash | target.AcceptQuerySemicolon,
 					Respond: extauthz.Respond{DecisionHeader: "x-id", MetadataKeys: []string{"effect", "outputs"}, MetadataPrefix: "edge_"},
+					Filter:  extauthz.Filter{Header: "x-f"},
 				},
+				Filters:  filtertoken.Options{KeyFile: "f.pem", Lifetime: time.Minute, MaxBytes: 2048, Handles: 7, HandleBytes: 65536},
 				LogLevel: "warn", LogFormat: "console", ShutdownDelay: 0, ShutdownTimeout: time.Hour,
 				Warnings: c.Warnings, // of which TestWarnings knows
 			}

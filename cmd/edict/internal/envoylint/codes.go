@@ -171,6 +171,10 @@ const (
 
 	// CodePerRouteName is for settings of a filter that is not there.
 	CodePerRouteName diag.Code = "envoy-per-route-name"
+
+	// CodePlanRewritten warns of a path or host that changes after a plan was
+	// made for it.
+	CodePlanRewritten diag.Code = "envoy-plan-rewritten"
 )
 
 // What can be wrong with the cluster of Edict.
@@ -239,7 +243,7 @@ func isWarning(code diag.Code) bool {
 	case CodeUnguarded, CodeMergeSlashes, CodeUnderscores, CodeHostPort, CodeHostDot, CodeReservedHeaders, CodeChangesAfter,
 		CodeCORSOrder, CodeClientMetadata, CodeClaimHeaders, CodeStatusOnError, CodeTimeoutUnset, CodeRawHeaders, CodeValidateMutations,
 		CodeMutationRules, CodeRuntimeSwitch, CodeShadowMutates, CodePartialBody, CodePackAsBytes, CodeClearRouteCache, CodeHeadersHidden,
-		CodeHTTPHeaders, CodeHTTPClient, CodeAppendDefault, CodeSubtreeDisabled, CodePlaintext, CodePanicThreshold, CodeTLSAnyName,
+		CodeHTTPHeaders, CodeHTTPClient, CodeAppendDefault, CodeSubtreeDisabled, CodePlanRewritten, CodePlaintext, CodePanicThreshold, CodeTLSAnyName,
 		CodeIstioNarrowRule, CodeIstioDryRun, CodeIstioMTLS:
 		return true
 	}

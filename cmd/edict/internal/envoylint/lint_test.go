@@ -40,6 +40,8 @@ func needsOf(name string) *extauthz.Needs {
 		return &extauthz.Needs{Claims: []extauthz.Claims{{Namespace: "acme.tokens", Key: "jwt"}}, Namespaces: []string{"acme.tokens"}}
 	case "body":
 		return &extauthz.Needs{BodyRoutes: []string{"shop/order"}, BodyLimit: 8192}
+	case "plans":
+		return &extauthz.Needs{PlannedRoutes: []string{"shop/list"}}
 	case "fields":
 		return &extauthz.Needs{SNI: true, Labels: true, RouteNamespaces: []string{"acme"}}
 	case "tokens":

@@ -44,6 +44,7 @@ func (p *proxy) routeConfig(rc *node, c *chain, filters []*filter) {
 			}
 			if s.disabled == nil {
 				p.routeBody(r, s, c)
+				p.rewritten(r, s)
 			}
 		}
 	}
@@ -249,6 +250,33 @@ func (p *proxy) routeBody(r *node, s settings, c *chain) {
 	if n, ok := told.number(); !ok || n != limit {
 		p.report(told, CodeBodyLimit, fmt.Sprintf("Edict is told that bodies are cut at %q bytes, and Envoy cuts them at %g", told.str(), limit),
 			fmt.Sprintf("write body_limit: \"%g\"", limit), related(at(limited.get("max_request_bytes"), limited), "the limit is here"))
+	}
+}
+
+// rewrites are the fields of an action that change path or host after the check,
+// and the context extensions that tell Edict into what.
+var rewrites = []struct {
+	fields    []string
+	what      string
+	extension string
+}{
+	{[]string{"prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite"}, "path", "edict.upstream.path"},
+	{[]string{"host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header", "host_rewrite_path_regex", "host_rewrite"}, "host", "edict.upstream.host"},
+}
+
+// rewritten warns of a route that changes what the token of a plan is bound to.
+func (p *proxy) rewritten(r *node, s settings) {
+	if p.needs == nil || len(p.needs.PlannedRoutes) == 0 {
+		return
+	}
+	action := r.get("route")
+	for _, w := range rewrites {
+		for _, field := range w.fields {
+			if n := action.get(field); n != nil && n.str() != "false" && s.context[w.extension] == nil {
+				p.reportf(n, CodePlanRewritten, "tell Edict by the context extension "+w.extension+" what the backend gets, if such requests come this way",
+					"the %s changes after the check, so that the backend refuses the filter of a planned request such as those of %s", w.what, p.needs.PlannedRoutes[0])
+			}
+		}
 	}
 }
 

@@ -215,6 +215,11 @@ func (g *generator) path(item yamldoc.Entry) {
 	entries, _ := n.Entries()
 	x, _ := field(n, Extension)
 	shared := fieldsOf(x)
+	if plan, ok := shared.get("plan"); ok {
+		// What changes something must be checked.
+		plan.Report(BadRoute, "plan is said of an operation, and not of all that a path has", "move it to the x-edict of the operation that lists")
+		shared = shared.without("plan")
+	}
 	for _, e := range entries {
 		switch {
 		case slices.Contains(methods, e.Key.Value):
@@ -377,8 +382,11 @@ func (g *generator) mapped(e yamldoc.Entry, x, shared fields, method, path strin
 			"give it x-edict with resource: {kind: …}, or public: true, or exposed: false; at the path or at the top it counts for all operations below")
 		return
 	}
+	plan, _ := x.bool("plan")
 	id := str("all")
 	switch {
+	case plan: // of all that there are
+		id, item = nil, false
 	case len(variables) > 0 && item:
 		id = expression("path." + variables[len(variables)-1])
 	case method == "POST":
@@ -415,6 +423,10 @@ func (g *generator) mapped(e yamldoc.Entry, x, shared fields, method, path strin
 		return
 	}
 	action, ok := defaultAction(method, verb, item)
+	if plan {
+		action, ok = defaultAction(method, "", false)
+		ok = ok && action == "list"
+	}
 	if !ok {
 		g.doc.Report(e.Key.Pos, Unmapped, fmt.Sprintf("there is no usual action for %s %s", method, path), "give it x-edict with action: …")
 		return

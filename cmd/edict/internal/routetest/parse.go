@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"edict/cmd/edict/internal/envoycheck"
+	"edict/engine"
 	"edict/engine/diag"
 	"edict/engine/value"
 	"edict/engine/yamldoc"
@@ -289,7 +290,7 @@ func (p *parser) recorded(t *Test, n yamldoc.Node) {
 
 func (p *parser) expect(t *Test, n yamldoc.Node) {
 	if _, ok := n.Object("outcome", "effect", "status", "detail", "route", "provenance",
-		"principal", "resource", "actions", "checks", "policy", "rule",
+		"principal", "resource", "actions", "checks", "policy", "rule", "filter",
 		"upstreamHeaders", "removedHeaders", "query", "removedQuery", "responseHeaders", "body", "metadata"); !ok {
 		return
 	}
@@ -301,6 +302,9 @@ func (p *parser) expect(t *Test, n yamldoc.Node) {
 	for _, e := range entries {
 		v, _ := e.Value.Value()
 		name := e.Key.Value
+		if name == "filter" {
+			expectFilter(e.Value)
+		}
 		t.Expect[name] = native(v)
 		t.expected[name] = e.Key.Pos
 		t.order = append(t.order, name)
@@ -308,6 +312,20 @@ func (p *parser) expect(t *Test, n yamldoc.Node) {
 			e.Value.Report(BadExpectation, fmt.Sprintf("there is no outcome %q", v.Str()),
 				cmp.Or(diag.DidYouMean(v.Str(), extauthz.OutcomeLabels()), "the outcomes are "+strings.Join(extauthz.OutcomeLabels(), ", ")))
 		}
+	}
+}
+
+// expectFilter reports what no filter is.
+func expectFilter(n yamldoc.Node) {
+	if n.IsNull() {
+		return
+	}
+	o, ok := n.Object("kind", "text", "condition")
+	if !ok {
+		return
+	}
+	if kind, ok := o.Field("kind"); ok {
+		kind.Enum(engine.AlwaysAllowed.String(), engine.AlwaysDenied.String(), engine.Conditional.String())
 	}
 }
 

@@ -178,7 +178,7 @@ func (t *Test) expectedEffect(actual engine.Effect) engine.Effect {
 		return engine.Deny
 	}
 	if label, ok := t.Expect["outcome"].(string); ok {
-		for _, passing := range []extauthz.Outcome{extauthz.Allowed, extauthz.Public} {
+		for _, passing := range []extauthz.Outcome{extauthz.Allowed, extauthz.Public, extauthz.Planned} {
 			if label == passing.String() {
 				return engine.Allow
 			}
@@ -218,12 +218,26 @@ func outcome(told *extauthz.Explained, a *envoycheck.Answer) map[string]any {
 		out["checks"] = checks
 		out["resource"], out["actions"] = resource(&told.Requests[0].Resource), list(told.Requests[0].Actions)
 	}
+	if told.Plan != nil {
+		out["filter"] = filter(&told.Filter)
+	}
 	if r := deciding(told); r != nil {
 		out["policy"] = r.Policy
 		if r.Rule != nil {
 			out["rule"] = r.Rule.Name
 		}
 	}
+	return out
+}
+
+// filter gives what a backend is told, as tests write it: kind, text and, of some
+// resources, condition.
+func filter(f *engine.Filter) map[string]any {
+	out := map[string]any{}
+	if b, err := extauthz.AppendFilter(nil, f); err == nil {
+		_ = json.Unmarshal(b, &out)
+	}
+	out["kind"], out["text"] = f.Kind.String(), f.String()
 	return out
 }
 
