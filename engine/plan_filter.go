@@ -30,17 +30,27 @@ func (c *clause) inverted() *clause {
 	return &clause{op: "not", of: []*clause{c}}
 }
 
+// same tells whether two clauses say the same in the same way.
+func (c *clause) same(other *clause) bool {
+	if c == other {
+		return true
+	}
+	if c.op != other.op || len(c.of) != len(other.of) || c.op == "" && !c.leaf.Equal(&other.leaf) {
+		return false
+	}
+	for i := range c.of {
+		if !c.of[i].same(other.of[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // joined combines clauses, of which nil and repeated ones are left out.
 func joined(op string, clauses ...*clause) *clause {
-	var kept []*clause
-	seen := map[string]bool{}
+	kept := make([]*clause, 0, len(clauses))
 	for _, c := range clauses {
-		if c == nil {
-			continue
-		}
-		o := c.operand()
-		if text := o.String(); !seen[text] {
-			seen[text] = true
+		if c != nil && !slices.ContainsFunc(kept, c.same) {
 			kept = append(kept, c)
 		}
 	}
@@ -114,8 +124,7 @@ func simplified(o Operand) Operand {
 		}
 		return operation(op, operands...)
 	}
-	var operands []Operand
-	seen := map[string]bool{}
+	operands := make([]Operand, 0, len(before))
 	for _, x := range before {
 		x = simplified(x)
 		switch {
@@ -126,8 +135,7 @@ func simplified(o Operand) Operand {
 		case op == "not" && isBool(x, true), op == "not" && isBool(x, false):
 			return negation(x)
 		}
-		if text := x.String(); op == "not" || !seen[text] {
-			seen[text] = true
+		if !slices.ContainsFunc(operands, func(o Operand) bool { return o.Equal(&x) }) {
 			operands = append(operands, x)
 		}
 	}
@@ -142,6 +150,9 @@ func simplified(o Operand) Operand {
 
 // allOf gives the filter of what all of several filters let through.
 func allOf(filters []Filter) Filter {
+	if len(filters) == 1 {
+		return filters[0]
+	}
 	conditions := map[string]*Operand{}
 	var texts []string
 	for i := range filters {

@@ -34,6 +34,7 @@ func (p *planning) leaf(program *expr.Program, m *module) (expr.Residual, error)
 	if partial == nil {
 		partial = &expr.Partial{Frame: p.st.frame, Exact: p.exact}
 		partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
+		partial.Name = nameOf
 		if p.partials == nil {
 			p.partials = map[*module]*expr.Partial{}
 		}
@@ -48,17 +49,15 @@ func (p *planning) leaf(program *expr.Program, m *module) (expr.Residual, error)
 func (p *planning) read(path []string, m *module, partial *expr.Partial) expr.Reading {
 	switch path[0] {
 	case "R":
-		return p.readResource(path[1:])
+		return p.readResource(path, path[1:])
 	case "request":
 		switch {
 		case len(path) == 1:
 			return p.whole("request")
 		case path[1] == "resource":
-			return p.readResource(path[2:])
+			return p.readResource(path, path[2:])
 		}
-		return expr.Reading{Known: true, Name: strings.Join(path, ".")}
-	case "P":
-		return expr.Reading{Known: true, Name: dotted("request.principal", path[1:])}
+		return expr.Reading{Known: true}
 	case "V", "variables":
 		return p.readVariable(path, m, partial)
 	case "runtime":
@@ -67,7 +66,7 @@ func (p *planning) read(path []string, m *module, partial *expr.Partial) expr.Re
 		}
 		return expr.Reading{}
 	}
-	return expr.Reading{Known: true, Name: strings.Join(path, ".")}
+	return expr.Reading{Known: true}
 }
 
 // whole is the reading of what can't be in an exact filter as a whole.
@@ -78,30 +77,51 @@ func (p *planning) whole(name string) expr.Reading {
 	return expr.Reading{Name: name}
 }
 
-func dotted(name string, path []string) string {
-	return strings.Join(append([]string{name}, path...), ".")
+// nameOf gives what filters call a path.
+func nameOf(path []string) string {
+	switch path[0] {
+	case "R":
+		return "request.resource" + below(path)
+	case "P":
+		return "request.principal" + below(path)
+	}
+	return path[0] + below(path)
 }
 
-// readResource tells what a path below the resource stands for. Known are its
-// kind, its scope, and the attributes that the request has.
-func (p *planning) readResource(path []string) expr.Reading {
+// below gives what is selected from the first of the names.
+func below(path []string) string {
+	switch len(path) {
+	case 1:
+		return ""
+	case 3:
+		return "." + path[1] + "." + path[2]
+	}
+	return "." + strings.Join(path[1:], ".")
+}
+
+// readResource tells what a path stands for that ends with names below the
+// resource. Known are its kind, its scope, and the attributes that the request
+// has.
+func (p *planning) readResource(path, names []string) expr.Reading {
 	switch {
-	case len(path) == 0 || len(path) == 1 && path[0] == "attr":
-		return p.whole(dotted("request.resource", path))
-	case path[0] == "kind" || path[0] == "scope":
-		return expr.Reading{Known: true, Name: dotted("request.resource", path)}
-	case path[0] != "attr":
-		return expr.Reading{Name: dotted("request.resource", path), Always: true}
+	case len(names) == 0:
+		return p.whole("request.resource")
+	case len(names) == 1 && names[0] == "attr":
+		return p.whole("request.resource.attr")
+	case names[0] == "kind" || names[0] == "scope":
+		return expr.Reading{Known: true}
+	case names[0] != "attr":
+		return expr.Reading{Name: nameOf(path), Always: true}
 	}
 	if known := p.req.Resource.Attr; known != nil {
-		if _, ok := known.Lookup(path[1]); ok {
-			return expr.Reading{Known: true, Name: dotted("request.resource", path)}
+		if _, ok := known.Lookup(names[1]); ok {
+			return expr.Reading{Known: true}
 		}
 	}
-	if p.exact && slices.ContainsFunc(path, func(name string) bool { return name == "" || strings.Contains(name, ".") }) {
+	if p.exact && slices.ContainsFunc(names, func(name string) bool { return name == "" || strings.Contains(name, ".") }) {
 		return expr.Reading{} // would be taken for another path
 	}
-	return expr.Reading{Name: dotted("request.resource", path)}
+	return expr.Reading{Name: nameOf(path)}
 }
 
 // readVariable tells what a variable of a module stands for.
@@ -172,6 +192,7 @@ func (p *planning) known(n *conditionNode, m *module) bool {
 	if n.op == policy.Expr {
 		partial := &expr.Partial{Frame: p.st.frame, Exact: p.exact}
 		partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
+		partial.Name = nameOf
 		return n.program.Known(partial)
 	}
 	return !slices.ContainsFunc(n.of, func(member *conditionNode) bool { return !p.known(member, m) })

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"edict/engine/value"
 )
@@ -142,6 +143,9 @@ func appendNumber(dst []byte, n float64) ([]byte, error) {
 
 // appendText appends text as JSON, with < and & as they are.
 func appendText(dst []byte, s string) []byte {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return append(append(append(dst, '"'), s...), '"')
+	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -149,4 +153,51 @@ func appendText(dst []byte, s string) []byte {
 		return append(dst, `""`...) // can't happen: every string has a form
 	}
 	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
+}
+
+// Equal tells whether two operands say the same in the same way.
+func (o *Operand) Equal(other *Operand) bool {
+	switch {
+	case o.Expression == nil || other.Expression == nil:
+		return o.Expression == other.Expression && o.Variable == other.Variable && (o.Variable != "" || sameValue(o.Value, other.Value))
+	case o.Expression == other.Expression:
+		return true
+	case o.Expression.Operator != other.Expression.Operator || len(o.Expression.Operands) != len(other.Expression.Operands):
+		return false
+	}
+	for i := range o.Expression.Operands {
+		if !o.Expression.Operands[i].Equal(&other.Expression.Operands[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameValue tells whether two values of JSON, none of which is a map, are the same.
+func sameValue(a, b value.Value) bool {
+	if a.Kind() != b.Kind() {
+		return false
+	}
+	switch a.Kind() {
+	case value.Null:
+		return true
+	case value.Bool:
+		return a.Bool() == b.Bool()
+	case value.Double:
+		return a.Double() == b.Double()
+	case value.String, value.Bytes:
+		return a.Str() == b.Str()
+	case value.List:
+		x, y := a.Sequence(), b.Sequence()
+		if x.Len() != y.Len() {
+			return false
+		}
+		for i := range x.Len() {
+			if !sameValue(x.At(i), y.At(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }

@@ -31,6 +31,9 @@ type Partial struct {
 	// variable, stands for. It is asked for every beginning of a path, too.
 	Read func(path []string) Reading
 
+	// Name gives what filters call a path.
+	Name func(path []string) string
+
 	// Exact asks for residuals that say of every value of what is unknown what the
 	// expression says: true, false, another value or an error. Otherwise they have
 	// the form that Cerbos gives them. Then they are true for the same values but
@@ -44,7 +47,7 @@ type Partial struct {
 // expression. The zero Reading is for what can't be in a filter by itself.
 type Reading struct {
 	Known bool   // the Frame has it
-	Name  string // what filters call it
+	Name  string // of what is not known: what filters call it
 
 	// Always tells that what is not known is there on every resource, so that has()
 	// asks whether it is empty.

@@ -143,12 +143,12 @@ func (r *reducer) taken(n *fragment) (outcome, error) {
 				return outcome{}, err
 			}
 			return (&reducer{Partial: r.Partial}).taken(root)
-		case at.Name == "" || r.Exact:
+		case r.Exact:
 			return outcome{}, refuse("%s as a whole", strings.Join(n.path, "."))
 		case n.test:
-			return r.expression(true, "has", Operand{Variable: at.Name})
+			return r.expression(true, "has", Operand{Variable: r.Name(n.path)})
 		}
-		return r.operand(Operand{Variable: at.Name}, n.boolean)
+		return r.operand(Operand{Variable: r.Name(n.path)}, n.boolean)
 	}
 	if n.kind == loopFragment {
 		over, err := r.reduce(n.args[0])

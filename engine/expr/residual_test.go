@@ -58,7 +58,8 @@ func (p *testPlan) frame(resource value.Mapping) *Frame {
 }
 
 func (p *testPlan) partial(exact bool) *Partial {
-	return &Partial{Frame: p.frame(p.supplied), Exact: exact, Read: func(path []string) Reading {
+	name := func(path []string) string { return strings.Join(path, ".") }
+	return &Partial{Frame: p.frame(p.supplied), Exact: exact, Name: name, Read: func(path []string) Reading {
 		switch path[0] {
 		case "V", "variables":
 			switch {

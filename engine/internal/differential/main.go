@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -29,6 +30,7 @@ func main() {
 	flag.IntVar(&d.batches, "batches", 4, fmt.Sprintf("how many batches of %d requests per set", batchSize))
 	flag.IntVar(&parallel, "parallel", 2, "how many servers to run at a time")
 	flag.IntVar(&d.reported, "reported", 5, "stop after so many differences")
+	plans := flag.Bool("plans", false, "compare plans, instead of decisions")
 	only := flag.Int("only", -1, "compare on this set alone")
 	flag.Parse()
 
@@ -44,9 +46,12 @@ func main() {
 			w := oracle.NewWorkshop()
 			for n := range numbers {
 				if !d.enough() {
-					if d.store != "" {
+					switch {
+					case *plans:
+						d.comparePlans(w, n)
+					case d.store != "":
 						d.compareStore(w, n)
-					} else {
+					default:
 						d.run(w, n)
 					}
 				}
@@ -65,6 +70,9 @@ func main() {
 
 	fmt.Printf("seed %d: %d requests on %d policy sets compared in %s; to %d more Cerbos had no answer, since it can't write one; %d differences\n",
 		d.seed, d.compared, d.sets, time.Since(start).Round(time.Second), d.noJSON, d.differences)
+	for _, why := range slices.Sorted(maps.Keys(d.known)) {
+		fmt.Printf("%7d %s\n", d.known[why], why)
+	}
 	if d.differences > 0 || d.compared == 0 || ctx.Err() != nil {
 		os.Exit(1)
 	}
@@ -80,6 +88,7 @@ type differential struct {
 	mu                     sync.Mutex
 	sets, compared, noJSON int
 	differences            int
+	known                  map[string]int // differences of plans that are known
 }
 
 func (d *differential) enough() bool {
