@@ -114,9 +114,10 @@ CERBOS_VERSION := 0.55.0
 CERBOS         := .tools/cerbos/node_modules/@cerbos/cerbos-linux-x64/cerbos-linux-x64
 SETS           ?= 600
 .PHONY: oracle
-oracle: ## Compare decisions with the real Cerbos on random policies (needs npm; SETS=600, 200 requests each)
+oracle: ## Compare decisions and plans with the real Cerbos on random policies (needs npm; SETS=600, 200 requests each)
 	@test -x $(CERBOS) || npm install --silent --no-save --prefix .tools/cerbos @cerbos/cerbos-linux-x64@$(CERBOS_VERSION)
 	$(GO) run ./engine/internal/differential -cerbos $(CERBOS) -sets $(SETS)
+	$(GO) run ./engine/internal/differential -cerbos $(CERBOS) -plans -sets $(SETS) -batches 2
 	@test -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" \
 	  && $(GO) run ./engine/internal/differential -cerbos $(CERBOS) -store "$${CONFORMANCE_DIR:-../shared/conformance}/store" -sets 50 -batches 40 \
 	  || { test ! -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" && echo 'SKIPPED: the policies of Cerbos own tests, since they are not there (set CONFORMANCE_DIR)'; }

@@ -411,7 +411,7 @@ func (r *compilation) set() *PolicySet {
 func (r *compilation) useScope(scopes map[string]*scope, name string) *scope {
 	s := scopes[name]
 	if s == nil {
-		s = &scope{name: name, consent: r.consent[name]}
+		s = &scope{name: name, consent: r.consent[name], ruled: r.ruled[name]}
 		scopes[name] = s
 	}
 	return s

@@ -3,6 +3,7 @@
 // actions are allowed.
 //
 //	policy files ─policyfile─► policy.Policy ─Compile─► PolicySet ─Check─► Decision
+//	                                                              ─Plan──► Plan
 //
 // What always holds here:
 //

@@ -19,6 +19,7 @@ type library struct {
 	variables map[string]*policy.Policy
 	constants map[string]*policy.Policy
 	consent   map[string]bool // scopes where an ALLOW needs the parents' consent
+	ruled     map[string]bool // scopes that have more than role policies
 
 	// By scope and role, every role that the role inherits by role policies of
 	// that very scope, its parents first.
@@ -32,6 +33,7 @@ func newLibrary() *library {
 		variables: map[string]*policy.Policy{},
 		constants: map[string]*policy.Policy{},
 		consent:   map[string]bool{},
+		ruled:     map[string]bool{},
 		inherited: map[string]map[string][]string{},
 	}
 }
@@ -242,6 +244,9 @@ func (r *compilation) checkPermissions() {
 		// Where the check lets different ones pass, the stricter counts.
 		if s.value == policy.RequireParentalConsent {
 			r.consent[name] = true
+		}
+		if p.Resource != nil || p.Principal != nil {
+			r.ruled[name] = true
 		}
 		other, again := second[name]
 		switch {

@@ -227,7 +227,7 @@ func (r *roleClauses) add(s *scope, about scopeClauses) {
 	if s.consent {
 		return
 	}
-	if about.allow != nil || about.deny != nil || about.listDeny != nil {
+	if s.ruled && (about.allow != nil || about.deny != nil || about.listDeny != nil) {
 		r.scope = s.name
 	}
 	r.override = either(r.override, about.allow)

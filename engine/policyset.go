@@ -105,6 +105,7 @@ type scope struct {
 	name    string
 	parent  *scope // the nearest above that is used; nil if there is none
 	consent bool   // an ALLOW in it does not decide: a parent must allow, too
+	ruled   bool   // it has policies of resources or principals, and not of roles alone
 
 	// Of principal policies: the versions that some policy in the scope has.
 	versions []string

@@ -9,6 +9,9 @@
 // first time takes some hundred microseconds. It can't fail: the source was
 // checked when it was compiled.
 //
+// A program can be run on part of its data, too: Residual gives what is left of
+// it. For that it is taken apart, once, when it is first asked for.
+//
 // What always holds here:
 //
 //  1. An Env and a Program never change once built, so far as anybody can see,

@@ -537,7 +537,7 @@ func (r *reducer) unroll(n *fragment, over *outcome) (outcome, bool, error) {
 	}
 	and := n.macro == "all"
 	var list []outcome
-	failed := false
+	failed, unknown := false, false
 	for i := range keys {
 		if !r.Frame.Spend(1) {
 			return outcome{}, false, ErrTooManySteps
@@ -563,9 +563,10 @@ func (r *reducer) unroll(n *fragment, over *outcome) (outcome, bool, error) {
 			failed = failed || known.Kind() != value.Bool
 			o = knownAs(known)
 		}
+		unknown = unknown || o.unknown
 		list = append(list, o)
 	}
-	if r.Exact {
+	if r.Exact || !unknown {
 		out, err := r.logic(and, list)
 		return out, true, err
 	}

@@ -134,7 +134,7 @@ func (r *reducer) shown(o *outcome, compared bool) (Operand, error) {
 // taken gives a known part by what it is made of. It is for values that no
 // operand can be: hierarchies, for example, and errors.
 func (r *reducer) taken(n *fragment) (outcome, error) {
-	if n.path != nil {
+	if n.path != nil && n.kind != callFragment {
 		at := r.Read(n.path)
 		switch {
 		case at.Program != nil:

@@ -3,11 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -110,8 +110,9 @@ func (d *decider) plan(req *engine.PlanRequest) *planAnswer {
 	return a
 }
 
-// unordered sorts operands whose order means nothing.
-func unordered(x any) any {
+// canonical gives an operand in one of the forms that mean the same: conjunctions
+// and disjunctions without nesting, repetition and order.
+func canonical(x any) any {
 	m, _ := x.(map[string]any)
 	e, _ := m["expression"].(map[string]any)
 	if e == nil {
@@ -119,14 +120,30 @@ func unordered(x any) any {
 	}
 	operator, _ := e["operator"].(string)
 	list, _ := e["operands"].([]any)
-	operands := make([]any, len(list))
-	for i, o := range list {
-		operands[i] = unordered(o)
+	var operands []any
+	for _, o := range list {
+		o = canonical(o)
+		inner, _ := o.(map[string]any)["expression"].(map[string]any)
+		if inner != nil && inner["operator"] == operator && (operator == "and" || operator == "or") {
+			operands = append(operands, inner["operands"].([]any)...)
+		} else {
+			operands = append(operands, o)
+		}
 	}
-	if slices.Contains([]string{"and", "or", "struct"}, operator) {
-		slices.SortFunc(operands, func(a, b any) int { return strings.Compare(jsonText(a), jsonText(b)) })
+	switch operator {
+	case "and", "or":
+		sortByText(operands)
+		if operands = slices.CompactFunc(operands, func(a, b any) bool { return jsonText(a) == jsonText(b) }); len(operands) == 1 {
+			return operands[0]
+		}
+	case "struct":
+		sortByText(operands)
 	}
 	return map[string]any{"expression": map[string]any{"operator": operator, "operands": operands}}
+}
+
+func sortByText(list []any) {
+	slices.SortFunc(list, func(a, b any) int { return strings.Compare(jsonText(a), jsonText(b)) })
 }
 
 func jsonText(x any) string {
@@ -137,7 +154,8 @@ func jsonText(x any) string {
 	return string(text)
 }
 
-// samePlan tells whether two answers are the same but for the order of operands.
+// samePlan tells whether two answers are the same but for the order and nesting of
+// operands.
 func samePlan(a, b *planAnswer) bool {
 	switch {
 	case a.failure != "" || b.failure != "":
@@ -147,7 +165,7 @@ func samePlan(a, b *planAnswer) bool {
 			return false
 		}
 	}
-	return a.kind == b.kind && reflect.DeepEqual(unordered(a.condition), unordered(b.condition)) &&
+	return a.kind == b.kind && reflect.DeepEqual(canonical(a.condition), canonical(b.condition)) &&
 		slices.Equal(a.invalid, b.invalid) && (a.debug == "NO_MATCH") == (b.debug == "NO_MATCH")
 }
 
@@ -174,7 +192,7 @@ func (d *differential) planRequest(req *engine.Request, n uint64) *engine.PlanRe
 
 // planDiffers tells whether Cerbos and the engine give plans for a request that
 // differ otherwise than is known.
-func (d *differential) planDiffers(server *cerbos, decider *decider, req *engine.Request, n uint64) (what, known string, err error) {
+func (d *differential) planDiffers(server *cerbos, decider *decider, lenient bool, req *engine.Request, n uint64) (what, known string, err error) {
 	asked := d.planRequest(req, n)
 	got, err := server.plan(asked)
 	if err != nil {
@@ -184,7 +202,7 @@ func (d *differential) planDiffers(server *cerbos, decider *decider, req *engine
 	if samePlan(got, mine) {
 		return "", "", nil
 	}
-	known = explained(decider, asked, got, mine)
+	known = explained(decider, lenient, req, asked, got, mine)
 	return fmt.Sprintf("attributes of the resource that are known: %s\nengine:\n%s\nCerbos:\n%s\n", jsonText(attributes(asked.Resource.Attr)), mine, got), known, nil
 }
 
@@ -213,11 +231,8 @@ func (d *differential) comparePlans(w *oracle.Workshop, n uint64) {
 				return
 			}
 			req.Now = time.Now()
-			what, known, err := d.planDiffers(server, decider, req, n)
-			switch {
-			case errors.Is(err, errSkip):
-				continue
-			case err != nil:
+			what, known, err := d.planDiffers(server, decider, set.Options.LenientEvaluation, req, n)
+			if err != nil {
 				what = err.Error()
 			}
 			compared++
@@ -231,8 +246,6 @@ func (d *differential) comparePlans(w *oracle.Workshop, n uint64) {
 	}
 }
 
-var errSkip = errors.New("skipped")
-
 // smallPlanDiffers is planDiffers with a server of its own.
 func (d *differential) smallPlanDiffers(c oracle.Case, n uint64) (string, bool) {
 	server, err := startCerbos(d.ctx, d.program, c.Set)
@@ -244,7 +257,7 @@ func (d *differential) smallPlanDiffers(c oracle.Case, n uint64) (string, bool) 
 	if err != nil {
 		return "", false
 	}
-	what, known, err := d.planDiffers(server, decider, c.Request, n)
+	what, known, err := d.planDiffers(server, decider, c.Set.Options.LenientEvaluation, c.Request, n)
 	return what, err == nil && what != "" && known == ""
 }
 
@@ -258,13 +271,37 @@ func (d *differential) explain(why string) {
 	d.known[why]++
 }
 
-// explained names the difference that is known, if it is one.
-func explained(d *decider, req *engine.PlanRequest, cerbos, mine *planAnswer) string {
+// explained names the difference that is known, if it is one. docs/compatibility.md
+// lists them.
+func explained(d *decider, lenient bool, req *engine.Request, asked *engine.PlanRequest, cerbos, mine *planAnswer) string {
+	anonymous := *asked
+	anonymous.Principal.PolicyVersion = ""
 	switch {
-	case mine.failure != "" && strings.Contains(mine.failure, "has() of a variable"):
-		return "has() of a variable is refused"
+	case cerbos.failure != "":
+		return "Cerbos has no plan"
+	case mine.failure != "":
+		return "the engine refuses: " + mine.failure[strings.LastIndex(mine.failure, ": ")+2:]
+	case samePlan(cerbos, d.plan(&anonymous)):
+		return "principal.policyVersion is empty for Cerbos' plans"
+	case cerbos.kind == mine.kind && mine.kind == engine.AlwaysDenied.String() && !lenient && slices.Equal(cerbos.invalid, mine.invalid):
+		return "the scope of a plan that denies, where an error denied for Cerbos and a condition for the engine"
+	case !reflect.DeepEqual(cerbos.scopes, mine.scopes) || !slices.Equal(cerbos.invalid, mine.invalid):
+		return ""
 	case strings.Contains(mine.debug, "(has "):
 		return "has() is a condition"
+	case readsKnown.MatchString(cerbos.debug) && !readsKnown.MatchString(mine.debug):
+		return "Cerbos leaves what is known as it is"
+	case mine.kind == engine.AlwaysDenied.String() && !d.allows(req):
+		return "Cerbos' plan lets through what its check denies"
 	}
 	return ""
+}
+
+// readsKnown finds variables that are known.
+var readsKnown = regexp.MustCompile(`[ (](request\.(principal|auxData)|G|globals|C|constants)\.`)
+
+// allows tells whether the engine allows all of a request.
+func (d *decider) allows(req *engine.Request) bool {
+	d.set.Check(req, &d.decision)
+	return d.decision.Allowed()
 }

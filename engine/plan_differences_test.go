@@ -1,0 +1,115 @@
+package engine_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"edict/engine"
+	"edict/engine/folder"
+	"edict/engine/value"
+)
+
+// TestPlanDifferences has the plans that are others than those of Cerbos 0.55.0;
+// docs/compatibility.md lists them.
+func TestPlanDifferences(t *testing.T) {
+	principal := engine.Principal{ID: "ann", Roles: []string{"user"}, PolicyVersion: "v2", Attr: value.Attributes{
+		"key": "x", "grades": map[string]any{"a": 1.0, "b": 2.0}, "words": []any{"a", 1.0}, "tags": []any{"a", "b"}}}
+	for _, test := range []struct {
+		name, condition string
+		known           value.Attributes
+		lenient         bool
+		want            string // of meta.filterDebug, or what the error says
+	}{
+		{"has of what is not known", `has(R.attr.x)`, nil, false, `(has request.resource.attr.x)`},
+		{"has not of what is not known", `!has(R.attr.x)`, nil, false, `(not (has request.resource.attr.x))`},
+		{"has beside not null", `has(R.attr.x) && R.attr.x != null`, nil, false, `(ne request.resource.attr.x null)`},
+		{"has of what is known", `has(R.attr.x)`, value.Attributes{"x": 1.0}, false, `(true)`},
+		{"has of what is known, with more", `has(R.attr.x) && R.attr.y`, value.Attributes{"x": false}, false, `request.resource.attr.y`},
+		{"has of a variable", `has(V.unknown)`, nil, false, `has() of a variable`},
+		{"has of a known variable", `has(V.known) && R.attr.x`, nil, false, `request.resource.attr.x`},
+		{"known map", `P.attr.grades[R.attr.k] > 1.0`, nil, false, `(eq request.resource.attr.k "b")`},
+		{"known map, the other way round", `1.0 < P.attr.grades[R.attr.k]`, nil, false,
+			`(lt 1 (index (struct (set-field "a" 1) (set-field "b" 2)) request.resource.attr.k))`},
+		{"policy version", `P.policyVersion == "v2"`, nil, false, `(true)`},
+		{"known key", `R.attr[P.attr.key] == 1.0`, nil, false, `(eq (index request.resource.attr "x") 1)`},
+		{"known by index", `R.attr["x"] == 1.0`, value.Attributes{"x": 1.0}, false, `(true)`},
+		{"map with a condition", `1.0 in R.attr.list.map(e, e > 0.0, P.attr.key)`, nil, false,
+			`(in 1 (transformList request.resource.attr.list (lambda (gt e 0) "x" e)))`},
+		{"a member that is an error", `P.attr.words.exists(w, size(w) > R.attr.x)`, nil, false,
+			`(exists ["a",1] (lambda (gt (size w) request.resource.attr.x) w))`},
+		{"all members that are errors, lenient", `P.attr.tags.exists(w, w.nothing == R.attr.x)`, nil, true, `(false)`},
+		{"an error beside what is not known", `P.attr.missing == 1 || R.attr.x`, nil, true, `(or request.resource.attr.x (eq request.principal.attr.missing 1))`},
+		{"an error, lenient", `P.attr.missing == R.attr.x`, nil, true, `(false)`},
+		{"an error, strict", `P.attr.missing == R.attr.x`, nil, false, `(false)`},
+		{"the same in other words", `R.id == "1" || request.resource.id == "1"`, nil, false, `(eq request.resource.id "1")`},
+		{"infinite", `R.attr.x < 1.0 / 0.0`, nil, false, `can't be part of a filter`},
+		{"optional", `R.attr.?x.orValue(1) == 1`, nil, false, `an optional value`},
+		{"bind", `cel.bind(b, R.attr.x, b == 1)`, nil, false, `cel.bind`},
+		{"in a text, as Cerbos", `R.attr.x in P.attr.key`, nil, false, `(eq request.resource.attr.x "x")`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			set := planPolicies(t, test.lenient, map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{
+				"resource": "doc", "version": "default", "variables": map[string]any{"local": map[string]any{"unknown": "R.attr.v", "known": "P.id"}},
+				"rules": []any{map[string]any{"actions": []string{"read"}, "roles": []string{"user"}, "effect": "EFFECT_ALLOW",
+					"condition": map[string]any{"match": map[string]any{"expr": test.condition}}}}}})
+			req := &engine.PlanRequest{Principal: principal, Resource: engine.Resource{Kind: "doc"}, Actions: []string{"read"}}
+			if test.known != nil {
+				req.Resource.Attr = test.known
+			}
+			plan, err := set.Plan(req)
+			switch {
+			case err != nil && (strings.HasPrefix(test.want, "(") || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("refused: %v; want %s", err, test.want)
+			case err == nil && plan.Debug != test.want:
+				t.Errorf("got %s, want %s", plan.Debug, test.want)
+			}
+		})
+	}
+}
+
+// planPolicies compiles policies that are given as data.
+func planPolicies(t *testing.T, lenient bool, policies ...any) *engine.PolicySet {
+	t.Helper()
+	var files []folder.File
+	for i, p := range policies {
+		content, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, folder.File{Path: string(rune('a'+i)) + ".json", Content: content})
+	}
+	set, list := engine.Compile(mustParse(t, files), engine.Options{LenientEvaluation: lenient})
+	fatalIfAny(t, list)
+	return set
+}
+
+// A DENY of a principal's own policy outweighs what rules of the resource allow.
+func TestPrincipalDeniesInPlans(t *testing.T) {
+	rule := map[string]any{"actions": []string{"read"}, "roles": []string{"user"}, "effect": "EFFECT_ALLOW"}
+	resource := map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{"resource": "doc", "version": "default", "rules": []any{rule}}}
+	for _, test := range []struct {
+		name, condition string
+		want            string
+	}{
+		{"unconditional", "", "(false)"},
+		{"known to hold", "P.attr.suspended", "(false)"},
+		{"known not to hold", "!P.attr.suspended", "(true)"},
+		{"depends on the resource", "R.attr.secret", "(not request.resource.attr.secret)"},
+		{"reads runtime", "runtime.effectiveDerivedRoles == []", "(false)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			action := map[string]any{"action": "*", "effect": "EFFECT_DENY"}
+			if test.condition != "" {
+				action["condition"] = map[string]any{"match": map[string]any{"expr": test.condition}}
+			}
+			set := planPolicies(t, true, resource, map[string]any{"apiVersion": "api.cerbos.dev/v1", "principalPolicy": map[string]any{
+				"principal": "ann", "version": "default", "rules": []any{map[string]any{"resource": "doc", "actions": []any{action}}}}})
+			plan, err := set.Plan(&engine.PlanRequest{Principal: engine.Principal{ID: "ann", Roles: []string{"user"}, Attr: value.Attributes{"suspended": true}},
+				Resource: engine.Resource{Kind: "doc"}, Actions: []string{"read"}})
+			if err != nil || plan.Debug != test.want {
+				t.Errorf("got %v %v, want %s", plan, err, test.want)
+			}
+		})
+	}
+}
