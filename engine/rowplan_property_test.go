@@ -226,3 +226,56 @@ func (r *rowTrial) smaller(plan *engine.PlanRequest, rows []engine.Resource) str
 	}
 	return "no single row differs"
 }
+
+// What a plan as Cerbos makes them lets through, Check allows if a condition that
+// fails counts as one that does not hold, and as long as it follows the schemas.
+// Plans that calculate are left out: they do not tell an int from a double.
+func TestPlansLetThroughNoMoreThanCheck(t *testing.T) {
+	sets := uint64(max(5, rowPairs(t)/400))
+	workshop := oracle.NewWorkshop()
+	seen := map[string]int{}
+	for n := range sets {
+		r := newRowTrial(workshop, 20_240_502, n)
+		plain := *r.set
+		plain.Options.SchemaEnforcement = engine.SchemaNone
+		planner, _ := compile(&plain)
+		plain.Options.LenientEvaluation = true
+		reference, _ := compile(&plain)
+		for range 40 {
+			plan := r.generator.PlanRequest(r.set)
+			filter, err := planner.Plan(plan)
+			if err != nil || calculates(filter.Filter.Condition) {
+				continue
+			}
+			var condition []byte
+			if c := filter.Filter.Condition; c != nil {
+				if condition, err = c.AppendJSON(nil); err != nil {
+					continue
+				}
+			}
+			var d engine.Decision
+			for _, row := range r.rows(plan, 5) {
+				req := &engine.Request{Principal: plan.Principal, Resource: row, Actions: plan.Actions, AuxData: plan.AuxData, Now: plan.Now}
+				lets := filter.Filter.Kind == engine.AlwaysAllowed || condition != nil && workshop.Holds(condition, req)
+				reference.Check(req, &d)
+				seen[fmt.Sprintf("%v: let through %v, allowed %v", filter.Filter.Kind, lets, d.Allowed())]++
+				if lets && !d.Allowed() {
+					t.Fatalf("set %d: %s\n%+v\n%s%s", n, filter.Debug, d.Results, r.set.YAML(), oracle.RequestJSON(req))
+				}
+			}
+		}
+	}
+	t.Logf("%d sets: %v", sets, seen)
+}
+
+// calculates tells whether an operand has arithmetic, or functions of numbers.
+func calculates(o *engine.Operand) bool {
+	if o == nil || o.Expression == nil {
+		return false
+	}
+	switch o.Expression.Operator {
+	case "add", "sub", "mult", "div", "mod", "-_", "int", "uint", "string", "type", "math.@max", "struct", "list":
+		return true
+	}
+	return slices.ContainsFunc(o.Expression.Operands, func(o engine.Operand) bool { return calculates(&o) })
+}

@@ -31,6 +31,16 @@ func (w *Workshop) Lets(condition []byte, r *engine.Resource) bool {
 	return w.lets(readOperand(condition), map[string]any{"request": e.request})
 }
 
+// Holds tells whether the condition of a filter as Cerbos makes them, in JSON, is
+// true of a request: it is one CEL expression.
+func (w *Workshop) Holds(condition []byte, req *engine.Request) bool {
+	e := &entry{req: req}
+	e.read()
+	w.cel.now = req.Now
+	v, err := w.cel.eval(readOperand(condition).source(), map[string]any{"request": e.request})
+	return err == nil && isTrue(v)
+}
+
 func readOperand(condition []byte) *operand {
 	var o operand
 	if err := json.Unmarshal(condition, &o); err != nil {
@@ -111,6 +121,9 @@ func (o *operand) call() string {
 	case "error":
 		return "request.nothing" // which fails
 	case "timeSince":
+		if len(args) == 1 {
+			break
+		}
 		return "since(" + strings.Join(args, ", ") + ")"
 	case "if":
 		return "(" + args[0] + " ? " + args[1] + " : " + args[2] + ")"
