@@ -631,22 +631,30 @@ func (st *state) tell(o *output, holds bool, action string) {
 	st.decision.Outputs = append(st.decision.Outputs, out)
 }
 
+// schemas gives the schemas of the principal and of the resource that attributes
+// are held against: of a chain, those of its root.
+func (st *state) schemas() *[2]*schemaCheck {
+	if st.set.options.SchemaEnforcement == SchemaNone || len(st.steps) == 0 || st.steps[0].unit == nil {
+		return nil
+	}
+	root := &st.steps[len(st.steps)-1]
+	if root.scope.name != "" || root.unit == nil {
+		return nil
+	}
+	return &root.unit.schemas
+}
+
 // validate holds the attributes against the schemas of the policy. It gives
 // false if that makes the decision. Of a resource of which not all is known,
 // attributes may be missing.
 func (st *state) validate(partly bool) bool {
-	enforcement := st.set.options.SchemaEnforcement
-	if enforcement == SchemaNone || len(st.steps) == 0 || st.steps[0].unit == nil {
-		return true
-	}
-	// The schemas of a chain are those of its root.
-	root := &st.steps[len(st.steps)-1]
-	if root.scope.name != "" || root.unit == nil {
+	schemas := st.schemas()
+	if schemas == nil {
 		return true
 	}
 	d, req := st.decision, st.req
 	for i, attr := range []value.Mapping{req.Principal.Attr, req.Resource.Attr} {
-		check := root.unit.schemas[i]
+		check := schemas[i]
 		if check == nil || check.ignores(req.Actions) {
 			continue
 		}
@@ -659,7 +667,7 @@ func (st *state) validate(partly bool) bool {
 			})
 		}
 	}
-	if enforcement != SchemaReject || len(d.ValidationErrors) == 0 {
+	if st.set.options.SchemaEnforcement != SchemaReject || len(d.ValidationErrors) == 0 {
 		return true
 	}
 	for i := range d.Results {

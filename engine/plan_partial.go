@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -15,7 +14,7 @@ import (
 type planning struct {
 	st    *state
 	req   *PlanRequest
-	exact bool // residuals are, see expr.Partial
+	exact bool // what is read is for residuals that are exact, see expr.Partial
 
 	// What is known, by the module whose variables are shown. It depends on the
 	// list of derived roles, which is another in each scope.
@@ -32,7 +31,7 @@ func (p *planning) leaf(program *expr.Program, m *module) (expr.Residual, error)
 	}
 	partial := p.partials[m]
 	if partial == nil {
-		partial = &expr.Partial{Frame: p.st.frame, Exact: p.exact}
+		partial = &expr.Partial{Frame: p.st.frame}
 		partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
 		partial.Name = nameOf
 		if p.partials == nil {
@@ -133,11 +132,7 @@ func (p *planning) readVariable(path []string, m *module, partial *expr.Partial)
 	if !ok {
 		return expr.Reading{Known: true} // an error
 	}
-	program := m.programs[i]
-	if p.exact && m.nullErrors && !program.Known(partial) {
-		return expr.Reading{} // null if it is an error, which no filter can say
-	}
-	return expr.Reading{Program: program}
+	return expr.Reading{Program: m.programs[i]}
 }
 
 // readRoles tells what the list of derived roles of the scope in progress stands
@@ -190,7 +185,7 @@ func (p *planning) listKnown(step int) bool {
 // known tells whether all that a condition reads is known.
 func (p *planning) known(n *conditionNode, m *module) bool {
 	if n.op == policy.Expr {
-		partial := &expr.Partial{Frame: p.st.frame, Exact: p.exact}
+		partial := &expr.Partial{Frame: p.st.frame}
 		partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
 		partial.Name = nameOf
 		return n.program.Known(partial)
@@ -265,8 +260,8 @@ func (p *planning) term(n *conditionNode, m *module) (Operand, error) {
 			return Operand{}, err
 		}
 	}
-	// A member after one that decides is not evaluated, so it is not an error,
-	// either. In the form of Cerbos the members are equals.
+	// Check does not evaluate a member after one that decides. In the form of Cerbos
+	// the members are equals.
 	out := constant(value.OfBool(n.op != policy.Any))
 	for _, member := range slices.Backward(members) {
 		switch {
@@ -297,8 +292,6 @@ func (p *planning) both(a, b Operand) Operand {
 		return b
 	case isBool(a, false), isBool(b, true):
 		return a
-	case p.exact:
-		return operation("if", a, b, constant(value.OfBool(false)))
 	}
 	return operation("and", a, b)
 }
@@ -309,31 +302,19 @@ func (p *planning) either(a, b Operand) Operand {
 		return b
 	case isBool(a, true), isBool(b, false):
 		return a
-	case p.exact:
-		return operation("if", a, constant(value.OfBool(true)), b)
 	}
 	return operation("or", a, b)
 }
 
 func (p *planning) leafTerm(n *conditionNode, m *module) (Operand, error) {
-	lenient := p.st.set.options.LenientEvaluation
 	res, err := p.leaf(n.program, m)
 	switch {
 	case err != nil:
 		return Operand{}, err
-	case res.Operand == nil && res.Value.Kind() == value.Error && !lenient:
-		if p.exact {
-			return operation("error", constant(value.OfString(res.Value.Err().Error()))), nil
-		}
+	case res.Operand == nil && res.Value.Kind() == value.Error && !p.st.set.options.LenientEvaluation:
 		return Operand{}, res.Value.Err()
 	case res.Operand == nil:
 		return constant(value.OfBool(res.Value.Bool())), nil
-	case p.exact && lenient:
-		return Operand{}, errLenientList
-	case p.exact && !res.Boolean:
-		return operation("eq", *res.Operand, constant(value.OfBool(true))), nil
 	}
 	return *res.Operand, nil
 }
-
-var errLenientList = errors.New("under lenient evaluation a list of derived roles that depends on unknown data can't be part of a filter")

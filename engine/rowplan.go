@@ -30,12 +30,15 @@ import (
 //
 // The Plan has no MatchedScopes.
 func (ps *PolicySet) PlanRows(req *PlanRequest) (*Plan, error) {
-	p := newRowPlanner(ps, req)
+	st := ps.states.Get().(*state)
+	p := newRowPlanner(st, req)
 	f, err := p.all(req.Actions)
+	st.end()
+	ps.states.Put(st)
 	if err != nil {
 		return nil, err
 	}
-	plan := &Plan{ValidationErrors: p.decision.ValidationErrors}
+	plan := &Plan{ValidationErrors: p.invalid}
 	switch f.op {
 	case isYes:
 		plan.Filter.Kind = AlwaysAllowed
@@ -52,8 +55,8 @@ func (ps *PolicySet) PlanRows(req *PlanRequest) (*Plan, error) {
 // together what comes of them.
 type rowPlanner struct {
 	*state
-	enforcement SchemaEnforcement
-	attr        value.Mapping // what is known of the resource's
+	reading planning // of what is known
+	invalid []ValidationError
 
 	step  int                // whose list of derived roles conditions see; -1: none
 	plans map[int32]judgment // by condition id
@@ -65,29 +68,30 @@ type rowPlanner struct {
 // can't be evaluated, which are never the case both.
 type judgment struct{ holds, errs *formula }
 
-func newRowPlanner(ps *PolicySet, req *PlanRequest) *rowPlanner {
-	// What the schemas say is another matter here: see validate.
-	plain := *ps
-	plain.options.SchemaEnforcement = SchemaNone
-	p := &rowPlanner{
-		state: newState(&plain), enforcement: ps.options.SchemaEnforcement, attr: req.Resource.Attr,
-		plans: map[int32]judgment{}, formulas: newFormulas(),
-	}
-	p.decision = new(Decision)
-	p.req = &Request{Principal: req.Principal, Resource: req.Resource, Actions: req.Actions, AuxData: req.AuxData, Now: req.Now}
-	if p.req.Now.IsZero() {
-		p.req.Now = time.Now()
+func newRowPlanner(st *state, req *PlanRequest) *rowPlanner {
+	p := &rowPlanner{state: st, reading: planning{st: st, req: req, exact: true}, plans: map[int32]judgment{}, formulas: newFormulas()}
+	st.decision = new(Decision)
+	st.find(&Request{Principal: req.Principal, Resource: req.Resource, Actions: req.Actions, AuxData: req.AuxData, Now: req.Now})
+	if st.req.Now.IsZero() {
+		st.req.Now = time.Now()
 	}
 	return p
 }
 
 // all plans all actions.
 func (p *rowPlanner) all(actions []string) (*formula, error) {
-	if len(actions) == 0 || !p.begin(p.req) {
+	if len(actions) == 0 || !p.resource.exists && !p.principal.exists {
 		return no, nil
 	}
-	if valid, err := p.validate(); err != nil || !valid {
-		return no, err
+	valid := p.validate(true)
+	if p.invalid = p.decision.ValidationErrors; !valid {
+		return no, nil
+	}
+	if schemas := p.schemas(); schemas != nil && p.set.options.SchemaEnforcement == SchemaReject {
+		if resource := schemas[1]; resource != nil && !resource.ignores(actions) {
+			return nil, &PlanError{Policy: p.resourceKey(),
+				Message: "no filter tells which rows break the schema of the resource; ignore it for the action, or do not enforce it"}
+		}
 	}
 	result := yes
 	for _, action := range actions {
@@ -103,39 +107,6 @@ func (p *rowPlanner) all(actions []string) (*formula, error) {
 		return nil, &PlanError{Message: "the filter is too large"}
 	}
 	return result, nil
-}
-
-// validate tells whether the principal's attributes follow the schema. What the
-// resource's do is not known, so that one that is enforced makes it fail.
-func (p *rowPlanner) validate() (bool, error) {
-	if p.enforcement == SchemaNone || len(p.steps) == 0 || p.steps[0].unit == nil {
-		return true, nil
-	}
-	// As in state.validate.
-	root := &p.steps[len(p.steps)-1]
-	if root.scope.name != "" || root.unit == nil {
-		return true, nil
-	}
-	principal, resource := root.unit.schemas[0], root.unit.schemas[1]
-	if principal != nil && !principal.ignores(p.req.Actions) {
-		attr := p.req.Principal.Attr
-		if attr == nil {
-			attr = value.Values(nil)
-		}
-		for _, f := range principal.schema.Validate(attr, false) {
-			p.decision.ValidationErrors = append(p.decision.ValidationErrors, ValidationError{Path: f.Path, Message: f.Message, Source: SourcePrincipal})
-		}
-	}
-	switch {
-	case p.enforcement != SchemaReject:
-		return true, nil
-	case len(p.decision.ValidationErrors) > 0:
-		return false, nil
-	case resource != nil && !resource.ignores(p.req.Actions):
-		return false, &PlanError{Policy: root.unit.key, Pos: root.unit.source.Resource.Schemas.Resource.Pos,
-			Message: "no filter tells which rows break the schema of the resource; ignore it for the action, or do not enforce it"}
-	}
-	return true, nil
 }
 
 // action plans one action, as state.decide decides it.
@@ -471,9 +442,7 @@ func (p *rowPlanner) choose(test *formula, a, b judgment) judgment {
 // variables whether they fail.
 func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Value, failing map[string]bool) (judgment, error) {
 	r := rowReader{p, c.module, failing, nil}
-	p.check++ // so that variables are evaluated anew
-	p.inUse, p.module = 0, nil
-	p.show(p.req)
+	p.start() // so that variables are evaluated anew
 	p.frame.Set(slotRuntime, value.OfMapping(roleView{list}))
 	p.enter(c.module)
 	known := expr.Partial{Frame: p.frame, Read: r.read, Exact: true}
@@ -554,82 +523,39 @@ type rowReader struct {
 	known   *expr.Partial
 }
 
-const (
-	resourcePrefix = "request.resource."
-	attrPrefix     = resourcePrefix + "attr."
-)
+// attrPrefix begins the names of variables that need not be there.
+const attrPrefix = "request.resource.attr."
 
-// read is expr.Partial.Read.
+// read is expr.Partial.Read. The list of derived roles is known, since it is
+// planned case by case.
 func (r *rowReader) read(path []string) expr.Reading {
 	switch path[0] {
-	case "R":
-		return r.ofResource(path[1:])
-	case "request":
-		switch {
-		case len(path) == 1:
-			return expr.Reading{}
-		case path[1] == "resource":
-			return r.ofResource(path[2:])
-		}
+	case "runtime":
+		return expr.Reading{Known: true}
 	case "V", "variables":
-		return r.variable(path[1:])
+		if len(path) == 2 && r.module != nil && r.module.nullErrors {
+			return r.nullable(path[1])
+		}
 	}
-	return expr.Reading{Known: true}
+	return r.reading.read(path, r.module, r.known)
 }
 
-func (r *rowReader) ofResource(path []string) expr.Reading {
-	if len(path) == 0 {
-		return expr.Reading{}
-	}
-	switch path[0] {
-	case "id", "policyVersion":
-		return expr.Reading{Name: resourcePrefix + path[0], Always: true}
-	case "policy_version":
-		return expr.Reading{Name: resourcePrefix + "policyVersion", Always: true}
-	case "attr":
-		if len(path) == 1 {
-			return expr.Reading{}
-		}
-		if r.attr != nil {
-			if _, ok := r.attr.Lookup(path[1]); ok {
-				return expr.Reading{Known: true}
-			}
-		}
-		for _, name := range path[1:] {
-			if name == "" || strings.Contains(name, ".") {
-				return expr.Reading{} // no variable of a filter can have such a name
-			}
-		}
-		return expr.Reading{Name: attrPrefix + strings.Join(path[1:], ".")}
-	}
-	return expr.Reading{Known: true}
-}
-
-func (r *rowReader) variable(path []string) expr.Reading {
-	if len(path) != 1 || r.module == nil {
-		return expr.Reading{}
-	}
-	at, ok := r.module.variables[path[0]]
-	if !ok {
-		return expr.Reading{}
-	}
-	program := r.module.programs[at]
-	if !r.module.nullErrors {
-		return expr.Reading{Program: program}
-	}
+// nullable reads a variable that is null if it fails.
+func (r *rowReader) nullable(name string) expr.Reading {
+	program := r.module.programs[r.module.variables[name]]
 	if program.Known(r.known) {
 		return expr.Reading{Known: true}
 	}
 	return expr.Reading{Residual: func() (expr.Residual, error) {
 		left, err := program.Residual(r.known)
-		fails, decided := r.failing[path[0]]
+		fails, decided := r.failing[name]
 		switch {
 		case err != nil:
 			return expr.Residual{}, err
 		case left.Operand == nil && left.Value.Kind() == value.Error || fails:
 			return expr.Residual{Value: value.OfNull()}, nil
 		case left.Operand != nil && !decided && mayFail(left.Operand):
-			return expr.Residual{}, &openVariable{path[0], left}
+			return expr.Residual{}, &openVariable{name, left}
 		}
 		return left, nil
 	}}
