@@ -17,5 +17,8 @@
 //     others are loaded.
 //  5. Explain records a Check; it is no second opinion. The second opinion is
 //     the oracle, which tests hold Check against.
-//  6. The engine knows nothing of Envoy, HTTP or files.
+//  6. PlanRows goes the way of Check for rows that are not known yet: its filter
+//     lets through the rows that Check allows, and no other. What it can't say so
+//     is an error.
+//  7. The engine knows nothing of Envoy, HTTP or files.
 package engine
