@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +12,21 @@ from sqlalchemy import create_engine, text
 
 from edict_fastapi import FilterVerifier, MemoryReplayStore, Misconfigured, Refused, SQLReplayStore
 from tokens import ALWAYS, NOW, OTHER_KEY, claims, hash_of, header, jwks, scope, sign, token, verifier
+from trees import attr, v, x
 
 def test_a_good_token_gives_its_filter():
     filter = verifier().verify(scope(token()))
     assert (filter.filter, filter.kind, filter.actions, filter.principal) == (ALWAYS, "expense", ("list",), "alice")
+
+
+def test_a_token_that_edict_made():
+    """testdata/token.json is of extauthz/filtertoken, with a key that is known."""
+    made = json.loads((Path(__file__).parent / "testdata" / "token.json").read_text())
+    judge = verifier(keys=made["jwks"], clock=lambda: made["now"] + 29)
+    request = {"path": "/expenses/a%2Fb", "query": "q=%20<&>", "host": "expenses.example:8000", "principal": "zo%C3%AB,%20100%25"}
+    filter = judge.verify(scope(made["token"], **request))
+    assert (filter.principal, filter.kind, filter.actions) == ("zoë, 100%", "expense", ("list", "view"))
+    assert filter.filter["condition"] == x("holds", x("eq", attr("owner"), v("zoë <&>")))
 
 
 GOOD = {
