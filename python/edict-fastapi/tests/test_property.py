@@ -70,6 +70,16 @@ def test_whatever_comes_is_translated_or_untranslatable(condition):
         pass
 
 
+def test_nesting_without_end_is_untranslatable():
+    for operator in ("not", "and"):
+        endless = {"value": True}
+        for _ in range(100_000):
+            endless = {"expression": {"operator": operator, "operands": [endless]}}
+        for condition in (endless, trees.x("holds", endless)):
+            with pytest.raises(Untranslatable):
+                translate({"kind": "KIND_CONDITIONAL", "condition": condition}, MAPPING)
+
+
 @pytest.mark.parametrize("kind", ["KIND_ALWAYS_DENIED", "", None, "KIND_CONDITIONAL"])
 def test_a_filter_without_a_condition_is_none(kind):
     with pytest.raises(Untranslatable):

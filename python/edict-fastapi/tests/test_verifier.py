@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
-from edict_fastapi import FilterVerifier, MemoryReplayStore, Misconfigured, Refused, SQLReplayStore
+from edict_fastapi import Edict, FilterVerifier, MemoryReplayStore, Misconfigured, Refused, SQLReplayStore
 from tokens import ALWAYS, NOW, OTHER_KEY, claims, hash_of, header, jwks, scope, sign, token, verifier
 from trees import attr, v, x
 
@@ -225,6 +225,7 @@ def test_a_websocket_is_refused():
 WRONG_OPTIONS = [
     ({}, "give keys_url"),
     ({"keys": jwks(), "keys_url": "http://127.0.0.1:3592"}, "give keys_url"),
+    ({"edict": Edict("http://127.0.0.1:1"), "keys_url": "http://127.0.0.1:3592"}, "give keys_url"),
     ({"keys_url": "ftp://x"}, "no address"),
     ({"keys_url": "http://edict.example:3592"}, "plain http"),
     ({"keys_url": "http://127.0.0.1:3592/keys"}, "no path"),

@@ -60,10 +60,10 @@ class RowFilter:
             filter = self._filter(request.scope)
             return translate(filter.filter, self.columns)
         except Refused as e:
-            _log.warning("%s %s is refused: %s", request.method, request.scope["path"], e)
+            _log.warning("%s %r is refused: %s", request.method, request.scope["path"], e)
             raise problem(403) from e
         except (Misconfigured, Untranslatable) as e:
-            _log.error("%s %s can't be filtered: %s", request.method, request.scope["path"], e)
+            _log.error("%s %r can't be filtered: %s", request.method, request.scope["path"], e)
             raise problem(500) from e
 
     def _filter(self, scope: Any) -> Filter:

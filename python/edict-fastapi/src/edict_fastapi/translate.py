@@ -137,7 +137,10 @@ class _Translation:
     def _leaf(self, operand: Any, depth: int) -> Term:
         """The term of a condition. Filters ask of the same one again and again: whether it
         holds for one rule or another, and whether it errs."""
-        key = json.dumps(operand)
+        try:
+            key = json.dumps(operand)
+        except (RecursionError, TypeError, ValueError):
+            raise Untranslatable("a condition that is nested too deep, or no JSON") from None
         if key not in self._leaves:
             self._leaves[key] = self._term(operand, depth)
         return self._leaves[key]

@@ -91,7 +91,7 @@ class FilterVerifier:
         if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
             raise Misconfigured("prefix is a path such as /api, without a slash at the end")
         if (self.keys_url is None) == (self.keys is None and self.edict is None):
-            raise Misconfigured("give keys_url, or keys, or edict")
+            raise Misconfigured("give keys_url, or keys and edict, or one of the two")
         if self.keys_url is not None:
             self.edict = Edict(self.keys_url)
         self._keys = self._source()
