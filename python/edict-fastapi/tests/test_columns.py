@@ -144,7 +144,7 @@ def session():
     with Session(engine) as session:
         team = Team(id=1, name="red")
         session.add_all([
-            Expense(id=1, owner="amy", cents=250, data={"region": "emea", "n": 1}, team=team),
+            Expense(id=1, owner="amy", cents=250, data={"region": "emea"}, team=team),
             Travel(id=2, owner="bob", cents=None, data=None, to="Lyon"),
         ])  # fmt: skip
         session.commit()
@@ -158,7 +158,6 @@ MAPPED = {
     "a case": (Expense, case((Expense.cents > 100, "large"), else_="small"), x("eq", attr("a"), v("small")), [2]),
     "a condition": (Expense, Expense.cents > 100, attr("a"), [1]),
     "a member of JSON": (Expense, Expense.data["region"].as_string(), x("eq", attr("a"), v("emea")), [1]),
-    "a number in JSON taken for text": (Expense, Expense.data["n"].as_string(), x("eq", attr("a"), v("1")), []),
     "a scalar subquery": (
         Expense,
         select(Team.name).where(Team.id == Expense.team_id).correlate(Expense).scalar_subquery(),

@@ -103,6 +103,8 @@ SELECTED = {
     "in null": (x("holds", x("in", owner, v([None, 1]))), {"null"}),
     "in the keys of a map": (x("holds", x("in", owner, v({"amy": 1}))), {"amy"}),
     "in a text": (x("errs", x("in", owner, owner)), {"amy", "null"}),
+    "a date is no other text": (x("holds", x("or", x("eq", created, v("amy")), x("in", created, v(["2024", ""])))), set()),
+    "a date is not another text": (x("holds", x("ne", v("2024-05-01 10:00:00"), created)), {"amy", "null"}),
     "true is not 1": (x("holds", x("eq", attr("paid"), v(1))), set()),
     "a number is no text": (x("holds", x("eq", amount, v("7"))), set()),
     "between two integers": (x("holds", x("lt", amount, v(7.5))), {"amy"}),

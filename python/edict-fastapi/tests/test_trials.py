@@ -8,6 +8,7 @@ the rows that come back none may be too many, and none too few.
 import collections
 import json
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
@@ -24,8 +25,7 @@ TRIALS = int(os.environ.get("EDICT_TRIALS", "10000"))
 SEED = int(os.environ.get("EDICT_SEED", "1"))
 PROCESSES = 2
 
-# Attributes that the policies speak of and no table has.
-NOWHERE = ("nowhere", "missing", "tags", "nums", "mixed", "nested", "block", "period", "key", "ip", "nul")
+ATTRIBUTE = re.compile(r'"request\.resource\.attr\.([^".]+)')
 
 # All that is plain to whoever plans can be translated, but for numbers that are so large
 # that doubles end.
@@ -79,9 +79,11 @@ def make(line, connection):
     dates = [name for name, c in columns.items() if c["type"] == "timestamp"]
     rows = [row | {name: moment(row[name]) for name in dates} for row in line["rows"]]
     connection.execute(table.insert(), rows)
+    # What the policies speak of and the table does not have, no row has.
+    nowhere = dict.fromkeys(ATTRIBUTE.findall(json.dumps(line["trials"])))
     return table, Columns(
         table,
-        {name: None for name in NOWHERE} | {name: table.c[name] for name in columns},
+        nowhere | {name: table.c[name] for name in columns},
         missing_when_null=[name for name, c in columns.items() if c["nullMeans"] == "missing"],
         resource_id=table.c.id,
     )

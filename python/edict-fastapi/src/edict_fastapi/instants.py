@@ -26,6 +26,9 @@ _LAST = (datetime.max.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
 # What a timestamp of CEL can be, in nanoseconds since 1970.
 _MIN_TIME, _MAX_TIME = _FIRST * 1000, _LAST * 1000 + 999
 
+# How every text begins that timestamp() reads.
+DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt]", re.ASCII)
+
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _SECONDS = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
 

@@ -336,8 +336,8 @@ class _Translation:
         for a in x.alternatives:
             if a.kind is Kind.STRING and texts:
                 true.append(both(a.when, _one_of(a.value, texts)))
-            if a.kind is Kind.DATE_TEXT and texts:
-                raise Untranslatable("a date that is compared as text")
+            if a.kind is Kind.DATE_TEXT:
+                true += [_equals_date(t) for t in texts]
         among = self._among(x, others)
         found = either(*true, among.true)
         return Term(true=found, false=both(negation(x.errs), negation(found)), errs=x.errs)
@@ -518,9 +518,18 @@ def _equal(a: Case, b: Case) -> Term:
             return of_bool(arithmetic.compare("eq", x, x_kind, y, y_kind))
         case ((Kind.LIST, _), (Kind.LIST, _)) | ((Kind.MAP, _), (Kind.MAP, _)):
             raise Untranslatable("lists or maps that are compared")
-        case ((Kind.DATE_TEXT, _), (Kind.STRING | Kind.DATE_TEXT, _)) | ((Kind.STRING, _), (Kind.DATE_TEXT, _)):
+        case ((Kind.DATE_TEXT, _), (Kind.STRING, Text() as text)) | ((Kind.STRING, Text() as text), (Kind.DATE_TEXT, _)):
+            return of_bool(_equals_date(text.known))
+        case (Kind.DATE_TEXT, _), (Kind.DATE_TEXT, _):
             raise Untranslatable("a date that is compared as text")
     return of_bool(FALSE)
+
+
+def _equals_date(text: str | None) -> Predicate:
+    """Whether a text that is known equals that of a date, of which only its form is known."""
+    if text is None or instants.DATE.match(text):
+        raise Untranslatable("a date that is compared as text")
+    return FALSE
 
 
 def _equal_texts(a: Text, b: Text) -> Predicate:
