@@ -14,7 +14,8 @@
 // What always holds here:
 //
 //  1. Every answer is verified: the first to each check by its meaning, every
-//     later one by being equal to the first. One wrong answer ends the run.
+//     later one by being equal to the first, but for the id of the decision. One
+//     wrong answer ends the run.
 //  2. The yardstick is set up as the documentation of go-control-plane shows:
 //     grpc.NewServer without options, generated types, an empty OK.
 //  3. Edict runs with the options, policies and routes that it runs with in
@@ -37,6 +38,7 @@ func main() {
 	serve := flag.String("serve", "", "be this server, for the parent process")
 	flag.StringVar(&o.root, "root", ".", "folder of the repository")
 	flag.StringVar(&o.profiles, "profiles", "", "folder to write a CPU profile of each server to")
+	inProcess := flag.Bool("in-process", false, "measure checks without gRPC instead")
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds; in each every server gets its turn")
 	flag.IntVar(&o.requests, "requests", 40_000, "checks per turn under load")
 	flag.IntVar(&o.connections, "connections", 4, "connections under load")
@@ -48,6 +50,9 @@ func main() {
 		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case *serve != "":
 		err = serveChild(*serve, o.root, o.profiles)
+	case *inProcess:
+		fmt.Printf("%d cores, %s, %s, %s/%s\n", runtime.NumCPU(), cpuModel(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		err = measureInProcess(o.root)
 	case o.rounds < 1 || o.requests < 1 || o.connections < 1 || o.streams < 1:
 		err = fmt.Errorf("rounds, requests, connections and streams must be positive")
 	default:
