@@ -409,6 +409,7 @@ func TestPartsNameTheSame(t *testing.T) {
 		"10000":                {"README.md", "docker-compose.yaml", "envoy/envoy.yaml", "envoy/demo/demo.py", "envoy/README.md"},
 		"9001":                 {"envoy/envoy.yaml", "envoy/demo/demo.py", "cmd/edict/internal/config/keys.go"},
 		"9002":                 {"envoy/demo/demo.py", "cmd/edict/internal/config/keys.go"},
+		"3592":                 {"README.md", "docs/fastapi.md", "envoy/README.md", "envoy/demo/demo.py", "envoy/demo/app/main.py", "cmd/edict/internal/config/keys.go"},
 		"8000":                 {"docker-compose.yaml", "envoy/envoy.yaml", "envoy/demo/demo.py"},
 		"--config":             {"docker-compose.yaml", "envoy/demo/demo.py"},
 		"envoy/edict.yaml":     {"docker-compose.yaml", "envoy/demo/demo.py"},
