@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"edict/engine"
 	"edict/engine/value"
@@ -35,8 +36,17 @@ func (x *exchange) askRows(ctx context.Context) Outcome {
 		return Internal
 	}
 	q := &x.questions[0].req
+	known, err := rowValues(x.questions[0].attrs.own)
+	switch {
+	case x.refused != noRefusal: // found while the attributes were read
+		return x.refused
+	case err != nil:
+		return x.unplannable("no_safe_filter", err)
+	}
+	resource := q.Resource
+	resource.Attr = known
 	plan, err := x.rev.policies.PlanRows(&engine.PlanRequest{
-		Principal: q.Principal, Resource: q.Resource, Actions: q.Actions, AuxData: q.AuxData, Now: q.Now,
+		Principal: q.Principal, Resource: resource, Actions: q.Actions, AuxData: q.AuxData, Now: q.Now,
 	})
 	switch {
 	case x.late(ctx): // an answer after the deadline is no answer
@@ -49,7 +59,7 @@ func (x *exchange) askRows(ctx context.Context) Outcome {
 	x.plan = plan
 	switch plan.Filter.Kind {
 	case engine.AlwaysAllowed, engine.Conditional:
-		if x.filter, err = narrow(plan.Filter, x.questions[0].attrs.own); err != nil {
+		if x.filter, err = narrow(plan.Filter, known); err != nil {
 			return x.unplannable("no_safe_filter", err)
 		}
 		return Planned
@@ -65,17 +75,12 @@ func (x *exchange) unplannable(detail string, err error) Outcome {
 	return Unplannable
 }
 
-// narrow gives what the backend is told. The attributes that the route gives were
-// taken for those of every resource, so that none may be shown of which they are
-// not.
-func narrow(f engine.Filter, given []attributeValue) (engine.Filter, error) {
+// narrow gives what the backend is told. What is known was taken for that of every
+// resource, so that none may be shown of which it is not.
+func narrow(f engine.Filter, known value.Values) (engine.Filter, error) {
 	var all []engine.Operand
-	for i := range given {
-		constant, err := operandOf(given[i].value)
-		if err != nil {
-			return engine.Filter{}, fmt.Errorf("the attribute %s: %w", given[i].name, err)
-		}
-		all = append(all, expression("holds", expression("eq", engine.Operand{Variable: attributeVariable + given[i].name}, constant)))
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		all = append(all, expression("holds", expression("eq", engine.Operand{Variable: attributeVariable + name}, engine.Operand{Value: known[name]})))
 	}
 	if f.Kind == engine.Conditional {
 		if f.Condition == nil {
@@ -115,69 +120,67 @@ func expression(operator string, operands ...engine.Operand) engine.Operand {
 	return engine.Operand{Expression: &engine.Expression{Operator: operator, Operands: operands}}
 }
 
-// maxExact is the largest integer that numbers of JSON can't mistake for
-// another.
+// maxExact is the largest integer that a double can't mistake for another.
 const maxExact = 1<<53 - 1
 
-// operandOf gives a value as an operand of eq, where numbers are compared
-// whatever their type.
-func operandOf(v value.Value) (engine.Operand, error) {
-	text := func(function, s string) (engine.Operand, error) {
-		return expression(function, engine.Operand{Value: value.OfString(s)}), nil
+// rowValues gives attributes as those of a row are: values of JSON, whose numbers
+// are doubles. What JSON does not have would be another value there.
+func rowValues(given []attributeValue) (value.Values, error) {
+	out := make(value.Values, len(given))
+	for i := range given {
+		v, err := rowValue(given[i].value)
+		if err != nil {
+			return nil, fmt.Errorf("the attribute %s: %w", given[i].name, err)
+		}
+		out[given[i].name] = v
 	}
-	switch v.Kind() {
-	case value.Timestamp:
-		return text("timestamp", v.Time().UTC().Format(time.RFC3339Nano))
-	case value.Duration:
-		return text("duration", strconv.FormatFloat(v.Duration().Seconds(), 'f', -1, 64)+"s")
-	case value.Int:
-		if n := v.Int(); n > maxExact || n < -maxExact {
-			return text("int", strconv.FormatInt(n, 10))
-		}
-	case value.Uint:
-		if n := v.Uint(); n > maxExact {
-			return text("uint", strconv.FormatUint(n, 10))
-		}
-	default:
-		if err := isPlain(v); err != nil {
-			return engine.Operand{}, err
-		}
-	}
-	return engine.Operand{Value: v}, nil
+	return out, nil
 }
 
-// isPlain tells why a value is not the same once it was JSON.
-func isPlain(v value.Value) (err error) {
+func rowValue(v value.Value) (value.Value, error) {
 	switch v.Kind() {
-	case value.Null, value.Bool, value.String:
-		return nil
+	case value.Null, value.Bool:
+		return v, nil
+	case value.String:
+		if utf8.ValidString(v.Str()) {
+			return v, nil
+		}
 	case value.Int:
 		if n := v.Int(); n <= maxExact && n >= -maxExact {
-			return nil
+			return value.OfDouble(float64(n)), nil
 		}
 	case value.Uint:
-		if v.Uint() <= maxExact {
-			return nil
+		if n := v.Uint(); n <= maxExact {
+			return value.OfDouble(float64(n)), nil
 		}
 	case value.Double:
-		if n := v.Double(); !math.IsNaN(n) && !math.IsInf(n, 0) {
-			return nil
+		if n := v.Double(); n == 0 {
+			return value.OfDouble(0), nil // and not the negative one, which equals it
+		} else if !math.IsNaN(n) && !math.IsInf(n, 0) {
+			return v, nil
 		}
 	case value.List:
-		for i := range v.Sequence().Len() {
-			if err := isPlain(v.Sequence().At(i)); err != nil {
-				return err
+		out := make(value.Slice, v.Sequence().Len())
+		for i := range out {
+			var err error
+			if out[i], err = rowValue(v.Sequence().At(i)); err != nil {
+				return v, err
 			}
 		}
-		return nil
+		return value.OfSequence(out), nil
 	case value.Map:
-		v.Mapping().Range(func(_ string, member value.Value) bool {
-			err = isPlain(member)
+		var err error
+		out := value.Values{}
+		v.Mapping().Range(func(name string, member value.Value) bool {
+			out[name], err = rowValue(member)
+			if err == nil && !utf8.ValidString(name) {
+				err = errors.New("a name that is no text can't be part of a filter")
+			}
 			return err == nil
 		})
-		return err
+		return value.OfMapping(out), err
 	}
-	return fmt.Errorf("a %s like this can't be part of a filter", v.Kind())
+	return v, fmt.Errorf("a %s like this can't be part of a filter", v.Kind())
 }
 
 // sendFilter adds the header with the filter to an allow that is complete but

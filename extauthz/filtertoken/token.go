@@ -79,11 +79,16 @@ func (i *Issuer) Append(dst []byte, c *Claims, now time.Time) ([]byte, error) {
 		Issuer: Issued, Issued: now.Unix(), Expires: now.Add(i.options.Lifetime).Unix(), ID: c.ID, Subject: c.Subject,
 		Method: c.Method, Path: c.Path, Query: HashQuery(c.Query), Host: c.Host, Kind: c.Kind, Actions: c.Actions, Filter: c.Filter,
 	}
-	body, err := p.encode()
-	if err != nil {
-		return dst, err
+	var body []byte
+	var err error
+	fits := encoding.EncodedLen(len(c.Filter)) < i.options.MaxBytes // perhaps
+	if fits {
+		if body, err = p.encode(); err != nil {
+			return dst, err
+		}
+		fits = key.length(body) <= i.options.MaxBytes
 	}
-	if key.length(body) > i.options.MaxBytes {
+	if !fits {
 		handle := newHandle()
 		p.Filter, p.Handle = nil, handle.String()
 		if body, err = p.encode(); err != nil {
