@@ -55,8 +55,11 @@ type formulas struct {
 // A graph asks leaf number leaf. Graph 0 is false and 1 is true.
 type graph struct{ leaf, ifTrue, ifFalse int32 }
 
-// maxGraphs bounds what it takes to tell what a filter says.
-const maxGraphs = 50_000
+// maxGraphs and maxChosen bound what it takes to tell what a filter says.
+const (
+	maxGraphs = 50_000
+	maxChosen = 500_000
+)
 
 const noLeaf = 1 << 30
 
@@ -69,11 +72,11 @@ func newFormulas() *formulas {
 
 // spent tells whether formulas have become too many. What was made since says
 // nothing.
-func (s *formulas) spent() bool { return len(s.graphs) > maxGraphs }
+func (s *formulas) spent() bool { return len(s.graphs) > maxGraphs || len(s.chosen) > maxChosen }
 
 // graphOf gives a graph, which is made if it is not there yet.
 func (s *formulas) graphOf(g graph) int32 {
-	if g.ifTrue == g.ifFalse || s.spent() {
+	if g.ifTrue == g.ifFalse {
 		return g.ifTrue
 	}
 	i, ok := s.known[g]
@@ -94,6 +97,8 @@ func (s *formulas) choice(test, a, b int32) int32 {
 		return b
 	case a == 1 && b == 0:
 		return test
+	case s.spent():
+		return 0
 	}
 	key := [3]int32{test, a, b}
 	if g, ok := s.chosen[key]; ok {

@@ -87,6 +87,13 @@ func TestRowFiltersThatCannotBe(t *testing.T) {
 		many += fmt.Sprintf(", role%d", i)
 		definitions += fmt.Sprintf("    - {name: role%d, parentRoles: [user], condition: {match: {expr: R.attr.n > %d}}}\n", i, i)
 	}
+	// Of pairs whose first members come up before all second ones, it takes very many
+	// cases to tell whether both members of any hold.
+	var firsts, pairs string
+	for i := range 17 {
+		firsts += fmt.Sprintf(", {expr: R.attr.a%d == 1}", i)
+		pairs += fmt.Sprintf(", {all: {of: [{expr: R.attr.a%d == 1}, {expr: R.attr.b%d == 1}]}}", i, i)
+	}
 	texts := []string{
 		header + "derivedRoles:\n  name: roles\n  definitions:\n" + definitions,
 		header + "resourcePolicy:\n  resource: album\n  version: default\n  importDerivedRoles: [roles]\n  rules:\n" +
@@ -94,6 +101,8 @@ func TestRowFiltersThatCannotBe(t *testing.T) {
 			rule("whole", "whole", "size(R.attr) > 2") +
 			rule("list", "list", "size(runtime.effectiveDerivedRoles) > 2") +
 			"    - {name: many, actions: [other], effect: EFFECT_ALLOW, derivedRoles: [" + many[2:] + "]}\n" +
+			"    - {name: firsts, actions: [large], effect: EFFECT_ALLOW, roles: [user], condition: {match: {none: {of: [" + firsts[2:] + "]}}}}\n" +
+			"    - {name: pairs, actions: [large], effect: EFFECT_ALLOW, roles: [user], condition: {match: {any: {of: [" + pairs[2:] + "]}}}}\n" +
 			rule("fine", "decided", "true") +
 			"    - {name: denied, actions: [decided], effect: EFFECT_DENY, roles: [user], condition: {match: {any: {of: [{expr: \"true\"}, {expr: size(R.attr) > 2}]}}}}\n",
 	}
@@ -102,6 +111,7 @@ func TestRowFiltersThatCannotBe(t *testing.T) {
 		"optional": "rule optional of resource.album.vdefault: R.attr.?x.orValue(1) == 1: an optional value that depends on unknown data can't be part of a filter",
 		"whole":    "rule whole of resource.album.vdefault: size(R.attr) > 2: R as a whole can't be part of a filter",
 		"list":     "rule list of resource.album.vdefault: the list of derived roles depends on the row in too many ways",
+		"large":    "the filter is too large",
 		"decided":  "",
 	} {
 		plan, err := ps.PlanRows(&engine.PlanRequest{
@@ -115,7 +125,7 @@ func TestRowFiltersThatCannotBe(t *testing.T) {
 			continue
 		}
 		e, ok := errors.AsType[*engine.PlanError](err)
-		if !ok || plan != nil || e.Pos.File == "" || e.Error() != want {
+		if !ok || plan != nil || (e.Pos.File == "") != (e.Rule == "") || e.Error() != want {
 			t.Errorf("%s: %v, %v (%+v), want %s", action, plan, err, e, want)
 		}
 	}
