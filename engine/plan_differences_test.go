@@ -113,3 +113,24 @@ func TestPrincipalDeniesInPlans(t *testing.T) {
 		})
 	}
 }
+
+// What rules of a resource do not deny is not allowed, even if the principal's own
+// policy allows something else.
+func TestPlansNeedAnAllow(t *testing.T) {
+	match := func(expr string) map[string]any { return map[string]any{"match": map[string]any{"expr": expr}} }
+	set := planPolicies(t, true,
+		map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{"resource": "doc", "version": "default", "rules": []any{
+			map[string]any{"actions": []string{"read"}, "roles": []string{"user"}, "effect": "EFFECT_DENY", "condition": match("R.attr.secret")}}}},
+		map[string]any{"apiVersion": "api.cerbos.dev/v1", "principalPolicy": map[string]any{"principal": "ann", "version": "default", "rules": []any{
+			map[string]any{"resource": "doc", "actions": []any{map[string]any{"action": "read", "effect": "EFFECT_ALLOW", "condition": match("R.attr.mine")}}}}}})
+	for version, want := range map[string]string{"": "request.resource.attr.mine", "v2": "NO_MATCH"} {
+		principal, resource := engine.Principal{ID: "ann", Roles: []string{"user"}}, engine.Resource{Kind: "doc"}
+		if version != "" { // nothing is about these
+			principal.PolicyVersion, resource.Kind = version, "other"
+		}
+		plan, err := set.Plan(&engine.PlanRequest{Principal: principal, Resource: resource, Actions: []string{"read"}})
+		if err != nil || plan.Debug != want {
+			t.Errorf("version %q: got %v %v, want %s", version, plan, err, want)
+		}
+	}
+}

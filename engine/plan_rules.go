@@ -53,6 +53,12 @@ func (p *planning) plan() (*Plan, error) {
 	}
 	out.ValidationErrors = p.st.decision.ValidationErrors
 	out.MatchedScopes = make(map[string]string, len(p.req.Actions))
+	for _, action := range p.req.Actions {
+		out.MatchedScopes[action] = ""
+	}
+	if !p.st.resource.exists && !p.st.principal.exists {
+		return out, nil // as in a check; Cerbos goes on
+	}
 	filters := make([]Filter, len(p.req.Actions))
 	match := false
 	for i, action := range p.req.Actions {
@@ -116,12 +122,11 @@ func (a *actionPlan) stages() (all *clause, allowed bool, err error) {
 			allowed = true
 			all = either(s.allow, all)
 		}
-		if s.deny != nil {
-			if inverted := s.deny.inverted(); all == nil {
-				all = inverted
-			} else {
-				all = joined("and", inverted, all)
-			}
+		switch {
+		case s.deny != nil && all == nil:
+			all = settled(false) // what is not denied is not allowed, either; Cerbos takes it for allowed
+		case s.deny != nil:
+			all = joined("and", s.deny.inverted(), all)
 		}
 		if s.denied {
 			return settled(false), true, nil

@@ -1,0 +1,82 @@
+package engine_test
+
+import (
+	"fmt"
+	"regexp"
+	"testing"
+
+	"edict/engine"
+	"edict/engine/internal/oracle"
+	"edict/engine/value"
+)
+
+// inexact finds what filters in the form of Cerbos can't say as policies do:
+// numbers are all of one type in JSON, and "in" of a text is an equality.
+var inexact = regexp.MustCompile(`\((add|sub|mult|div|mod|-_|math\.\S+|index|timeSince|string|type) `)
+
+// A plan lets through no row that Check denies: for random policies and requests,
+// of which some attributes of the resource are known. The filter is read as CEL
+// reads an expression, where an error lets nothing through. Evaluation is
+// lenient, and schemas are not looked at, since a filter of this form says nothing
+// of errors and of what is wrong with a row.
+func TestPlansGrantNoMoreThanCheck(t *testing.T) {
+	const (
+		plansPerSet = 40
+		rowsPerPlan = 8
+	)
+	sets := uint64(14)
+	if oracle.Race || testing.Short() {
+		sets = 3
+	}
+	seed := uint64(20_261_130)
+	if n := environmentNumber(t, "EDICT_PROPERTY_SEED"); n > 0 {
+		seed = n
+	}
+	if n := environmentNumber(t, "EDICT_PLAN_SETS"); n > 0 {
+		sets = n
+	}
+	workshop := oracle.NewWorkshop()
+	seen := map[string]int{}
+	for n := range sets {
+		r := newRowTrial(workshop, seed, n)
+		r.set.Options.LenientEvaluation, r.set.Options.SchemaEnforcement = true, engine.SchemaNone
+		compiled, diagnostics := compile(r.set)
+		if compiled == nil {
+			t.Fatal(diagnostics)
+		}
+		for range plansPerSet {
+			req := r.generator.PlanRequest(r.set)
+			plan, err := compiled.Plan(req)
+			if err != nil {
+				seen["refused"]++
+				continue
+			}
+			seen[plan.Filter.Kind.String()]++
+			if inexact.MatchString(plan.Debug) {
+				seen["not compared"]++
+				continue
+			}
+			var condition []byte
+			if c := plan.Filter.Condition; c != nil {
+				holds := engine.Operand{Expression: &engine.Expression{Operator: "holds", Operands: []engine.Operand{*c}}}
+				if condition, err = holds.AppendJSON(nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var d engine.Decision
+			for _, row := range r.rows(req, rowsPerPlan) {
+				compiled.Check(&engine.Request{Principal: req.Principal, Resource: row, Actions: req.Actions, AuxData: req.AuxData, Now: req.Now}, &d)
+				lets := plan.Filter.Kind == engine.AlwaysAllowed || condition != nil && workshop.Lets(condition, &row)
+				seen[fmt.Sprintf("plan %v, check %v", lets, d.Allowed())]++
+				if lets && !d.Allowed() {
+					t.Errorf("seed %d, set %d: the plan lets through what is denied: %s\n%+v\nof %v\n%+v", seed, n, plan.Debug, req, value.OfMapping(row.Attr), d.Results)
+					break
+				}
+			}
+		}
+	}
+	t.Log(seen)
+	if seen["plan true, check true"] < int(sets) || seen["plan false, check false"] < int(sets) || seen["plan false, check true"] > seen["plan true, check true"] {
+		t.Error("the test does not see enough")
+	}
+}
