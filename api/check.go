@@ -241,7 +241,7 @@ func resultOf(e *entry, d *engine.Decision, includeMeta bool) (*cerbospb.CheckRe
 		entry := &cerbospb.OutputEntry{Src: o.Src, Action: o.Action, Error: o.Err}
 		if o.Err == "" {
 			var err error
-			if entry.Val, err = messageOf(o.Val); err != nil {
+			if entry.Val, err = MessageOf(o.Val); err != nil {
 				return nil, status.Error(codes.Internal, fmt.Sprintf("the output of %s can't be told: %v", o.Src, err))
 			}
 		}

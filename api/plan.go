@@ -111,7 +111,7 @@ func operandOf(o *engine.Operand) (*cerbospb.PlanResourcesFilter_Expression_Oper
 	case o.Variable != "":
 		return &cerbospb.PlanResourcesFilter_Expression_Operand{Node: &cerbospb.PlanResourcesFilter_Expression_Operand_Variable{Variable: o.Variable}}, nil
 	}
-	v, err := messageOf(o.Value)
+	v, err := MessageOf(o.Value)
 	if err != nil {
 		return nil, err
 	}

@@ -58,9 +58,9 @@ func valueOf(v *structpb.Value) value.Value {
 	return value.OfNull()
 }
 
-// messageOf gives a value as part of a message. Bytes are base64, as in JSON.
+// MessageOf gives a value as part of a message. Bytes are base64, as in JSON.
 // What JSON can't hold is an error.
-func messageOf(v value.Value) (*structpb.Value, error) {
+func MessageOf(v value.Value) (*structpb.Value, error) {
 	switch v.Kind() {
 	case value.Null:
 		return structpb.NewNullValue(), nil
@@ -81,7 +81,7 @@ func messageOf(v value.Value) (*structpb.Value, error) {
 		out := &structpb.ListValue{Values: make([]*structpb.Value, list.Len())}
 		for i := range out.Values {
 			var err error
-			if out.Values[i], err = messageOf(list.At(i)); err != nil {
+			if out.Values[i], err = MessageOf(list.At(i)); err != nil {
 				return nil, err
 			}
 		}
@@ -90,7 +90,7 @@ func messageOf(v value.Value) (*structpb.Value, error) {
 		var err error
 		out := &structpb.Struct{Fields: make(map[string]*structpb.Value, v.Mapping().Len())}
 		v.Mapping().Range(func(key string, v value.Value) bool {
-			out.Fields[key], err = messageOf(v)
+			out.Fields[key], err = MessageOf(v)
 			return err == nil
 		})
 		return structpb.NewStructValue(out), err

@@ -21,7 +21,7 @@ func TestValues(t *testing.T) {
 	if err := protojson.Unmarshal([]byte(text), in); err != nil {
 		t.Fatal(err)
 	}
-	out, err := messageOf(valueOf(in))
+	out, err := MessageOf(valueOf(in))
 	if err != nil || !proto.Equal(in, out) {
 		t.Errorf("got %v, %v", out, err)
 	}
@@ -44,7 +44,7 @@ func TestValuesOfOtherKinds(t *testing.T) {
 		{value.OfTime(time.Now()), ""}, {value.OfDuration(1), ""}, {value.OfError(errors.New("x")), ""}, {value.Value{}, ""},
 		{value.OfSequence(value.Slice{value.OfDuration(1)}), ""}, {value.OfMapping(value.Values{"a": value.OfDuration(1)}), ""},
 	} {
-		out, err := messageOf(tt.in)
+		out, err := MessageOf(tt.in)
 		if (err != nil) != (tt.want == "") {
 			t.Errorf("%v: got %v, %v", tt.in, out, err)
 			continue
@@ -96,7 +96,7 @@ func TestAnswerWithoutJSON(t *testing.T) {
 	if got, err := protojson.Marshal(structpb.NewNumberValue(math.NaN())); err == nil {
 		t.Fatalf("got %s", got)
 	}
-	v, err := messageOf(value.OfDouble(math.NaN()))
+	v, err := MessageOf(value.OfDouble(math.NaN()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -243,7 +243,7 @@ func (r *compilation) precompile() {
 		if r.reuse(p) != nil {
 			continue
 		}
-		eachExpression(p, func(t diag.Text) {
+		EachExpression(p, func(t diag.Text) {
 			if r.programs[t.Value] == nil {
 				c := &compiledExpression{id: r.programIDs.take(), source: t.Value}
 				r.programs[t.Value] = c

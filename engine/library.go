@@ -271,8 +271,8 @@ func (r *compilation) report(p *policy.Policy, pos diag.Position, code diag.Code
 	})
 }
 
-// eachExpression visits every CEL expression that a policy holds.
-func eachExpression(p *policy.Policy, visit func(diag.Text)) {
+// EachExpression visits every CEL expression that a policy holds.
+func EachExpression(p *policy.Policy, visit func(diag.Text)) {
 	var condition func(*policy.Condition)
 	condition = func(c *policy.Condition) {
 		if c == nil {

@@ -564,6 +564,282 @@ func (*ServerInfoRequest) Descriptor() ([]byte, []int) {
 	return file_cerbos_request_v1_request_proto_rawDescGZIP(), []int{7}
 }
 
+type ListPoliciesRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	IncludeDisabled bool                   `protobuf:"varint,1,opt,name=include_disabled,json=includeDisabled,proto3" json:"include_disabled,omitempty"`
+	NameRegexp      string                 `protobuf:"bytes,2,opt,name=name_regexp,json=nameRegexp,proto3" json:"name_regexp,omitempty"`
+	ScopeRegexp     string                 `protobuf:"bytes,3,opt,name=scope_regexp,json=scopeRegexp,proto3" json:"scope_regexp,omitempty"`
+	VersionRegexp   string                 `protobuf:"bytes,4,opt,name=version_regexp,json=versionRegexp,proto3" json:"version_regexp,omitempty"`
+	PolicyId        []string               `protobuf:"bytes,5,rep,name=policy_id,json=policyId,proto3" json:"policy_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListPoliciesRequest) Reset() {
+	*x = ListPoliciesRequest{}
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPoliciesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPoliciesRequest) ProtoMessage() {}
+
+func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
+func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
+	return file_cerbos_request_v1_request_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListPoliciesRequest) GetIncludeDisabled() bool {
+	if x != nil {
+		return x.IncludeDisabled
+	}
+	return false
+}
+
+func (x *ListPoliciesRequest) GetNameRegexp() string {
+	if x != nil {
+		return x.NameRegexp
+	}
+	return ""
+}
+
+func (x *ListPoliciesRequest) GetScopeRegexp() string {
+	if x != nil {
+		return x.ScopeRegexp
+	}
+	return ""
+}
+
+func (x *ListPoliciesRequest) GetVersionRegexp() string {
+	if x != nil {
+		return x.VersionRegexp
+	}
+	return ""
+}
+
+func (x *ListPoliciesRequest) GetPolicyId() []string {
+	if x != nil {
+		return x.PolicyId
+	}
+	return nil
+}
+
+type GetPolicyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []string               `protobuf:"bytes,1,rep,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPolicyRequest) Reset() {
+	*x = GetPolicyRequest{}
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPolicyRequest) ProtoMessage() {}
+
+func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
+func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_cerbos_request_v1_request_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetPolicyRequest) GetId() []string {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+type InspectPoliciesRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	IncludeDisabled bool                   `protobuf:"varint,1,opt,name=include_disabled,json=includeDisabled,proto3" json:"include_disabled,omitempty"`
+	NameRegexp      string                 `protobuf:"bytes,2,opt,name=name_regexp,json=nameRegexp,proto3" json:"name_regexp,omitempty"`
+	ScopeRegexp     string                 `protobuf:"bytes,3,opt,name=scope_regexp,json=scopeRegexp,proto3" json:"scope_regexp,omitempty"`
+	VersionRegexp   string                 `protobuf:"bytes,4,opt,name=version_regexp,json=versionRegexp,proto3" json:"version_regexp,omitempty"`
+	PolicyId        []string               `protobuf:"bytes,5,rep,name=policy_id,json=policyId,proto3" json:"policy_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *InspectPoliciesRequest) Reset() {
+	*x = InspectPoliciesRequest{}
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectPoliciesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectPoliciesRequest) ProtoMessage() {}
+
+func (x *InspectPoliciesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectPoliciesRequest.ProtoReflect.Descriptor instead.
+func (*InspectPoliciesRequest) Descriptor() ([]byte, []int) {
+	return file_cerbos_request_v1_request_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *InspectPoliciesRequest) GetIncludeDisabled() bool {
+	if x != nil {
+		return x.IncludeDisabled
+	}
+	return false
+}
+
+func (x *InspectPoliciesRequest) GetNameRegexp() string {
+	if x != nil {
+		return x.NameRegexp
+	}
+	return ""
+}
+
+func (x *InspectPoliciesRequest) GetScopeRegexp() string {
+	if x != nil {
+		return x.ScopeRegexp
+	}
+	return ""
+}
+
+func (x *InspectPoliciesRequest) GetVersionRegexp() string {
+	if x != nil {
+		return x.VersionRegexp
+	}
+	return ""
+}
+
+func (x *InspectPoliciesRequest) GetPolicyId() []string {
+	if x != nil {
+		return x.PolicyId
+	}
+	return nil
+}
+
+type ListSchemasRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSchemasRequest) Reset() {
+	*x = ListSchemasRequest{}
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSchemasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSchemasRequest) ProtoMessage() {}
+
+func (x *ListSchemasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSchemasRequest.ProtoReflect.Descriptor instead.
+func (*ListSchemasRequest) Descriptor() ([]byte, []int) {
+	return file_cerbos_request_v1_request_proto_rawDescGZIP(), []int{11}
+}
+
+type GetSchemaRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []string               `protobuf:"bytes,1,rep,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSchemaRequest) Reset() {
+	*x = GetSchemaRequest{}
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSchemaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSchemaRequest) ProtoMessage() {}
+
+func (x *GetSchemaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSchemaRequest.ProtoReflect.Descriptor instead.
+func (*GetSchemaRequest) Descriptor() ([]byte, []int) {
+	return file_cerbos_request_v1_request_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetSchemaRequest) GetId() []string {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
 type CheckResourceBatchRequest_BatchEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Actions       []string               `protobuf:"bytes,1,rep,name=actions,proto3" json:"actions,omitempty"`
@@ -574,7 +850,7 @@ type CheckResourceBatchRequest_BatchEntry struct {
 
 func (x *CheckResourceBatchRequest_BatchEntry) Reset() {
 	*x = CheckResourceBatchRequest_BatchEntry{}
-	mi := &file_cerbos_request_v1_request_proto_msgTypes[10]
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +862,7 @@ func (x *CheckResourceBatchRequest_BatchEntry) String() string {
 func (*CheckResourceBatchRequest_BatchEntry) ProtoMessage() {}
 
 func (x *CheckResourceBatchRequest_BatchEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_request_v1_request_proto_msgTypes[10]
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +902,7 @@ type CheckResourcesRequest_ResourceEntry struct {
 
 func (x *CheckResourcesRequest_ResourceEntry) Reset() {
 	*x = CheckResourcesRequest_ResourceEntry{}
-	mi := &file_cerbos_request_v1_request_proto_msgTypes[11]
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +914,7 @@ func (x *CheckResourcesRequest_ResourceEntry) String() string {
 func (*CheckResourcesRequest_ResourceEntry) ProtoMessage() {}
 
 func (x *CheckResourcesRequest_ResourceEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_request_v1_request_proto_msgTypes[11]
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +954,7 @@ type AuxData_JWT struct {
 
 func (x *AuxData_JWT) Reset() {
 	*x = AuxData_JWT{}
-	mi := &file_cerbos_request_v1_request_proto_msgTypes[12]
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +966,7 @@ func (x *AuxData_JWT) String() string {
 func (*AuxData_JWT) ProtoMessage() {}
 
 func (x *AuxData_JWT) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_request_v1_request_proto_msgTypes[12]
+	mi := &file_cerbos_request_v1_request_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +1065,26 @@ const file_cerbos_request_v1_request_proto_rawDesc = "" +
 	"\tJwtsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x124\n" +
 	"\x05value\x18\x02 \x01(\v2\x1e.cerbos.request.v1.AuxData.JWTR\x05value:\x028\x01\"\x13\n" +
-	"\x11ServerInfoRequestB\x14Z\x12edict/api/cerbospbb\x06proto3"
+	"\x11ServerInfoRequest\"\xc8\x01\n" +
+	"\x13ListPoliciesRequest\x12)\n" +
+	"\x10include_disabled\x18\x01 \x01(\bR\x0fincludeDisabled\x12\x1f\n" +
+	"\vname_regexp\x18\x02 \x01(\tR\n" +
+	"nameRegexp\x12!\n" +
+	"\fscope_regexp\x18\x03 \x01(\tR\vscopeRegexp\x12%\n" +
+	"\x0eversion_regexp\x18\x04 \x01(\tR\rversionRegexp\x12\x1b\n" +
+	"\tpolicy_id\x18\x05 \x03(\tR\bpolicyId\"\"\n" +
+	"\x10GetPolicyRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x03(\tR\x02id\"\xcb\x01\n" +
+	"\x16InspectPoliciesRequest\x12)\n" +
+	"\x10include_disabled\x18\x01 \x01(\bR\x0fincludeDisabled\x12\x1f\n" +
+	"\vname_regexp\x18\x02 \x01(\tR\n" +
+	"nameRegexp\x12!\n" +
+	"\fscope_regexp\x18\x03 \x01(\tR\vscopeRegexp\x12%\n" +
+	"\x0eversion_regexp\x18\x04 \x01(\tR\rversionRegexp\x12\x1b\n" +
+	"\tpolicy_id\x18\x05 \x03(\tR\bpolicyId\"\x14\n" +
+	"\x12ListSchemasRequest\"\"\n" +
+	"\x10GetSchemaRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x03(\tR\x02idB\x14Z\x12edict/api/cerbospbb\x06proto3"
 
 var (
 	file_cerbos_request_v1_request_proto_rawDescOnce sync.Once
@@ -803,52 +1098,57 @@ func file_cerbos_request_v1_request_proto_rawDescGZIP() []byte {
 	return file_cerbos_request_v1_request_proto_rawDescData
 }
 
-var file_cerbos_request_v1_request_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_cerbos_request_v1_request_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_cerbos_request_v1_request_proto_goTypes = []any{
-	(*PlanResourcesRequest)(nil),      // 0: cerbos.request.v1.PlanResourcesRequest
-	(*CheckResourceSetRequest)(nil),   // 1: cerbos.request.v1.CheckResourceSetRequest
-	(*ResourceSet)(nil),               // 2: cerbos.request.v1.ResourceSet
-	(*AttributesMap)(nil),             // 3: cerbos.request.v1.AttributesMap
-	(*CheckResourceBatchRequest)(nil), // 4: cerbos.request.v1.CheckResourceBatchRequest
-	(*CheckResourcesRequest)(nil),     // 5: cerbos.request.v1.CheckResourcesRequest
-	(*AuxData)(nil),                   // 6: cerbos.request.v1.AuxData
-	(*ServerInfoRequest)(nil),         // 7: cerbos.request.v1.ServerInfoRequest
-	nil,                               // 8: cerbos.request.v1.ResourceSet.InstancesEntry
-	nil,                               // 9: cerbos.request.v1.AttributesMap.AttrEntry
-	(*CheckResourceBatchRequest_BatchEntry)(nil), // 10: cerbos.request.v1.CheckResourceBatchRequest.BatchEntry
-	(*CheckResourcesRequest_ResourceEntry)(nil),  // 11: cerbos.request.v1.CheckResourcesRequest.ResourceEntry
-	(*AuxData_JWT)(nil),                          // 12: cerbos.request.v1.AuxData.JWT
-	nil,                                          // 13: cerbos.request.v1.AuxData.JwtsEntry
-	(*Principal)(nil),                            // 14: cerbos.engine.v1.Principal
-	(*PlanResourcesInput_Resource)(nil),          // 15: cerbos.engine.v1.PlanResourcesInput.Resource
-	(*RequestContext)(nil),                       // 16: cerbos.audit.v1.RequestContext
-	(*structpb.Value)(nil),                       // 17: google.protobuf.Value
-	(*Resource)(nil),                             // 18: cerbos.engine.v1.Resource
+	(*PlanResourcesRequest)(nil),                 // 0: cerbos.request.v1.PlanResourcesRequest
+	(*CheckResourceSetRequest)(nil),              // 1: cerbos.request.v1.CheckResourceSetRequest
+	(*ResourceSet)(nil),                          // 2: cerbos.request.v1.ResourceSet
+	(*AttributesMap)(nil),                        // 3: cerbos.request.v1.AttributesMap
+	(*CheckResourceBatchRequest)(nil),            // 4: cerbos.request.v1.CheckResourceBatchRequest
+	(*CheckResourcesRequest)(nil),                // 5: cerbos.request.v1.CheckResourcesRequest
+	(*AuxData)(nil),                              // 6: cerbos.request.v1.AuxData
+	(*ServerInfoRequest)(nil),                    // 7: cerbos.request.v1.ServerInfoRequest
+	(*ListPoliciesRequest)(nil),                  // 8: cerbos.request.v1.ListPoliciesRequest
+	(*GetPolicyRequest)(nil),                     // 9: cerbos.request.v1.GetPolicyRequest
+	(*InspectPoliciesRequest)(nil),               // 10: cerbos.request.v1.InspectPoliciesRequest
+	(*ListSchemasRequest)(nil),                   // 11: cerbos.request.v1.ListSchemasRequest
+	(*GetSchemaRequest)(nil),                     // 12: cerbos.request.v1.GetSchemaRequest
+	nil,                                          // 13: cerbos.request.v1.ResourceSet.InstancesEntry
+	nil,                                          // 14: cerbos.request.v1.AttributesMap.AttrEntry
+	(*CheckResourceBatchRequest_BatchEntry)(nil), // 15: cerbos.request.v1.CheckResourceBatchRequest.BatchEntry
+	(*CheckResourcesRequest_ResourceEntry)(nil),  // 16: cerbos.request.v1.CheckResourcesRequest.ResourceEntry
+	(*AuxData_JWT)(nil),                          // 17: cerbos.request.v1.AuxData.JWT
+	nil,                                          // 18: cerbos.request.v1.AuxData.JwtsEntry
+	(*Principal)(nil),                            // 19: cerbos.engine.v1.Principal
+	(*PlanResourcesInput_Resource)(nil),          // 20: cerbos.engine.v1.PlanResourcesInput.Resource
+	(*RequestContext)(nil),                       // 21: cerbos.audit.v1.RequestContext
+	(*structpb.Value)(nil),                       // 22: google.protobuf.Value
+	(*Resource)(nil),                             // 23: cerbos.engine.v1.Resource
 }
 var file_cerbos_request_v1_request_proto_depIdxs = []int32{
-	14, // 0: cerbos.request.v1.PlanResourcesRequest.principal:type_name -> cerbos.engine.v1.Principal
-	15, // 1: cerbos.request.v1.PlanResourcesRequest.resource:type_name -> cerbos.engine.v1.PlanResourcesInput.Resource
+	19, // 0: cerbos.request.v1.PlanResourcesRequest.principal:type_name -> cerbos.engine.v1.Principal
+	20, // 1: cerbos.request.v1.PlanResourcesRequest.resource:type_name -> cerbos.engine.v1.PlanResourcesInput.Resource
 	6,  // 2: cerbos.request.v1.PlanResourcesRequest.aux_data:type_name -> cerbos.request.v1.AuxData
-	16, // 3: cerbos.request.v1.PlanResourcesRequest.request_context:type_name -> cerbos.audit.v1.RequestContext
-	14, // 4: cerbos.request.v1.CheckResourceSetRequest.principal:type_name -> cerbos.engine.v1.Principal
+	21, // 3: cerbos.request.v1.PlanResourcesRequest.request_context:type_name -> cerbos.audit.v1.RequestContext
+	19, // 4: cerbos.request.v1.CheckResourceSetRequest.principal:type_name -> cerbos.engine.v1.Principal
 	2,  // 5: cerbos.request.v1.CheckResourceSetRequest.resource:type_name -> cerbos.request.v1.ResourceSet
 	6,  // 6: cerbos.request.v1.CheckResourceSetRequest.aux_data:type_name -> cerbos.request.v1.AuxData
-	8,  // 7: cerbos.request.v1.ResourceSet.instances:type_name -> cerbos.request.v1.ResourceSet.InstancesEntry
-	9,  // 8: cerbos.request.v1.AttributesMap.attr:type_name -> cerbos.request.v1.AttributesMap.AttrEntry
-	14, // 9: cerbos.request.v1.CheckResourceBatchRequest.principal:type_name -> cerbos.engine.v1.Principal
-	10, // 10: cerbos.request.v1.CheckResourceBatchRequest.resources:type_name -> cerbos.request.v1.CheckResourceBatchRequest.BatchEntry
+	13, // 7: cerbos.request.v1.ResourceSet.instances:type_name -> cerbos.request.v1.ResourceSet.InstancesEntry
+	14, // 8: cerbos.request.v1.AttributesMap.attr:type_name -> cerbos.request.v1.AttributesMap.AttrEntry
+	19, // 9: cerbos.request.v1.CheckResourceBatchRequest.principal:type_name -> cerbos.engine.v1.Principal
+	15, // 10: cerbos.request.v1.CheckResourceBatchRequest.resources:type_name -> cerbos.request.v1.CheckResourceBatchRequest.BatchEntry
 	6,  // 11: cerbos.request.v1.CheckResourceBatchRequest.aux_data:type_name -> cerbos.request.v1.AuxData
-	14, // 12: cerbos.request.v1.CheckResourcesRequest.principal:type_name -> cerbos.engine.v1.Principal
-	11, // 13: cerbos.request.v1.CheckResourcesRequest.resources:type_name -> cerbos.request.v1.CheckResourcesRequest.ResourceEntry
+	19, // 12: cerbos.request.v1.CheckResourcesRequest.principal:type_name -> cerbos.engine.v1.Principal
+	16, // 13: cerbos.request.v1.CheckResourcesRequest.resources:type_name -> cerbos.request.v1.CheckResourcesRequest.ResourceEntry
 	6,  // 14: cerbos.request.v1.CheckResourcesRequest.aux_data:type_name -> cerbos.request.v1.AuxData
-	16, // 15: cerbos.request.v1.CheckResourcesRequest.request_context:type_name -> cerbos.audit.v1.RequestContext
-	12, // 16: cerbos.request.v1.AuxData.jwt:type_name -> cerbos.request.v1.AuxData.JWT
-	13, // 17: cerbos.request.v1.AuxData.jwts:type_name -> cerbos.request.v1.AuxData.JwtsEntry
+	21, // 15: cerbos.request.v1.CheckResourcesRequest.request_context:type_name -> cerbos.audit.v1.RequestContext
+	17, // 16: cerbos.request.v1.AuxData.jwt:type_name -> cerbos.request.v1.AuxData.JWT
+	18, // 17: cerbos.request.v1.AuxData.jwts:type_name -> cerbos.request.v1.AuxData.JwtsEntry
 	3,  // 18: cerbos.request.v1.ResourceSet.InstancesEntry.value:type_name -> cerbos.request.v1.AttributesMap
-	17, // 19: cerbos.request.v1.AttributesMap.AttrEntry.value:type_name -> google.protobuf.Value
-	18, // 20: cerbos.request.v1.CheckResourceBatchRequest.BatchEntry.resource:type_name -> cerbos.engine.v1.Resource
-	18, // 21: cerbos.request.v1.CheckResourcesRequest.ResourceEntry.resource:type_name -> cerbos.engine.v1.Resource
-	12, // 22: cerbos.request.v1.AuxData.JwtsEntry.value:type_name -> cerbos.request.v1.AuxData.JWT
+	22, // 19: cerbos.request.v1.AttributesMap.AttrEntry.value:type_name -> google.protobuf.Value
+	23, // 20: cerbos.request.v1.CheckResourceBatchRequest.BatchEntry.resource:type_name -> cerbos.engine.v1.Resource
+	23, // 21: cerbos.request.v1.CheckResourcesRequest.ResourceEntry.resource:type_name -> cerbos.engine.v1.Resource
+	17, // 22: cerbos.request.v1.AuxData.JwtsEntry.value:type_name -> cerbos.request.v1.AuxData.JWT
 	23, // [23:23] is the sub-list for method output_type
 	23, // [23:23] is the sub-list for method input_type
 	23, // [23:23] is the sub-list for extension type_name
@@ -871,7 +1171,7 @@ func file_cerbos_request_v1_request_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cerbos_request_v1_request_proto_rawDesc), len(file_cerbos_request_v1_request_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ package cerbospb
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -23,6 +24,223 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type InspectPoliciesResponse_Attribute_Kind int32
+
+const (
+	InspectPoliciesResponse_Attribute_KIND_UNSPECIFIED         InspectPoliciesResponse_Attribute_Kind = 0
+	InspectPoliciesResponse_Attribute_KIND_PRINCIPAL_ATTRIBUTE InspectPoliciesResponse_Attribute_Kind = 1
+	InspectPoliciesResponse_Attribute_KIND_RESOURCE_ATTRIBUTE  InspectPoliciesResponse_Attribute_Kind = 2
+)
+
+// Enum value maps for InspectPoliciesResponse_Attribute_Kind.
+var (
+	InspectPoliciesResponse_Attribute_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_PRINCIPAL_ATTRIBUTE",
+		2: "KIND_RESOURCE_ATTRIBUTE",
+	}
+	InspectPoliciesResponse_Attribute_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED":         0,
+		"KIND_PRINCIPAL_ATTRIBUTE": 1,
+		"KIND_RESOURCE_ATTRIBUTE":  2,
+	}
+)
+
+func (x InspectPoliciesResponse_Attribute_Kind) Enum() *InspectPoliciesResponse_Attribute_Kind {
+	p := new(InspectPoliciesResponse_Attribute_Kind)
+	*p = x
+	return p
+}
+
+func (x InspectPoliciesResponse_Attribute_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InspectPoliciesResponse_Attribute_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_cerbos_response_v1_response_proto_enumTypes[0].Descriptor()
+}
+
+func (InspectPoliciesResponse_Attribute_Kind) Type() protoreflect.EnumType {
+	return &file_cerbos_response_v1_response_proto_enumTypes[0]
+}
+
+func (x InspectPoliciesResponse_Attribute_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse_Attribute_Kind.Descriptor instead.
+func (InspectPoliciesResponse_Attribute_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7, 0, 0}
+}
+
+type InspectPoliciesResponse_DerivedRole_Kind int32
+
+const (
+	InspectPoliciesResponse_DerivedRole_KIND_UNSPECIFIED InspectPoliciesResponse_DerivedRole_Kind = 0
+	InspectPoliciesResponse_DerivedRole_KIND_UNDEFINED   InspectPoliciesResponse_DerivedRole_Kind = 1
+	InspectPoliciesResponse_DerivedRole_KIND_EXPORTED    InspectPoliciesResponse_DerivedRole_Kind = 2
+	InspectPoliciesResponse_DerivedRole_KIND_IMPORTED    InspectPoliciesResponse_DerivedRole_Kind = 3
+)
+
+// Enum value maps for InspectPoliciesResponse_DerivedRole_Kind.
+var (
+	InspectPoliciesResponse_DerivedRole_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_UNDEFINED",
+		2: "KIND_EXPORTED",
+		3: "KIND_IMPORTED",
+	}
+	InspectPoliciesResponse_DerivedRole_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_UNDEFINED":   1,
+		"KIND_EXPORTED":    2,
+		"KIND_IMPORTED":    3,
+	}
+)
+
+func (x InspectPoliciesResponse_DerivedRole_Kind) Enum() *InspectPoliciesResponse_DerivedRole_Kind {
+	p := new(InspectPoliciesResponse_DerivedRole_Kind)
+	*p = x
+	return p
+}
+
+func (x InspectPoliciesResponse_DerivedRole_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InspectPoliciesResponse_DerivedRole_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_cerbos_response_v1_response_proto_enumTypes[1].Descriptor()
+}
+
+func (InspectPoliciesResponse_DerivedRole_Kind) Type() protoreflect.EnumType {
+	return &file_cerbos_response_v1_response_proto_enumTypes[1]
+}
+
+func (x InspectPoliciesResponse_DerivedRole_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse_DerivedRole_Kind.Descriptor instead.
+func (InspectPoliciesResponse_DerivedRole_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7, 1, 0}
+}
+
+type InspectPoliciesResponse_Constant_Kind int32
+
+const (
+	InspectPoliciesResponse_Constant_KIND_UNSPECIFIED InspectPoliciesResponse_Constant_Kind = 0
+	InspectPoliciesResponse_Constant_KIND_EXPORTED    InspectPoliciesResponse_Constant_Kind = 1
+	InspectPoliciesResponse_Constant_KIND_IMPORTED    InspectPoliciesResponse_Constant_Kind = 2
+	InspectPoliciesResponse_Constant_KIND_LOCAL       InspectPoliciesResponse_Constant_Kind = 3
+	InspectPoliciesResponse_Constant_KIND_UNDEFINED   InspectPoliciesResponse_Constant_Kind = 4
+	InspectPoliciesResponse_Constant_KIND_UNKNOWN     InspectPoliciesResponse_Constant_Kind = 5
+)
+
+// Enum value maps for InspectPoliciesResponse_Constant_Kind.
+var (
+	InspectPoliciesResponse_Constant_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_EXPORTED",
+		2: "KIND_IMPORTED",
+		3: "KIND_LOCAL",
+		4: "KIND_UNDEFINED",
+		5: "KIND_UNKNOWN",
+	}
+	InspectPoliciesResponse_Constant_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_EXPORTED":    1,
+		"KIND_IMPORTED":    2,
+		"KIND_LOCAL":       3,
+		"KIND_UNDEFINED":   4,
+		"KIND_UNKNOWN":     5,
+	}
+)
+
+func (x InspectPoliciesResponse_Constant_Kind) Enum() *InspectPoliciesResponse_Constant_Kind {
+	p := new(InspectPoliciesResponse_Constant_Kind)
+	*p = x
+	return p
+}
+
+func (x InspectPoliciesResponse_Constant_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InspectPoliciesResponse_Constant_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_cerbos_response_v1_response_proto_enumTypes[2].Descriptor()
+}
+
+func (InspectPoliciesResponse_Constant_Kind) Type() protoreflect.EnumType {
+	return &file_cerbos_response_v1_response_proto_enumTypes[2]
+}
+
+func (x InspectPoliciesResponse_Constant_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse_Constant_Kind.Descriptor instead.
+func (InspectPoliciesResponse_Constant_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7, 2, 0}
+}
+
+type InspectPoliciesResponse_Variable_Kind int32
+
+const (
+	InspectPoliciesResponse_Variable_KIND_UNSPECIFIED InspectPoliciesResponse_Variable_Kind = 0
+	InspectPoliciesResponse_Variable_KIND_EXPORTED    InspectPoliciesResponse_Variable_Kind = 1
+	InspectPoliciesResponse_Variable_KIND_IMPORTED    InspectPoliciesResponse_Variable_Kind = 2
+	InspectPoliciesResponse_Variable_KIND_LOCAL       InspectPoliciesResponse_Variable_Kind = 3
+	InspectPoliciesResponse_Variable_KIND_UNDEFINED   InspectPoliciesResponse_Variable_Kind = 4
+	InspectPoliciesResponse_Variable_KIND_UNKNOWN     InspectPoliciesResponse_Variable_Kind = 5
+)
+
+// Enum value maps for InspectPoliciesResponse_Variable_Kind.
+var (
+	InspectPoliciesResponse_Variable_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_EXPORTED",
+		2: "KIND_IMPORTED",
+		3: "KIND_LOCAL",
+		4: "KIND_UNDEFINED",
+		5: "KIND_UNKNOWN",
+	}
+	InspectPoliciesResponse_Variable_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_EXPORTED":    1,
+		"KIND_IMPORTED":    2,
+		"KIND_LOCAL":       3,
+		"KIND_UNDEFINED":   4,
+		"KIND_UNKNOWN":     5,
+	}
+)
+
+func (x InspectPoliciesResponse_Variable_Kind) Enum() *InspectPoliciesResponse_Variable_Kind {
+	p := new(InspectPoliciesResponse_Variable_Kind)
+	*p = x
+	return p
+}
+
+func (x InspectPoliciesResponse_Variable_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InspectPoliciesResponse_Variable_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_cerbos_response_v1_response_proto_enumTypes[3].Descriptor()
+}
+
+func (InspectPoliciesResponse_Variable_Kind) Type() protoreflect.EnumType {
+	return &file_cerbos_response_v1_response_proto_enumTypes[3]
+}
+
+func (x InspectPoliciesResponse_Variable_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse_Variable_Kind.Descriptor instead.
+func (InspectPoliciesResponse_Variable_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7, 3, 0}
+}
 
 type PlanResourcesResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -366,6 +584,226 @@ func (x *ServerInfoResponse) GetBuildDate() string {
 	return ""
 }
 
+type ListPoliciesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PolicyIds     []string               `protobuf:"bytes,1,rep,name=policy_ids,json=policyIds,proto3" json:"policy_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPoliciesResponse) Reset() {
+	*x = ListPoliciesResponse{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPoliciesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPoliciesResponse) ProtoMessage() {}
+
+func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
+func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListPoliciesResponse) GetPolicyIds() []string {
+	if x != nil {
+		return x.PolicyIds
+	}
+	return nil
+}
+
+type GetPolicyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Policies      []*Policy              `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPolicyResponse) Reset() {
+	*x = GetPolicyResponse{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPolicyResponse) ProtoMessage() {}
+
+func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
+func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetPolicyResponse) GetPolicies() []*Policy {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+type InspectPoliciesResponse struct {
+	state         protoimpl.MessageState                     `protogen:"open.v1"`
+	Results       map[string]*InspectPoliciesResponse_Result `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // by the key of the policy
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectPoliciesResponse) Reset() {
+	*x = InspectPoliciesResponse{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectPoliciesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectPoliciesResponse) ProtoMessage() {}
+
+func (x *InspectPoliciesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse.ProtoReflect.Descriptor instead.
+func (*InspectPoliciesResponse) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *InspectPoliciesResponse) GetResults() map[string]*InspectPoliciesResponse_Result {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type ListSchemasResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SchemaIds     []string               `protobuf:"bytes,1,rep,name=schema_ids,json=schemaIds,proto3" json:"schema_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSchemasResponse) Reset() {
+	*x = ListSchemasResponse{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSchemasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSchemasResponse) ProtoMessage() {}
+
+func (x *ListSchemasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSchemasResponse.ProtoReflect.Descriptor instead.
+func (*ListSchemasResponse) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListSchemasResponse) GetSchemaIds() []string {
+	if x != nil {
+		return x.SchemaIds
+	}
+	return nil
+}
+
+type GetSchemaResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Schemas       []*Schema              `protobuf:"bytes,1,rep,name=schemas,proto3" json:"schemas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSchemaResponse) Reset() {
+	*x = GetSchemaResponse{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSchemaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSchemaResponse) ProtoMessage() {}
+
+func (x *GetSchemaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSchemaResponse.ProtoReflect.Descriptor instead.
+func (*GetSchemaResponse) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetSchemaResponse) GetSchemas() []*Schema {
+	if x != nil {
+		return x.Schemas
+	}
+	return nil
+}
+
 type PlanResourcesResponse_Meta struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	FilterDebug string                 `protobuf:"bytes,1,opt,name=filter_debug,json=filterDebug,proto3" json:"filter_debug,omitempty"` // the filter for people to read
@@ -378,7 +816,7 @@ type PlanResourcesResponse_Meta struct {
 
 func (x *PlanResourcesResponse_Meta) Reset() {
 	*x = PlanResourcesResponse_Meta{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[5]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +828,7 @@ func (x *PlanResourcesResponse_Meta) String() string {
 func (*PlanResourcesResponse_Meta) ProtoMessage() {}
 
 func (x *PlanResourcesResponse_Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[5]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +876,7 @@ type CheckResourceSetResponse_ActionEffectMap struct {
 
 func (x *CheckResourceSetResponse_ActionEffectMap) Reset() {
 	*x = CheckResourceSetResponse_ActionEffectMap{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[7]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +888,7 @@ func (x *CheckResourceSetResponse_ActionEffectMap) String() string {
 func (*CheckResourceSetResponse_ActionEffectMap) ProtoMessage() {}
 
 func (x *CheckResourceSetResponse_ActionEffectMap) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[7]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +927,7 @@ type CheckResourceSetResponse_Meta struct {
 
 func (x *CheckResourceSetResponse_Meta) Reset() {
 	*x = CheckResourceSetResponse_Meta{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[8]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +939,7 @@ func (x *CheckResourceSetResponse_Meta) String() string {
 func (*CheckResourceSetResponse_Meta) ProtoMessage() {}
 
 func (x *CheckResourceSetResponse_Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[8]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +972,7 @@ type CheckResourceSetResponse_Meta_EffectMeta struct {
 
 func (x *CheckResourceSetResponse_Meta_EffectMeta) Reset() {
 	*x = CheckResourceSetResponse_Meta_EffectMeta{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[11]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +984,7 @@ func (x *CheckResourceSetResponse_Meta_EffectMeta) String() string {
 func (*CheckResourceSetResponse_Meta_EffectMeta) ProtoMessage() {}
 
 func (x *CheckResourceSetResponse_Meta_EffectMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[11]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +1024,7 @@ type CheckResourceSetResponse_Meta_ActionMeta struct {
 
 func (x *CheckResourceSetResponse_Meta_ActionMeta) Reset() {
 	*x = CheckResourceSetResponse_Meta_ActionMeta{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[12]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +1036,7 @@ func (x *CheckResourceSetResponse_Meta_ActionMeta) String() string {
 func (*CheckResourceSetResponse_Meta_ActionMeta) ProtoMessage() {}
 
 func (x *CheckResourceSetResponse_Meta_ActionMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[12]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +1077,7 @@ type CheckResourceBatchResponse_ActionEffectMap struct {
 
 func (x *CheckResourceBatchResponse_ActionEffectMap) Reset() {
 	*x = CheckResourceBatchResponse_ActionEffectMap{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[15]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +1089,7 @@ func (x *CheckResourceBatchResponse_ActionEffectMap) String() string {
 func (*CheckResourceBatchResponse_ActionEffectMap) ProtoMessage() {}
 
 func (x *CheckResourceBatchResponse_ActionEffectMap) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[15]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +1139,7 @@ type CheckResourcesResponse_ResultEntry struct {
 
 func (x *CheckResourcesResponse_ResultEntry) Reset() {
 	*x = CheckResourcesResponse_ResultEntry{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[17]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +1151,7 @@ func (x *CheckResourcesResponse_ResultEntry) String() string {
 func (*CheckResourcesResponse_ResultEntry) ProtoMessage() {}
 
 func (x *CheckResourcesResponse_ResultEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[17]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +1214,7 @@ type CheckResourcesResponse_ResultEntry_Resource struct {
 
 func (x *CheckResourcesResponse_ResultEntry_Resource) Reset() {
 	*x = CheckResourcesResponse_ResultEntry_Resource{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[18]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1226,7 @@ func (x *CheckResourcesResponse_ResultEntry_Resource) String() string {
 func (*CheckResourcesResponse_ResultEntry_Resource) ProtoMessage() {}
 
 func (x *CheckResourcesResponse_ResultEntry_Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[18]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1280,7 @@ type CheckResourcesResponse_ResultEntry_Meta struct {
 
 func (x *CheckResourcesResponse_ResultEntry_Meta) Reset() {
 	*x = CheckResourcesResponse_ResultEntry_Meta{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[19]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1292,7 @@ func (x *CheckResourcesResponse_ResultEntry_Meta) String() string {
 func (*CheckResourcesResponse_ResultEntry_Meta) ProtoMessage() {}
 
 func (x *CheckResourcesResponse_ResultEntry_Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[19]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +1332,7 @@ type CheckResourcesResponse_ResultEntry_Meta_EffectMeta struct {
 
 func (x *CheckResourcesResponse_ResultEntry_Meta_EffectMeta) Reset() {
 	*x = CheckResourcesResponse_ResultEntry_Meta_EffectMeta{}
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[21]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1344,7 @@ func (x *CheckResourcesResponse_ResultEntry_Meta_EffectMeta) String() string {
 func (*CheckResourcesResponse_ResultEntry_Meta_EffectMeta) ProtoMessage() {}
 
 func (x *CheckResourcesResponse_ResultEntry_Meta_EffectMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_cerbos_response_v1_response_proto_msgTypes[21]
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,11 +1374,359 @@ func (x *CheckResourcesResponse_ResultEntry_Meta_EffectMeta) GetMatchedScope() s
 	return ""
 }
 
+type InspectPoliciesResponse_Attribute struct {
+	state         protoimpl.MessageState                 `protogen:"open.v1"`
+	Kind          InspectPoliciesResponse_Attribute_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=cerbos.response.v1.InspectPoliciesResponse_Attribute_Kind" json:"kind,omitempty"`
+	Name          string                                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectPoliciesResponse_Attribute) Reset() {
+	*x = InspectPoliciesResponse_Attribute{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectPoliciesResponse_Attribute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectPoliciesResponse_Attribute) ProtoMessage() {}
+
+func (x *InspectPoliciesResponse_Attribute) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse_Attribute.ProtoReflect.Descriptor instead.
+func (*InspectPoliciesResponse_Attribute) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7, 0}
+}
+
+func (x *InspectPoliciesResponse_Attribute) GetKind() InspectPoliciesResponse_Attribute_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return InspectPoliciesResponse_Attribute_KIND_UNSPECIFIED
+}
+
+func (x *InspectPoliciesResponse_Attribute) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type InspectPoliciesResponse_DerivedRole struct {
+	state         protoimpl.MessageState                   `protogen:"open.v1"`
+	Name          string                                   `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Kind          InspectPoliciesResponse_DerivedRole_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=cerbos.response.v1.InspectPoliciesResponse_DerivedRole_Kind" json:"kind,omitempty"`
+	Source        string                                   `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"` // key of the policy that defines it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectPoliciesResponse_DerivedRole) Reset() {
+	*x = InspectPoliciesResponse_DerivedRole{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectPoliciesResponse_DerivedRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectPoliciesResponse_DerivedRole) ProtoMessage() {}
+
+func (x *InspectPoliciesResponse_DerivedRole) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse_DerivedRole.ProtoReflect.Descriptor instead.
+func (*InspectPoliciesResponse_DerivedRole) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7, 1}
+}
+
+func (x *InspectPoliciesResponse_DerivedRole) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InspectPoliciesResponse_DerivedRole) GetKind() InspectPoliciesResponse_DerivedRole_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return InspectPoliciesResponse_DerivedRole_KIND_UNSPECIFIED
+}
+
+func (x *InspectPoliciesResponse_DerivedRole) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+type InspectPoliciesResponse_Constant struct {
+	state         protoimpl.MessageState                `protogen:"open.v1"`
+	Name          string                                `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         *structpb.Value                       `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	Kind          InspectPoliciesResponse_Constant_Kind `protobuf:"varint,3,opt,name=kind,proto3,enum=cerbos.response.v1.InspectPoliciesResponse_Constant_Kind" json:"kind,omitempty"`
+	Source        string                                `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	Used          bool                                  `protobuf:"varint,5,opt,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectPoliciesResponse_Constant) Reset() {
+	*x = InspectPoliciesResponse_Constant{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectPoliciesResponse_Constant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectPoliciesResponse_Constant) ProtoMessage() {}
+
+func (x *InspectPoliciesResponse_Constant) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse_Constant.ProtoReflect.Descriptor instead.
+func (*InspectPoliciesResponse_Constant) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7, 2}
+}
+
+func (x *InspectPoliciesResponse_Constant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InspectPoliciesResponse_Constant) GetValue() *structpb.Value {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *InspectPoliciesResponse_Constant) GetKind() InspectPoliciesResponse_Constant_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return InspectPoliciesResponse_Constant_KIND_UNSPECIFIED
+}
+
+func (x *InspectPoliciesResponse_Constant) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *InspectPoliciesResponse_Constant) GetUsed() bool {
+	if x != nil {
+		return x.Used
+	}
+	return false
+}
+
+type InspectPoliciesResponse_Variable struct {
+	state         protoimpl.MessageState                `protogen:"open.v1"`
+	Name          string                                `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                                `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	Kind          InspectPoliciesResponse_Variable_Kind `protobuf:"varint,3,opt,name=kind,proto3,enum=cerbos.response.v1.InspectPoliciesResponse_Variable_Kind" json:"kind,omitempty"`
+	Source        string                                `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	Used          bool                                  `protobuf:"varint,5,opt,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectPoliciesResponse_Variable) Reset() {
+	*x = InspectPoliciesResponse_Variable{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectPoliciesResponse_Variable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectPoliciesResponse_Variable) ProtoMessage() {}
+
+func (x *InspectPoliciesResponse_Variable) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse_Variable.ProtoReflect.Descriptor instead.
+func (*InspectPoliciesResponse_Variable) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7, 3}
+}
+
+func (x *InspectPoliciesResponse_Variable) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InspectPoliciesResponse_Variable) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *InspectPoliciesResponse_Variable) GetKind() InspectPoliciesResponse_Variable_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return InspectPoliciesResponse_Variable_KIND_UNSPECIFIED
+}
+
+func (x *InspectPoliciesResponse_Variable) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *InspectPoliciesResponse_Variable) GetUsed() bool {
+	if x != nil {
+		return x.Used
+	}
+	return false
+}
+
+type InspectPoliciesResponse_Result struct {
+	state         protoimpl.MessageState                 `protogen:"open.v1"`
+	Actions       []string                               `protobuf:"bytes,1,rep,name=actions,proto3" json:"actions,omitempty"`
+	Variables     []*InspectPoliciesResponse_Variable    `protobuf:"bytes,2,rep,name=variables,proto3" json:"variables,omitempty"`
+	PolicyId      string                                 `protobuf:"bytes,3,opt,name=policy_id,json=policyId,proto3" json:"policy_id,omitempty"`
+	DerivedRoles  []*InspectPoliciesResponse_DerivedRole `protobuf:"bytes,4,rep,name=derived_roles,json=derivedRoles,proto3" json:"derived_roles,omitempty"`
+	Attributes    []*InspectPoliciesResponse_Attribute   `protobuf:"bytes,5,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	Constants     []*InspectPoliciesResponse_Constant    `protobuf:"bytes,6,rep,name=constants,proto3" json:"constants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectPoliciesResponse_Result) Reset() {
+	*x = InspectPoliciesResponse_Result{}
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectPoliciesResponse_Result) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectPoliciesResponse_Result) ProtoMessage() {}
+
+func (x *InspectPoliciesResponse_Result) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_response_v1_response_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectPoliciesResponse_Result.ProtoReflect.Descriptor instead.
+func (*InspectPoliciesResponse_Result) Descriptor() ([]byte, []int) {
+	return file_cerbos_response_v1_response_proto_rawDescGZIP(), []int{7, 4}
+}
+
+func (x *InspectPoliciesResponse_Result) GetActions() []string {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *InspectPoliciesResponse_Result) GetVariables() []*InspectPoliciesResponse_Variable {
+	if x != nil {
+		return x.Variables
+	}
+	return nil
+}
+
+func (x *InspectPoliciesResponse_Result) GetPolicyId() string {
+	if x != nil {
+		return x.PolicyId
+	}
+	return ""
+}
+
+func (x *InspectPoliciesResponse_Result) GetDerivedRoles() []*InspectPoliciesResponse_DerivedRole {
+	if x != nil {
+		return x.DerivedRoles
+	}
+	return nil
+}
+
+func (x *InspectPoliciesResponse_Result) GetAttributes() []*InspectPoliciesResponse_Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *InspectPoliciesResponse_Result) GetConstants() []*InspectPoliciesResponse_Constant {
+	if x != nil {
+		return x.Constants
+	}
+	return nil
+}
+
 var File_cerbos_response_v1_response_proto protoreflect.FileDescriptor
 
 const file_cerbos_response_v1_response_proto_rawDesc = "" +
 	"\n" +
-	"!cerbos/response/v1/response.proto\x12\x12cerbos.response.v1\x1a\x1dcerbos/effect/v1/effect.proto\x1a\x1dcerbos/engine/v1/engine.proto\x1a\x1dcerbos/schema/v1/schema.proto\"\xb2\x05\n" +
+	"!cerbos/response/v1/response.proto\x12\x12cerbos.response.v1\x1a\x1dcerbos/effect/v1/effect.proto\x1a\x1dcerbos/engine/v1/engine.proto\x1a\x1dcerbos/policy/v1/policy.proto\x1a\x1dcerbos/schema/v1/schema.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xb2\x05\n" +
 	"\x15PlanResourcesResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1a\n" +
@@ -1035,7 +1821,75 @@ const file_cerbos_response_v1_response_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\tR\x06commit\x12\x1d\n" +
 	"\n" +
-	"build_date\x18\x03 \x01(\tR\tbuildDateB\x14Z\x12edict/api/cerbospbb\x06proto3"
+	"build_date\x18\x03 \x01(\tR\tbuildDate\"5\n" +
+	"\x14ListPoliciesResponse\x12\x1d\n" +
+	"\n" +
+	"policy_ids\x18\x01 \x03(\tR\tpolicyIds\"I\n" +
+	"\x11GetPolicyResponse\x124\n" +
+	"\bpolicies\x18\x01 \x03(\v2\x18.cerbos.policy.v1.PolicyR\bpolicies\"\x9d\r\n" +
+	"\x17InspectPoliciesResponse\x12R\n" +
+	"\aresults\x18\x01 \x03(\v28.cerbos.response.v1.InspectPoliciesResponse.ResultsEntryR\aresults\x1a\xc8\x01\n" +
+	"\tAttribute\x12N\n" +
+	"\x04kind\x18\x01 \x01(\x0e2:.cerbos.response.v1.InspectPoliciesResponse.Attribute.KindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"W\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18KIND_PRINCIPAL_ATTRIBUTE\x10\x01\x12\x1b\n" +
+	"\x17KIND_RESOURCE_ATTRIBUTE\x10\x02\x1a\xe3\x01\n" +
+	"\vDerivedRole\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12P\n" +
+	"\x04kind\x18\x02 \x01(\x0e2<.cerbos.response.v1.InspectPoliciesResponse.DerivedRole.KindR\x04kind\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\"V\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eKIND_UNDEFINED\x10\x01\x12\x11\n" +
+	"\rKIND_EXPORTED\x10\x02\x12\x11\n" +
+	"\rKIND_IMPORTED\x10\x03\x1a\xc1\x02\n" +
+	"\bConstant\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x05value\x12M\n" +
+	"\x04kind\x18\x03 \x01(\x0e29.cerbos.response.v1.InspectPoliciesResponse.Constant.KindR\x04kind\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x12\n" +
+	"\x04used\x18\x05 \x01(\bR\x04used\"x\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rKIND_EXPORTED\x10\x01\x12\x11\n" +
+	"\rKIND_IMPORTED\x10\x02\x12\x0e\n" +
+	"\n" +
+	"KIND_LOCAL\x10\x03\x12\x12\n" +
+	"\x0eKIND_UNDEFINED\x10\x04\x12\x10\n" +
+	"\fKIND_UNKNOWN\x10\x05\x1a\xa9\x02\n" +
+	"\bVariable\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12M\n" +
+	"\x04kind\x18\x03 \x01(\x0e29.cerbos.response.v1.InspectPoliciesResponse.Variable.KindR\x04kind\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x12\n" +
+	"\x04used\x18\x05 \x01(\bR\x04used\"x\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rKIND_EXPORTED\x10\x01\x12\x11\n" +
+	"\rKIND_IMPORTED\x10\x02\x12\x0e\n" +
+	"\n" +
+	"KIND_LOCAL\x10\x03\x12\x12\n" +
+	"\x0eKIND_UNDEFINED\x10\x04\x12\x10\n" +
+	"\fKIND_UNKNOWN\x10\x05\x1a\x9c\x03\n" +
+	"\x06Result\x12\x18\n" +
+	"\aactions\x18\x01 \x03(\tR\aactions\x12R\n" +
+	"\tvariables\x18\x02 \x03(\v24.cerbos.response.v1.InspectPoliciesResponse.VariableR\tvariables\x12\x1b\n" +
+	"\tpolicy_id\x18\x03 \x01(\tR\bpolicyId\x12\\\n" +
+	"\rderived_roles\x18\x04 \x03(\v27.cerbos.response.v1.InspectPoliciesResponse.DerivedRoleR\fderivedRoles\x12U\n" +
+	"\n" +
+	"attributes\x18\x05 \x03(\v25.cerbos.response.v1.InspectPoliciesResponse.AttributeR\n" +
+	"attributes\x12R\n" +
+	"\tconstants\x18\x06 \x03(\v24.cerbos.response.v1.InspectPoliciesResponse.ConstantR\tconstants\x1an\n" +
+	"\fResultsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12H\n" +
+	"\x05value\x18\x02 \x01(\v22.cerbos.response.v1.InspectPoliciesResponse.ResultR\x05value:\x028\x01\"4\n" +
+	"\x13ListSchemasResponse\x12\x1d\n" +
+	"\n" +
+	"schema_ids\x18\x01 \x03(\tR\tschemaIds\"G\n" +
+	"\x11GetSchemaResponse\x122\n" +
+	"\aschemas\x18\x01 \x03(\v2\x18.cerbos.schema.v1.SchemaR\aschemasB\x14Z\x12edict/api/cerbospbb\x06proto3"
 
 var (
 	file_cerbos_response_v1_response_proto_rawDescOnce sync.Once
@@ -1049,69 +1903,101 @@ func file_cerbos_response_v1_response_proto_rawDescGZIP() []byte {
 	return file_cerbos_response_v1_response_proto_rawDescData
 }
 
-var file_cerbos_response_v1_response_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_cerbos_response_v1_response_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_cerbos_response_v1_response_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_cerbos_response_v1_response_proto_goTypes = []any{
-	(*PlanResourcesResponse)(nil),                    // 0: cerbos.response.v1.PlanResourcesResponse
-	(*CheckResourceSetResponse)(nil),                 // 1: cerbos.response.v1.CheckResourceSetResponse
-	(*CheckResourceBatchResponse)(nil),               // 2: cerbos.response.v1.CheckResourceBatchResponse
-	(*CheckResourcesResponse)(nil),                   // 3: cerbos.response.v1.CheckResourcesResponse
-	(*ServerInfoResponse)(nil),                       // 4: cerbos.response.v1.ServerInfoResponse
-	(*PlanResourcesResponse_Meta)(nil),               // 5: cerbos.response.v1.PlanResourcesResponse.Meta
-	nil,                                              // 6: cerbos.response.v1.PlanResourcesResponse.Meta.MatchedScopesEntry
-	(*CheckResourceSetResponse_ActionEffectMap)(nil), // 7: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap
-	(*CheckResourceSetResponse_Meta)(nil),            // 8: cerbos.response.v1.CheckResourceSetResponse.Meta
-	nil,                                              // 9: cerbos.response.v1.CheckResourceSetResponse.ResourceInstancesEntry
-	nil,                                              // 10: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.ActionsEntry
-	(*CheckResourceSetResponse_Meta_EffectMeta)(nil), // 11: cerbos.response.v1.CheckResourceSetResponse.Meta.EffectMeta
-	(*CheckResourceSetResponse_Meta_ActionMeta)(nil), // 12: cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta
-	nil, // 13: cerbos.response.v1.CheckResourceSetResponse.Meta.ResourceInstancesEntry
-	nil, // 14: cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta.ActionsEntry
-	(*CheckResourceBatchResponse_ActionEffectMap)(nil), // 15: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap
-	nil, // 16: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.ActionsEntry
-	(*CheckResourcesResponse_ResultEntry)(nil),          // 17: cerbos.response.v1.CheckResourcesResponse.ResultEntry
-	(*CheckResourcesResponse_ResultEntry_Resource)(nil), // 18: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Resource
-	(*CheckResourcesResponse_ResultEntry_Meta)(nil),     // 19: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta
-	nil, // 20: cerbos.response.v1.CheckResourcesResponse.ResultEntry.ActionsEntry
-	(*CheckResourcesResponse_ResultEntry_Meta_EffectMeta)(nil), // 21: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.EffectMeta
-	nil,                         // 22: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.ActionsEntry
-	(*PlanResourcesFilter)(nil), // 23: cerbos.engine.v1.PlanResourcesFilter
-	(*ValidationError)(nil),     // 24: cerbos.schema.v1.ValidationError
-	(Effect)(0),                 // 25: cerbos.effect.v1.Effect
-	(*OutputEntry)(nil),         // 26: cerbos.engine.v1.OutputEntry
+	(InspectPoliciesResponse_Attribute_Kind)(0),      // 0: cerbos.response.v1.InspectPoliciesResponse.Attribute.Kind
+	(InspectPoliciesResponse_DerivedRole_Kind)(0),    // 1: cerbos.response.v1.InspectPoliciesResponse.DerivedRole.Kind
+	(InspectPoliciesResponse_Constant_Kind)(0),       // 2: cerbos.response.v1.InspectPoliciesResponse.Constant.Kind
+	(InspectPoliciesResponse_Variable_Kind)(0),       // 3: cerbos.response.v1.InspectPoliciesResponse.Variable.Kind
+	(*PlanResourcesResponse)(nil),                    // 4: cerbos.response.v1.PlanResourcesResponse
+	(*CheckResourceSetResponse)(nil),                 // 5: cerbos.response.v1.CheckResourceSetResponse
+	(*CheckResourceBatchResponse)(nil),               // 6: cerbos.response.v1.CheckResourceBatchResponse
+	(*CheckResourcesResponse)(nil),                   // 7: cerbos.response.v1.CheckResourcesResponse
+	(*ServerInfoResponse)(nil),                       // 8: cerbos.response.v1.ServerInfoResponse
+	(*ListPoliciesResponse)(nil),                     // 9: cerbos.response.v1.ListPoliciesResponse
+	(*GetPolicyResponse)(nil),                        // 10: cerbos.response.v1.GetPolicyResponse
+	(*InspectPoliciesResponse)(nil),                  // 11: cerbos.response.v1.InspectPoliciesResponse
+	(*ListSchemasResponse)(nil),                      // 12: cerbos.response.v1.ListSchemasResponse
+	(*GetSchemaResponse)(nil),                        // 13: cerbos.response.v1.GetSchemaResponse
+	(*PlanResourcesResponse_Meta)(nil),               // 14: cerbos.response.v1.PlanResourcesResponse.Meta
+	nil,                                              // 15: cerbos.response.v1.PlanResourcesResponse.Meta.MatchedScopesEntry
+	(*CheckResourceSetResponse_ActionEffectMap)(nil), // 16: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap
+	(*CheckResourceSetResponse_Meta)(nil),            // 17: cerbos.response.v1.CheckResourceSetResponse.Meta
+	nil,                                              // 18: cerbos.response.v1.CheckResourceSetResponse.ResourceInstancesEntry
+	nil,                                              // 19: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.ActionsEntry
+	(*CheckResourceSetResponse_Meta_EffectMeta)(nil), // 20: cerbos.response.v1.CheckResourceSetResponse.Meta.EffectMeta
+	(*CheckResourceSetResponse_Meta_ActionMeta)(nil), // 21: cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta
+	nil, // 22: cerbos.response.v1.CheckResourceSetResponse.Meta.ResourceInstancesEntry
+	nil, // 23: cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta.ActionsEntry
+	(*CheckResourceBatchResponse_ActionEffectMap)(nil), // 24: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap
+	nil, // 25: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.ActionsEntry
+	(*CheckResourcesResponse_ResultEntry)(nil),          // 26: cerbos.response.v1.CheckResourcesResponse.ResultEntry
+	(*CheckResourcesResponse_ResultEntry_Resource)(nil), // 27: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Resource
+	(*CheckResourcesResponse_ResultEntry_Meta)(nil),     // 28: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta
+	nil, // 29: cerbos.response.v1.CheckResourcesResponse.ResultEntry.ActionsEntry
+	(*CheckResourcesResponse_ResultEntry_Meta_EffectMeta)(nil), // 30: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.EffectMeta
+	nil, // 31: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.ActionsEntry
+	(*InspectPoliciesResponse_Attribute)(nil),   // 32: cerbos.response.v1.InspectPoliciesResponse.Attribute
+	(*InspectPoliciesResponse_DerivedRole)(nil), // 33: cerbos.response.v1.InspectPoliciesResponse.DerivedRole
+	(*InspectPoliciesResponse_Constant)(nil),    // 34: cerbos.response.v1.InspectPoliciesResponse.Constant
+	(*InspectPoliciesResponse_Variable)(nil),    // 35: cerbos.response.v1.InspectPoliciesResponse.Variable
+	(*InspectPoliciesResponse_Result)(nil),      // 36: cerbos.response.v1.InspectPoliciesResponse.Result
+	nil,                                         // 37: cerbos.response.v1.InspectPoliciesResponse.ResultsEntry
+	(*PlanResourcesFilter)(nil),                 // 38: cerbos.engine.v1.PlanResourcesFilter
+	(*ValidationError)(nil),                     // 39: cerbos.schema.v1.ValidationError
+	(*Policy)(nil),                              // 40: cerbos.policy.v1.Policy
+	(*Schema)(nil),                              // 41: cerbos.schema.v1.Schema
+	(Effect)(0),                                 // 42: cerbos.effect.v1.Effect
+	(*OutputEntry)(nil),                         // 43: cerbos.engine.v1.OutputEntry
+	(*structpb.Value)(nil),                      // 44: google.protobuf.Value
 }
 var file_cerbos_response_v1_response_proto_depIdxs = []int32{
-	23, // 0: cerbos.response.v1.PlanResourcesResponse.filter:type_name -> cerbos.engine.v1.PlanResourcesFilter
-	5,  // 1: cerbos.response.v1.PlanResourcesResponse.meta:type_name -> cerbos.response.v1.PlanResourcesResponse.Meta
-	24, // 2: cerbos.response.v1.PlanResourcesResponse.validation_errors:type_name -> cerbos.schema.v1.ValidationError
-	9,  // 3: cerbos.response.v1.CheckResourceSetResponse.resource_instances:type_name -> cerbos.response.v1.CheckResourceSetResponse.ResourceInstancesEntry
-	8,  // 4: cerbos.response.v1.CheckResourceSetResponse.meta:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta
-	15, // 5: cerbos.response.v1.CheckResourceBatchResponse.results:type_name -> cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap
-	17, // 6: cerbos.response.v1.CheckResourcesResponse.results:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry
-	6,  // 7: cerbos.response.v1.PlanResourcesResponse.Meta.matched_scopes:type_name -> cerbos.response.v1.PlanResourcesResponse.Meta.MatchedScopesEntry
-	10, // 8: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.actions:type_name -> cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.ActionsEntry
-	24, // 9: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.validation_errors:type_name -> cerbos.schema.v1.ValidationError
-	13, // 10: cerbos.response.v1.CheckResourceSetResponse.Meta.resource_instances:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta.ResourceInstancesEntry
-	7,  // 11: cerbos.response.v1.CheckResourceSetResponse.ResourceInstancesEntry.value:type_name -> cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap
-	25, // 12: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.ActionsEntry.value:type_name -> cerbos.effect.v1.Effect
-	14, // 13: cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta.actions:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta.ActionsEntry
-	12, // 14: cerbos.response.v1.CheckResourceSetResponse.Meta.ResourceInstancesEntry.value:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta
-	11, // 15: cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta.ActionsEntry.value:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta.EffectMeta
-	16, // 16: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.actions:type_name -> cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.ActionsEntry
-	24, // 17: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.validation_errors:type_name -> cerbos.schema.v1.ValidationError
-	25, // 18: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.ActionsEntry.value:type_name -> cerbos.effect.v1.Effect
-	18, // 19: cerbos.response.v1.CheckResourcesResponse.ResultEntry.resource:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.Resource
-	20, // 20: cerbos.response.v1.CheckResourcesResponse.ResultEntry.actions:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.ActionsEntry
-	24, // 21: cerbos.response.v1.CheckResourcesResponse.ResultEntry.validation_errors:type_name -> cerbos.schema.v1.ValidationError
-	19, // 22: cerbos.response.v1.CheckResourcesResponse.ResultEntry.meta:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta
-	26, // 23: cerbos.response.v1.CheckResourcesResponse.ResultEntry.outputs:type_name -> cerbos.engine.v1.OutputEntry
-	22, // 24: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.actions:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.ActionsEntry
-	25, // 25: cerbos.response.v1.CheckResourcesResponse.ResultEntry.ActionsEntry.value:type_name -> cerbos.effect.v1.Effect
-	21, // 26: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.ActionsEntry.value:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.EffectMeta
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	38, // 0: cerbos.response.v1.PlanResourcesResponse.filter:type_name -> cerbos.engine.v1.PlanResourcesFilter
+	14, // 1: cerbos.response.v1.PlanResourcesResponse.meta:type_name -> cerbos.response.v1.PlanResourcesResponse.Meta
+	39, // 2: cerbos.response.v1.PlanResourcesResponse.validation_errors:type_name -> cerbos.schema.v1.ValidationError
+	18, // 3: cerbos.response.v1.CheckResourceSetResponse.resource_instances:type_name -> cerbos.response.v1.CheckResourceSetResponse.ResourceInstancesEntry
+	17, // 4: cerbos.response.v1.CheckResourceSetResponse.meta:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta
+	24, // 5: cerbos.response.v1.CheckResourceBatchResponse.results:type_name -> cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap
+	26, // 6: cerbos.response.v1.CheckResourcesResponse.results:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry
+	40, // 7: cerbos.response.v1.GetPolicyResponse.policies:type_name -> cerbos.policy.v1.Policy
+	37, // 8: cerbos.response.v1.InspectPoliciesResponse.results:type_name -> cerbos.response.v1.InspectPoliciesResponse.ResultsEntry
+	41, // 9: cerbos.response.v1.GetSchemaResponse.schemas:type_name -> cerbos.schema.v1.Schema
+	15, // 10: cerbos.response.v1.PlanResourcesResponse.Meta.matched_scopes:type_name -> cerbos.response.v1.PlanResourcesResponse.Meta.MatchedScopesEntry
+	19, // 11: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.actions:type_name -> cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.ActionsEntry
+	39, // 12: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.validation_errors:type_name -> cerbos.schema.v1.ValidationError
+	22, // 13: cerbos.response.v1.CheckResourceSetResponse.Meta.resource_instances:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta.ResourceInstancesEntry
+	16, // 14: cerbos.response.v1.CheckResourceSetResponse.ResourceInstancesEntry.value:type_name -> cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap
+	42, // 15: cerbos.response.v1.CheckResourceSetResponse.ActionEffectMap.ActionsEntry.value:type_name -> cerbos.effect.v1.Effect
+	23, // 16: cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta.actions:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta.ActionsEntry
+	21, // 17: cerbos.response.v1.CheckResourceSetResponse.Meta.ResourceInstancesEntry.value:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta
+	20, // 18: cerbos.response.v1.CheckResourceSetResponse.Meta.ActionMeta.ActionsEntry.value:type_name -> cerbos.response.v1.CheckResourceSetResponse.Meta.EffectMeta
+	25, // 19: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.actions:type_name -> cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.ActionsEntry
+	39, // 20: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.validation_errors:type_name -> cerbos.schema.v1.ValidationError
+	42, // 21: cerbos.response.v1.CheckResourceBatchResponse.ActionEffectMap.ActionsEntry.value:type_name -> cerbos.effect.v1.Effect
+	27, // 22: cerbos.response.v1.CheckResourcesResponse.ResultEntry.resource:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.Resource
+	29, // 23: cerbos.response.v1.CheckResourcesResponse.ResultEntry.actions:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.ActionsEntry
+	39, // 24: cerbos.response.v1.CheckResourcesResponse.ResultEntry.validation_errors:type_name -> cerbos.schema.v1.ValidationError
+	28, // 25: cerbos.response.v1.CheckResourcesResponse.ResultEntry.meta:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta
+	43, // 26: cerbos.response.v1.CheckResourcesResponse.ResultEntry.outputs:type_name -> cerbos.engine.v1.OutputEntry
+	31, // 27: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.actions:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.ActionsEntry
+	42, // 28: cerbos.response.v1.CheckResourcesResponse.ResultEntry.ActionsEntry.value:type_name -> cerbos.effect.v1.Effect
+	30, // 29: cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.ActionsEntry.value:type_name -> cerbos.response.v1.CheckResourcesResponse.ResultEntry.Meta.EffectMeta
+	0,  // 30: cerbos.response.v1.InspectPoliciesResponse.Attribute.kind:type_name -> cerbos.response.v1.InspectPoliciesResponse.Attribute.Kind
+	1,  // 31: cerbos.response.v1.InspectPoliciesResponse.DerivedRole.kind:type_name -> cerbos.response.v1.InspectPoliciesResponse.DerivedRole.Kind
+	44, // 32: cerbos.response.v1.InspectPoliciesResponse.Constant.value:type_name -> google.protobuf.Value
+	2,  // 33: cerbos.response.v1.InspectPoliciesResponse.Constant.kind:type_name -> cerbos.response.v1.InspectPoliciesResponse.Constant.Kind
+	3,  // 34: cerbos.response.v1.InspectPoliciesResponse.Variable.kind:type_name -> cerbos.response.v1.InspectPoliciesResponse.Variable.Kind
+	35, // 35: cerbos.response.v1.InspectPoliciesResponse.Result.variables:type_name -> cerbos.response.v1.InspectPoliciesResponse.Variable
+	33, // 36: cerbos.response.v1.InspectPoliciesResponse.Result.derived_roles:type_name -> cerbos.response.v1.InspectPoliciesResponse.DerivedRole
+	32, // 37: cerbos.response.v1.InspectPoliciesResponse.Result.attributes:type_name -> cerbos.response.v1.InspectPoliciesResponse.Attribute
+	34, // 38: cerbos.response.v1.InspectPoliciesResponse.Result.constants:type_name -> cerbos.response.v1.InspectPoliciesResponse.Constant
+	36, // 39: cerbos.response.v1.InspectPoliciesResponse.ResultsEntry.value:type_name -> cerbos.response.v1.InspectPoliciesResponse.Result
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_cerbos_response_v1_response_proto_init() }
@@ -1121,19 +2007,21 @@ func file_cerbos_response_v1_response_proto_init() {
 	}
 	file_cerbos_effect_v1_effect_proto_init()
 	file_cerbos_engine_v1_engine_proto_init()
+	file_cerbos_policy_v1_policy_proto_init()
 	file_cerbos_schema_v1_schema_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cerbos_response_v1_response_proto_rawDesc), len(file_cerbos_response_v1_response_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   23,
+			NumEnums:      4,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_cerbos_response_v1_response_proto_goTypes,
 		DependencyIndexes: file_cerbos_response_v1_response_proto_depIdxs,
+		EnumInfos:         file_cerbos_response_v1_response_proto_enumTypes,
 		MessageInfos:      file_cerbos_response_v1_response_proto_msgTypes,
 	}.Build()
 	File_cerbos_response_v1_response_proto = out.File

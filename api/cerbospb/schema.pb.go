@@ -132,6 +132,58 @@ func (x *ValidationError) GetSource() ValidationError_Source {
 	return ValidationError_SOURCE_UNSPECIFIED
 }
 
+type Schema struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Definition    []byte                 `protobuf:"bytes,2,opt,name=definition,proto3" json:"definition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Schema) Reset() {
+	*x = Schema{}
+	mi := &file_cerbos_schema_v1_schema_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Schema) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Schema) ProtoMessage() {}
+
+func (x *Schema) ProtoReflect() protoreflect.Message {
+	mi := &file_cerbos_schema_v1_schema_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Schema.ProtoReflect.Descriptor instead.
+func (*Schema) Descriptor() ([]byte, []int) {
+	return file_cerbos_schema_v1_schema_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Schema) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Schema) GetDefinition() []byte {
+	if x != nil {
+		return x.Definition
+	}
+	return nil
+}
+
 var File_cerbos_schema_v1_schema_proto protoreflect.FileDescriptor
 
 const file_cerbos_schema_v1_schema_proto_rawDesc = "" +
@@ -144,7 +196,12 @@ const file_cerbos_schema_v1_schema_proto_rawDesc = "" +
 	"\x06Source\x12\x16\n" +
 	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10SOURCE_PRINCIPAL\x10\x01\x12\x13\n" +
-	"\x0fSOURCE_RESOURCE\x10\x02B\x14Z\x12edict/api/cerbospbb\x06proto3"
+	"\x0fSOURCE_RESOURCE\x10\x02\"8\n" +
+	"\x06Schema\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
+	"\n" +
+	"definition\x18\x02 \x01(\fR\n" +
+	"definitionB\x14Z\x12edict/api/cerbospbb\x06proto3"
 
 var (
 	file_cerbos_schema_v1_schema_proto_rawDescOnce sync.Once
@@ -159,10 +216,11 @@ func file_cerbos_schema_v1_schema_proto_rawDescGZIP() []byte {
 }
 
 var file_cerbos_schema_v1_schema_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cerbos_schema_v1_schema_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_cerbos_schema_v1_schema_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_cerbos_schema_v1_schema_proto_goTypes = []any{
 	(ValidationError_Source)(0), // 0: cerbos.schema.v1.ValidationError.Source
 	(*ValidationError)(nil),     // 1: cerbos.schema.v1.ValidationError
+	(*Schema)(nil),              // 2: cerbos.schema.v1.Schema
 }
 var file_cerbos_schema_v1_schema_proto_depIdxs = []int32{
 	0, // 0: cerbos.schema.v1.ValidationError.source:type_name -> cerbos.schema.v1.ValidationError.Source
@@ -184,7 +242,7 @@ func file_cerbos_schema_v1_schema_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cerbos_schema_v1_schema_proto_rawDesc), len(file_cerbos_schema_v1_schema_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -3,14 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
+	"google.golang.org/grpc"
 
 	"edict/api"
+	"edict/api/admin"
 	"edict/api/authzen"
 	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/listener"
@@ -63,13 +66,46 @@ func info() api.Info {
 	return out
 }
 
-// authzen gives what answers the calls of AuthZEN.
-func (d *daemon) authzen() *authzen.Server {
-	return &authzen.Server{API: d.calls, URL: d.config.APIURL}
+// A service is one that is served beside that of the SDKs.
+type service interface {
+	Register(grpc.ServiceRegistrar)
+	Handlers() map[string]http.Handler
+}
+
+// newServices gives the services beside that of the SDKs. Store gives what is in
+// force.
+func newServices(c *config.Config, calls *api.Server, store func() *admin.Store) ([]service, error) {
+	out := []service{&authzen.Server{API: calls, URL: c.APIURL}}
+	if !c.AdminAPI {
+		return out, nil
+	}
+	a, err := admin.New(calls, store, c.AdminAPICredentials)
+	if err != nil {
+		return nil, fmt.Errorf("api.admin: %w", err)
+	}
+	return append(out, a), nil
+}
+
+// registers gives what adds all services to a gRPC server.
+func (d *daemon) registers() []func(grpc.ServiceRegistrar) {
+	out := []func(grpc.ServiceRegistrar){d.calls.Register}
+	for _, s := range d.services {
+		out = append(out, s.Register)
+	}
+	return out
+}
+
+// mounted gives the handlers of all services over HTTP.
+func (d *daemon) mounted() map[string]http.Handler {
+	out := map[string]http.Handler{}
+	for _, s := range d.services {
+		maps.Copy(out, s.Handlers())
+	}
+	return out
 }
 
 func (d *daemon) serveCalls(l *listener.Listener) *server {
-	return d.serveGRPC(l, api.ServerOptions(d.config.API.Message), d.calls.Register, d.authzen().Register)
+	return d.serveGRPC(l, api.ServerOptions(d.config.API.Message), d.registers()...)
 }
 
 // The times that a client may take over HTTP. Calls are short.
@@ -81,12 +117,12 @@ const (
 
 // serveCallsHTTP serves the API over HTTP, and over gRPC by the same listener.
 func (d *daemon) serveCallsHTTP(l *listener.Listener) *server {
-	calls := d.newGRPC(api.ServerOptions(d.config.API.Message), d.calls.Register, d.authzen().Register)
+	calls := d.newGRPC(api.ServerOptions(d.config.API.Message), d.registers()...)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	mounted := d.authzen().Handlers()
+	mounted := d.mounted()
 	filters := d.filters.Handler()
 	mounted[filtertoken.KeysPath], mounted[filtertoken.TakePath] = filters, filters
 	s := d.serveHTTP(l, &http.Server{

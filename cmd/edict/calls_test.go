@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -185,5 +187,43 @@ func TestKeySetThatCannotBeRead(t *testing.T) {
 	status, _, stderr := command(nil, s.args("auxData.jwt.keySets=[{id: a, local: {file: "+file+"}}]")...)
 	if status != exitUsage || !strings.Contains(stderr, `edict: auxData.jwt: key set "a": `) || !strings.Contains(stderr, file) {
 		t.Errorf("got %d\n%s", status, stderr)
+	}
+}
+
+// The Admin API tells of what is in force, and is not there without credentials.
+func TestAdminAPI(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServed(t)
+	s.start("api.admin.enabled=true", "api.admin.username=root", "api.admin.passwordHash="+base64.StdEncoding.EncodeToString(hash))
+	url := "http://" + s.log.await(t, logListening, 1).text("apiHTTP") + "/admin/policies"
+	get := func(password string) (int, string) {
+		r, err := http.NewRequestWithContext(limited(t), "GET", url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetBasicAuth("root", password)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(b)
+	}
+	if code, body := get("secret"); code != 200 || body != `{"policyIds":["thing.yaml"]}` {
+		t.Errorf("got %d %s", code, body)
+	}
+	if code, body := get("guess"); code != 401 {
+		t.Errorf("got %d %s", code, body)
+	}
+	code, _, stderr := command(nil, s.args("api.admin.enabled=true", "api.admin.username=root")...)
+	if code != exitUsage || !strings.Contains(stderr, "edict: api.admin: the Admin API needs a username and the hash of a password") {
+		t.Errorf("without a password: got %d\n%s", code, stderr)
 	}
 }

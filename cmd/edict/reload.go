@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"edict/api/admin"
 	"edict/cmd/edict/internal/config"
 	"edict/engine"
 	"edict/engine/diag"
@@ -34,6 +36,8 @@ type reloader struct {
 	policies policyfile.Cache
 	routes   folder.Cache
 	seen     string // digest of what was last read, good or bad
+
+	store atomic.Pointer[admin.Store] // of what is in force, if the Admin API tells of it
 }
 
 func newReloader(c *config.Config, server *extauthz.Server, ready func(bool), log zerolog.Logger) (*reloader, error) {
@@ -141,6 +145,9 @@ func (r *reloader) reload() (err error) {
 		return errNothing
 	}
 	r.server.Use(revision)
+	if r.config.AdminAPI {
+		r.store.Store(admin.NewStore(r.config.PoliciesDir, policies, in.policies.SchemaContents()))
+	}
 	r.ready(true)
 	r.log.Info().Str("revision", id).Int("policies", revision.Policies()).Int("routes", revision.Routes()).Int("publicRoutes", revision.Public()).
 		Stringer("took", time.Since(began).Round(time.Microsecond)).Msg("policies and routes are in force")

@@ -119,6 +119,9 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 	if err != nil {
 		return statusError{exitUsage, err}
 	}
+	if d.services, err = newServices(c, calls, reloader.store.Load); err != nil {
+		return statusError{exitUsage, err}
+	}
 	d.missingKeys = reloader.compiler.MissingKeys
 	var running sync.WaitGroup
 	running.Go(func() { reloader.compiler.Run(background) })
@@ -240,12 +243,13 @@ func ownWords(err error) string {
 
 // A daemon is the running process.
 type daemon struct {
-	config  *config.Config
-	log     zerolog.Logger
-	checks  *extauthz.Server
-	calls   *api.Server
-	filters *filtertoken.Issuer
-	health  *healthServer
+	config   *config.Config
+	log      zerolog.Logger
+	checks   *extauthz.Server
+	calls    *api.Server
+	filters  *filtertoken.Issuer
+	health   *healthServer
+	services []service
 
 	missingKeys func() []string // issuers whose tokens can't be verified
 

@@ -12,8 +12,9 @@ const APIVersion = "api.cerbos.dev/v1"
 
 // A Policy is one policy file. Exactly one of the bodies is not nil.
 type Policy struct {
-	Pos      diag.Position
-	Disabled bool
+	Pos         diag.Position
+	Disabled    bool
+	Description diag.Text // may be empty
 
 	Resource        *ResourcePolicy
 	Principal       *PrincipalPolicy

@@ -57,9 +57,8 @@ func (r *reader) policy(root yamldoc.Node) *policy.Policy {
 		r.disabled, _ = n.Bool()
 		p.Disabled = r.disabled
 	}
-	for _, name := range []string{"description", "$schema"} {
-		r.text(o, name)
-	}
+	p.Description, _ = r.text(o, "description")
+	r.text(o, "$schema")
 	if n, ok := o.Given("metadata"); ok {
 		p.Metadata = r.metadata(n)
 	}

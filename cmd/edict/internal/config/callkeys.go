@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"strings"
@@ -53,6 +54,24 @@ func setAPIURL(c *Config, n yamldoc.Node) {
 		return
 	}
 	c.APIURL = text.Value
+}
+
+func setAdminUsername(c *Config, n yamldoc.Node) {
+	text, _ := n.Text()
+	c.AdminAPICredentials.Username = text.Value
+}
+
+func setAdminPasswordHash(c *Config, n yamldoc.Node) {
+	text, ok := n.Text()
+	hash, err := base64.StdEncoding.DecodeString(text.Value)
+	if ok && err != nil {
+		n.Report(CodeBadValue, "api.admin.passwordHash is not base64", "it is the hash in base64: htpasswd -niBC 10 admin | cut -d: -f2 | base64 -w0")
+		return
+	}
+	c.AdminAPICredentials.PasswordHash = nil
+	if len(hash) > 0 {
+		c.AdminAPICredentials.PasswordHash = hash
+	}
 }
 
 func setCORSOrigins(c *Config, n yamldoc.Node) {

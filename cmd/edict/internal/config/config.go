@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"edict/api"
+	"edict/api/admin"
 	"edict/cmd/edict/internal/listener"
 	"edict/engine"
 	"edict/engine/auxdata"
@@ -30,6 +31,9 @@ type Config struct {
 	API    api.Limits
 	APIURL string // api.url; empty: as each request says
 	CORS   api.CORS
+
+	AdminAPI            bool // api.admin.enabled
+	AdminAPICredentials admin.Credentials
 
 	PoliciesDir string
 	RoutesDir   string

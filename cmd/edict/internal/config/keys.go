@@ -112,6 +112,10 @@ func Keys() []Key {
 		{"api.cors.allowedHeaders", "[accept, content-type, user-agent, x-requested-with]", "The headers that requests of such pages may have.", setCORSHeaders},
 		{"api.cors.maxAge", "0s", "How long browsers may remember what such pages may do. `0s`: as long as they like.",
 			duration(func(c *Config, n time.Duration) { c.CORS.MaxAge = n })},
+		{"api.admin.enabled", "false", "Answer the calls of the [Admin API](admin.md) that read, to who has the credentials. Without these Edict does not start.",
+			boolean(func(c *Config, b bool) { c.AdminAPI = b })},
+		{"api.admin.username", `""`, "The name of who may ask.", setAdminUsername},
+		{"api.admin.passwordHash", `""`, "The bcrypt hash of the password, in base64, as in configurations of Cerbos.", setAdminPasswordHash},
 
 		{"identity.sources", "[{jwtMetadata: {}}]", "Where the identity of a request comes from, in order; see [identity](identity.md).", setSources},
 		{"identity.anonymous", "false", "Requests without an identity ask the policies as the principal `anonymous` with the role `anonymous`, on every route.",

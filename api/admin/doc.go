@@ -1,0 +1,13 @@
+// Package admin answers the calls of Cerbos' Admin API that read: which policies
+// and schemas are in force, what they say and what they are about.
+//
+// What always holds here:
+//
+//  1. Nothing is told to who has not proven to know the password, in this very
+//     call. Nothing is remembered of a proof.
+//  2. Nothing is changed by a call.
+//  3. How long a refusal takes does not depend on which part of the credentials
+//     was wrong, and no more than a few proofs are looked at at a time, so that
+//     guessing leaves processors for decisions.
+//  4. A call tells of one set of policies: that which was in force when it began.
+package admin
