@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"edict/api"
 	"edict/api/admin"
+	"edict/api/apidoc"
 	"edict/api/authzen"
 	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/listener"
@@ -95,9 +97,14 @@ func (d *daemon) registers() []func(grpc.ServiceRegistrar) {
 	return out
 }
 
-// mounted gives the handlers of all services over HTTP.
+// describeCalls gives the OpenAPI document of what is served over HTTP.
+func describeCalls() ([]byte, error) {
+	return apidoc.Document("Edict", version, slices.Concat(api.Operations(), authzen.Operations(), admin.Operations()))
+}
+
+// mounted gives the handlers of all services over HTTP, and what describes them.
 func (d *daemon) mounted() map[string]http.Handler {
-	out := map[string]http.Handler{}
+	out := map[string]http.Handler{apidoc.Path: apidoc.Handler(d.document)}
 	for _, s := range d.services {
 		maps.Copy(out, s.Handlers())
 	}

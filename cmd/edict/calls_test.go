@@ -19,6 +19,7 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"edict/api"
+	"edict/api/apidoc"
 	"edict/api/authzen"
 	"edict/api/cerbospb"
 	"edict/extauthz/testca"
@@ -81,10 +82,12 @@ func TestAPI(t *testing.T) {
 	if status, body := post(t, http.DefaultClient, http1, asksThing); status != 200 || !strings.Contains(body, `"a":"EFFECT_ALLOW"`) {
 		t.Errorf("got %d %s", status, body)
 	}
-	if got, err := http.Get(http1 + authzen.MetadataPath); err != nil || got.StatusCode != 200 {
-		t.Errorf("the metadata of AuthZEN: got %v, %v", got, err)
-	} else {
-		got.Body.Close()
+	for _, path := range []string{authzen.MetadataPath, apidoc.Path} {
+		if got, err := http.Get(http1 + path); err != nil || got.StatusCode != 200 {
+			t.Errorf("%s: got %v, %v", path, got, err)
+		} else {
+			got.Body.Close()
+		}
 	}
 	for _, target := range []string{"unix:" + socket, line.text("apiHTTP")} {
 		if effect, err := checkThing(t, target, plain); effect != cerbospb.Effect_EFFECT_ALLOW {

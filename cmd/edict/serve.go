@@ -122,6 +122,9 @@ func serve(ctx context.Context, c *config.Config, log zerolog.Logger) error {
 	if d.services, err = newServices(c, calls, reloader.store.Load); err != nil {
 		return statusError{exitUsage, err}
 	}
+	if d.document, err = describeCalls(); err != nil {
+		return err
+	}
 	d.missingKeys = reloader.compiler.MissingKeys
 	var running sync.WaitGroup
 	running.Go(func() { reloader.compiler.Run(background) })
@@ -250,6 +253,7 @@ type daemon struct {
 	filters  *filtertoken.Issuer
 	health   *healthServer
 	services []service
+	document []byte // of the API
 
 	missingKeys func() []string // issuers whose tokens can't be verified
 
