@@ -215,7 +215,7 @@ func (x *exchange) sendFilter() Outcome {
 	case err != nil:
 		return x.unplannable("filter_token", err)
 	}
-	x.reply.Headers = append(x.reply.Headers, wire.HeaderValue{Name: o.Header, Value: string(token)})
+	x.reply.Token = wire.HeaderValue{Name: o.Header, Value: string(token)}
 	return Allowed
 }
 

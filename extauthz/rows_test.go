@@ -336,6 +336,24 @@ func TestPlanFailsClosed(t *testing.T) {
 	}
 }
 
+// A token may be longer than other headers that are set.
+func TestLongToken(t *testing.T) {
+	tokens, err := filtertoken.New(filtertoken.Options{MaxBytes: filtertoken.MaxBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _, record := shelf(t, func(o *Options) { o.Filter.Tokens = tokens })
+	out := check(t, s, get("/tenants/t/albums?status="+strings.Repeat("s", 7000)).as("alice", "user"))
+	set, _ := upstream(out)
+	token := set["x-edict-filter"]
+	if len(token) < 9000 || len(token) > filtertoken.MaxBytes {
+		t.Fatalf("the token has %d bytes: %s, %v", len(token), record.Outcome, record.Err)
+	}
+	if claims := claimsOf(t, tokens, token); claims["flt"] == nil || claims["hdl"] != nil {
+		t.Errorf("the token says %v", claims)
+	}
+}
+
 // The hash is that of the query which Envoy makes of what it is told to change.
 func TestQueryIsHashedAsItIsSent(t *testing.T) {
 	s, tokens, _ := shelf(t)

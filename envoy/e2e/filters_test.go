@@ -78,7 +78,7 @@ func TestFilters(t *testing.T) {
 	r.write(t, "envoy/routes/planned.yaml", plannedRoutes)
 	r.write(t, "policies/planned.yaml", plannedPolicy)
 	api := freePort(t)
-	r.startEdict(t, "--set", fmt.Sprintf("listen.apiHTTP=127.0.0.1:%d", api), "--set", "filter.maxBytes=2048")
+	r.startEdict(t, "--set", fmt.Sprintf("listen.apiHTTP=127.0.0.1:%d", api), "--set", "filter.maxBytes=8192")
 	r.startEnvoy(t)
 	r.waitServing(t)
 	b := &backend{r: r, api: fmt.Sprintf("http://127.0.0.1:%d", api)}
@@ -183,8 +183,17 @@ func TestFilters(t *testing.T) {
 			t.Errorf("of nobody: answered %d, the service gets %+v", status, got)
 		}
 	})
+	t.Run("a token longer than other headers", func(t *testing.T) {
+		status, got := ask(t, "GET /planned/mine?status="+strings.Repeat("s", 4800), "alice")
+		if status != 200 || got == nil {
+			t.Fatalf("answered %d", status)
+		}
+		if claims, err := b.read(got); err != nil || claims["flt"] == nil || len(got.values("x-edict-filter")[0]) < 7000 {
+			t.Errorf("the service gets %d bytes: %v", len(got.values("x-edict-filter")[0]), err)
+		}
+	})
 	t.Run("a filter that is fetched", func(t *testing.T) {
-		status, got := ask(t, "GET /planned/mine?status="+strings.Repeat("s", 1500), "alice")
+		status, got := ask(t, "GET /planned/mine?status="+strings.Repeat("s", 7000), "alice")
 		if status != 200 || got == nil {
 			t.Fatalf("answered %d", status)
 		}
@@ -197,7 +206,7 @@ func TestFilters(t *testing.T) {
 			t.Fatalf("the token says %v", claims)
 		}
 		status, body := b.take(t, handle)
-		if status != 200 || !strings.Contains(body, strings.Repeat("s", 1500)) || !strings.Contains(body, "request.resource.attr.owner") || !strings.HasPrefix(body, `{"flt":{"kind":"KIND_CONDITIONAL","condition":{`) {
+		if status != 200 || !strings.Contains(body, strings.Repeat("s", 7000)) || !strings.Contains(body, "request.resource.attr.owner") || !strings.HasPrefix(body, `{"flt":{"kind":"KIND_CONDITIONAL","condition":{`) {
 			t.Errorf("fetched %d %s", status, body)
 		}
 		if status, body := b.take(t, handle); status != 404 || strings.Contains(body, "flt") {

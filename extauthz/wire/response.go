@@ -105,7 +105,15 @@ const MaxHeaderLen = 4096
 // RFC 9110, its value printable ASCII with spaces, none of them at either end,
 // and neither is longer than MaxHeaderLen.
 func ValidHeader(name, value string) bool {
-	if !validName(name) || len(value) > MaxHeaderLen {
+	return len(value) <= MaxHeaderLen && ValidToken(name, value)
+}
+
+// MaxTokenLen is the longest value of a header that Envoy takes.
+const MaxTokenLen = 16384
+
+// ValidToken is ValidHeader of a value that may have MaxTokenLen bytes.
+func ValidToken(name, value string) bool {
+	if !validName(name) || len(value) > MaxTokenLen {
 		return false
 	}
 	for i := range len(value) {
@@ -312,6 +320,7 @@ var zeroResponse = Response{b: []byte(denial), answer: 6, head: len(denial), ent
 type Allow struct {
 	Prepared        Prepared         // what is the same for many requests
 	Headers         []HeaderValue    // set toward the upstream; one with an empty value is removed instead
+	Token           HeaderValue      // set toward the upstream like Headers, and up to MaxTokenLen long; without a name there is none
 	AppendHeaders   []HeaderValue    // appended to those the request has; Envoy 1.40 drops one that it does not have
 	RemoveHeaders   []string         // removed from the request before it goes upstream
 	ResponseHeaders []ResponseHeader // of the response; one with an empty value is left out
@@ -372,6 +381,12 @@ func appendMutations(dst []byte, a *Allow) ([]byte, bool) {
 		default:
 			dst = appendHeader(dst, h, Overwrite)
 		}
+	}
+	if h := a.Token; h != (HeaderValue{}) {
+		if h.Value == "" || !ValidToken(h.Name, h.Value) {
+			return dst, false
+		}
+		dst = appendHeader(dst, h, Overwrite)
 	}
 	for _, h := range a.AppendHeaders {
 		if h.Value == "" || !ValidHeader(h.Name, h.Value) {
