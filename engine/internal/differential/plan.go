@@ -111,7 +111,8 @@ func (d *decider) plan(req *engine.PlanRequest) *planAnswer {
 }
 
 // canonical gives an operand in one of the forms that mean the same: conjunctions
-// and disjunctions without nesting, repetition and order.
+// and disjunctions without nesting, repetition and order, no double negation, and the present instant
+// by its name.
 func canonical(x any) any {
 	m, _ := x.(map[string]any)
 	e, _ := m["expression"].(map[string]any)
@@ -136,8 +137,18 @@ func canonical(x any) any {
 		if operands = slices.CompactFunc(operands, func(a, b any) bool { return jsonText(a) == jsonText(b) }); len(operands) == 1 {
 			return operands[0]
 		}
+	case "not":
+		inner, _ := operands[0].(map[string]any)["expression"].(map[string]any)
+		if inner != nil && inner["operator"] == "not" {
+			return inner["operands"].([]any)[0]
+		}
 	case "struct":
 		sortByText(operands)
+	case "timestamp":
+		text, _ := operands[0].(map[string]any)["value"].(string)
+		if at, err := time.Parse(time.RFC3339Nano, text); err == nil && time.Since(at).Abs() < time.Hour {
+			operands = []any{map[string]any{"value": "now()"}} // the clocks of the two are not one
+		}
 	}
 	return map[string]any{"expression": map[string]any{"operator": operator, "operands": operands}}
 }
