@@ -268,10 +268,11 @@ func TestPlansLetThroughNoMoreThanCheck(t *testing.T) {
 	t.Logf("%d sets: %v", sets, seen)
 }
 
-// calculates tells whether an operand has arithmetic, or functions of numbers.
+// calculates tells whether an operand has arithmetic, functions of numbers, or the
+// moment as it stands where nothing can come of it.
 func calculates(o *engine.Operand) bool {
 	if o == nil || o.Expression == nil {
-		return false
+		return o != nil && o.Variable == "@now"
 	}
 	switch o.Expression.Operator {
 	case "add", "sub", "mult", "div", "mod", "-_", "int", "uint", "string", "type", "math.@max", "struct", "list":
