@@ -48,7 +48,7 @@ func TestCheckAllocations(t *testing.T) {
 	if extauthz.RaceDetector() {
 		t.Skip("the race detector makes pools forget what they hold, so that counts mean nothing; the run without it counts")
 	}
-	most := map[string]float64{"manager lists": 2, "employee creates": 20, "manager approves": 14, "owner approves": 12}
+	most := map[string]float64{"manager totals": 2, "employee creates": 20, "manager approves": 14, "owner approves": 12}
 	s := newDemoServer(t)
 	for _, form := range headerForms {
 		for _, c := range demo.Checks(form.raw) {

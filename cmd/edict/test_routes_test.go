@@ -106,7 +106,7 @@ func TestRouteTestsInEveryFormat(t *testing.T) {
 		t.Errorf("--run: status %d\n%s", status, out)
 	}
 	status, out, _ = command(nil, append(args, "--test-filter", "suite=the expenses service;principal=bob")...)
-	if status != exitOK || !strings.Contains(out, "2 results [2 passed]") {
+	if status != exitOK || !strings.Contains(out, "3 results [3 passed]") {
 		t.Errorf("--test-filter: status %d\n%s", status, out)
 	}
 }

@@ -1,11 +1,11 @@
 """Runs the expenses service behind Envoy and Edict on this machine.
 
-    demo.py run          start all three, send the requests of scenario.py as four
+    demo.py run          start all three, send the requests of scenario.py as five
                          people, print who was allowed what and why, stop all three
     demo.py up           start all three and leave them running
     demo.py down         stop what "up" left running
     demo.py keys         make the keys, tokens and the bootstrap for Docker Compose
-    demo.py token WHO    print a new token for alice, bob, carol or dave
+    demo.py token WHO    print a new token for alice, bob, carol, dave or eve
     demo.py openapi      print the service's OpenAPI document, which its route map is made from
     demo.py check        let the real Envoy validate both bootstraps
 
@@ -27,12 +27,16 @@ from pathlib import Path
 
 import yaml
 
+ROOT = Path(__file__).resolve().parents[2]
+# As it lies beside the demo. A service of your own installs it.
+EDICT_FASTAPI = ROOT / "python" / "edict-fastapi" / "src"
+sys.path.insert(0, str(EDICT_FASTAPI))
+
 from app.main import create_app
 from identity import PEOPLE, token, write, write_keys
 from processes import Demo, Failure, Part
 from scenario import scenario
 
-ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".demo"
 
 # The ports of envoy/envoy.yaml and Edict's defaults, of which demo.py needs to know.
@@ -40,7 +44,7 @@ ENVOY = 10000        # where clients connect
 ENVOY_ADMIN = 9901
 EDICT = 9001         # ext_authz
 EDICT_ADMIN = 9002   # /readyz
-EDICT_API = 3592     # the API of Cerbos over HTTP, where the backend asks by the SDK
+EDICT_API = 3592     # the API over HTTP: the backend asks it by the SDK, and for the keys of row filters
 EDICT_API_GRPC = 3593
 BACKEND = 8000
 
@@ -130,9 +134,13 @@ def up() -> int:
   curl -i -H "$(as bob)" -H 'content-type: application/json' -d '{{"amount": 420}}' http://127.0.0.1:{ENVOY}/expenses/emea/alice/1/approve
   curl -i -H "$(as bob)" -H 'content-type: application/json' -d '{{"amount": 80}}' http://127.0.0.1:{ENVOY}/expenses/emea/bob/3/approve
 
+  # a list: each gets the rows that he or she may see, and a query only narrows that
+  curl -i -H "$(as alice)" http://127.0.0.1:{ENVOY}/expenses
+  curl -i -H "$(as bob)" 'http://127.0.0.1:{ENVOY}/expenses?owner=alice'
+
   # carol audits from the office (200), not from outside (403)
-  curl -i -H "$(as carol)" 'http://127.0.0.1:{ENVOY}/expenses?region=apac'
-  curl -i -H "$(as carol)" --interface 127.0.0.2 'http://127.0.0.1:{ENVOY}/expenses?region=apac'
+  curl -i -H "$(as carol)" http://127.0.0.1:{ENVOY}/expenses
+  curl -i -H "$(as carol)" --interface 127.0.0.2 http://127.0.0.1:{ENVOY}/expenses
 
   # which rule decided: Envoy's access log
   tail -n 3 {show}/logs/envoy.out.log
@@ -213,7 +221,8 @@ def all_parts() -> list[Part]:
              "--no-proxy-headers", "--no-server-header", "--log-level", "warning"],
             {BACKEND: "the expenses service"},
             f"http://127.0.0.1:{BACKEND}/healthz",
-            {"EXPENSES_DB": str(DATABASE), "CERBOS_HOST": f"http://127.0.0.1:{EDICT_API}", "PYTHONDONTWRITEBYTECODE": "1"},
+            {"EXPENSES_DB": str(DATABASE), "CERBOS_HOST": f"http://127.0.0.1:{EDICT_API}",
+             "PYTHONPATH": str(EDICT_FASTAPI), "PYTHONDONTWRITEBYTECODE": "1"},
         ),
         Part(
             "envoy",
@@ -252,7 +261,8 @@ def attempt(row, access_log: Path) -> dict:
     log = access_line(access_log, logged, headers.get("x-request-id"))
     edict = log.get("edict") or {}
     view = headers.get("x-expenses-view", "")
-    right = got == status and (edict.get("rule") or "") == rule and view == row.view
+    shown = numbers(body) if row.rows is not None else None
+    right = got == status and (edict.get("rule") or "") == rule and view == row.view and shown == row.rows
     if right and row.check:
         right = row.check(body)
     return {
@@ -262,8 +272,8 @@ def attempt(row, access_log: Path) -> dict:
         "expected": str(status),
         "got": str(got),
         "rule": decided(edict, log),
-        "view": view and f"view: {view}",
-        "wanted": rule + (row.view and f", view: {row.view}"),
+        "view": view and f"view: {view}" or listed(shown),
+        "wanted": ", ".join(filter(None, [rule, row.view and f"view: {row.view}", listed(row.rows)])),
         "right": right,
         "log": log,
         "body": body,
@@ -291,6 +301,20 @@ def send(method: str, target: str, row) -> tuple[int, http.client.HTTPMessage, b
         return response.status, response.headers, response.read()
     finally:
         connection.close()
+
+
+def numbers(body: bytes) -> list[int]:
+    """The numbers of the expenses that a list holds; none if it is no list."""
+    try:
+        return [expense["id"] for expense in json.loads(body)]
+    except (ValueError, TypeError, KeyError):
+        return []
+
+
+def listed(shown: list[int] | None) -> str:
+    if shown is None:
+        return ""
+    return "rows: " + (" ".join(map(str, shown)) or "none")
 
 
 def can_send_from(address: str) -> bool:
@@ -328,6 +352,8 @@ def decided(edict: dict, log: dict) -> str:
         return edict["rule"]
     if edict.get("effect"):
         reason = edict.get("reason")
+        if reason == "planned":  # no rule decides for all rows; the service got a filter
+            return "(planned)"
         return "(no rule allows it)" if reason == "deny" else f"(Edict: {reason})"
     return f"(Envoy: {log.get('details', 'not in its access log')})"
 

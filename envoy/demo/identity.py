@@ -1,4 +1,4 @@
-"""The demo's identity provider: four people, one signing key, their tokens.
+"""The demo's identity provider: five people, one signing key, their tokens.
 
 Everything is kept in the folder .demo, which git ignores: the private key and the
 tokens readable by their owner alone, the public keys (JWKS) by everybody.
@@ -24,6 +24,7 @@ PEOPLE = {
     "bob": {"roles": ["employee", "manager"], "regions": ["emea"], "approvalLimit": 1000},
     "carol": {"roles": ["auditor"]},
     "dave": {"roles": ["employee", "manager"], "regions": ["apac"], "approvalLimit": 500},
+    "eve": {"roles": ["visitor"], "regions": ["emea"]},  # a role that no policy knows
 }
 
 LIFETIME = timedelta(hours=8)

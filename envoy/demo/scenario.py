@@ -5,9 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
-from identity import new_key, token
+import jwt
+
+from identity import PEOPLE, new_key, token
 
 OUTSIDE = "127.0.0.2"  # loopback too, but no office network of the policies
+
+# A filter that lets all rows through, signed by nobody.
+FORGED_FILTER = jwt.encode(
+    {"iss": "edict", "sub": "alice", "mth": "GET", "pth": "/expenses", "knd": "expense", "act": ["open", "view"],
+     "flt": {"kind": "KIND_ALWAYS_ALLOWED"}},
+    None, algorithm="none", headers={"typ": "edict-filter+jwt"},
+)
 
 
 @dataclass
@@ -21,6 +30,7 @@ class Row:
     expect: int                      # the status that must come back
     rule: str = ""                   # the policy rule that must have decided at the proxy
     view: str = ""                   # what the service must have been told of "view": allow or deny
+    rows: list[int] | None = None    # the numbers that a list must hold, which the proxy planned
     clock: Callable[[], tuple[int, str]] | None = None  # gives expect and rule by the hour
     body: dict | bytes | None = None # sent as JSON; bytes as they are
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -41,8 +51,8 @@ def bearer(text: str) -> list[tuple[str, str]]:
     return [("Authorization", "Bearer " + text)]
 
 
-def regions_are(region: str) -> Callable[[bytes], bool]:
-    return lambda body: {e["region"] for e in json.loads(body)} == {region}
+def amount_is(amount: float) -> Callable[[bytes], bool]:
+    return lambda body: json.loads(body)["amount"] == amount
 
 
 def principal_is(who: str) -> Callable[[bytes], bool]:
@@ -54,7 +64,7 @@ def scenario(key) -> list[Row]:
 
     The rows name expenses of app/store.py's SEED.
     """
-    me = {who: bearer(token(key, who)) for who in ("alice", "bob", "carol", "dave")}
+    me = {who: bearer(token(key, who)) for who in PEOPLE}
 
     def row(who: str, request: str, expect, rule: str = "", **more) -> Row:
         more["headers"] = me[who] + more.get("headers", [])
@@ -64,10 +74,10 @@ def scenario(key) -> list[Row]:
         # Reading: the owner, the region's manager, the auditor; nobody else.
         row("alice", "GET /expenses/emea/alice/1", 200, "owner-reads-own"),
         row("alice", "GET /expenses/apac/dave/7", 403),
-        row("alice", "GET /expenses?region=emea&owner=alice", 200, "owner-reads-own", check=regions_are("emea")),
-        row("alice", "GET /expenses?region=emea", 403),
-        row("bob", "GET /expenses?region=emea", 200, "manager-reads-own-region", check=regions_are("emea")),
-        row("bob", "GET /expenses?region=apac", 403, note="another region"),
+        row("alice", "GET /totals?region=emea&owner=alice", 200, "owner-reads-own", check=amount_is(3071.4)),
+        row("alice", "GET /totals?region=emea", 403),
+        row("bob", "GET /totals?region=emea", 200, "manager-reads-own-region", check=amount_is(3151.4)),
+        row("bob", "GET /totals?region=apac", 403, note="another region"),
         row("carol", "GET /expenses/apac/dave/7", 200, "auditor-reads-from-office"),
         row("carol", "GET /expenses/apac/dave/7", 403, source=OUTSIDE, note="outside the office"),
         # Both halves of a question: the proxy knows who asks and from where, the service
@@ -85,6 +95,21 @@ def scenario(key) -> list[Row]:
         row("alice", "GET /expense/99", 404, "employees-open", note="there is none"),
         row("alice", "GET /expense/7", 403, "employees-open", view="deny",
             headers=[("X-Edict-Regions", "apac"), ("X-Edict-Roles", "manager")], note="spoofing a manager"),
+        # A list: the proxy plans, and the service selects what the signed filter lets
+        # through. Those are the rows that GET /expense/{number} shows to the same person.
+        row("alice", "GET /expenses", 200, rows=[1, 2, 4, 5, 8], note="her own"),
+        row("bob", "GET /expenses", 200, rows=[1, 2, 3, 4, 5], note="his region, no drafts"),
+        row("bob", "GET /expenses?owner=alice", 200, rows=[1, 2, 4, 5], note="of these, alice's"),
+        row("bob", "GET /expenses?region=apac", 200, rows=[], note="another region"),
+        row("carol", "GET /expenses", 200, rows=[2, 9, 10], note="what matters, of all regions"),
+        row("carol", "GET /expenses", 403, source=OUTSIDE, note="outside the office"),
+        row("dave", "GET /expenses", 200, rows=[6, 7, 9], note="his region"),
+        row("eve", "GET /expenses", 403, note="a role that no policy knows"),
+        Row("nobody", "GET /expenses", 401, note="no token"),
+        row("alice", "GET /expenses", 200, rows=[1, 2, 4, 5, 8], headers=[("X-Edict-Filter", FORGED_FILTER)],
+            note="a filter of her own making"),
+        row("alice", "GET /expenses", 400, headers=[("X_Edict_Filter", FORGED_FILTER)],
+            note="the same, underscored"),
         # Creating: up to a limit.
         row("alice", "POST /expenses", 201, "employee-creates-in-own-region",
             body={"region": "emea", "department": "engineering", "amount": 64.2}, note="64.20"),

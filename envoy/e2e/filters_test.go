@@ -77,11 +77,10 @@ func TestFilters(t *testing.T) {
 	r.edit(t, "envoy/envoy.yaml", edit{fmt.Sprintf("port_value: %d}", r.service), fmt.Sprintf("port_value: %d}", u.port)})
 	r.write(t, "envoy/routes/planned.yaml", plannedRoutes)
 	r.write(t, "policies/planned.yaml", plannedPolicy)
-	api := freePort(t)
-	r.startEdict(t, "--set", fmt.Sprintf("listen.apiHTTP=127.0.0.1:%d", api), "--set", "filter.maxBytes=8192")
+	r.startEdict(t, "--set", "filter.maxBytes=8192")
 	r.startEnvoy(t)
 	r.waitServing(t)
-	b := &backend{r: r, api: fmt.Sprintf("http://127.0.0.1:%d", api)}
+	b := &backend{r: r, api: fmt.Sprintf("http://127.0.0.1:%d", r.api)}
 	b.fetchKeys(t)
 
 	// ask sends a request and gives what reached the service, nil if nothing did.

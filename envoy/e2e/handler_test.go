@@ -61,11 +61,15 @@ func TestServiceWithoutEdict(t *testing.T) {
 	needTools(t)
 	python(t, "-c", `
 import sys
-sys.path.insert(0, "envoy/demo")
+sys.path[:0] = ["envoy/demo", "python/edict-fastapi/src"]
 from app.main import create_app
 from fastapi.testclient import TestClient
 
-with TestClient(create_app(":memory:", "unix:///nonexistent/api.sock")) as client:
+with TestClient(create_app(":memory:", "http://127.0.0.1:1")) as client:
+    for headers in ({}, {"x-edict-filter": "a.b.c"}):
+        listed = client.get("/expenses", headers={"x-edict-principal": "alice", "x-edict-roles": "employee"} | headers)
+        assert listed.status_code == 403, listed
+        assert "amount" not in listed.text, listed.text
     answer = client.get("/expense/1", headers={"x-edict-principal": "alice", "x-edict-roles": "employee"})
 assert answer.status_code == 503, answer
 assert "amount" not in answer.text, answer.text

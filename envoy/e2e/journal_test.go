@@ -35,7 +35,7 @@ type operation struct {
 	Number    int    `json:"number"`
 	Cents     int    `json:"cents"`
 
-	// Of a view, as the row has them.
+	// Of a view or a row of a list, as the row has them.
 	Status  string `json:"status"`
 	Created string `json:"created"` // RFC 3339; "": nobody knows
 }
@@ -147,9 +147,9 @@ func (c caller) may(o operation) bool {
 	switch o.Name {
 	case "whoami":
 		return true
-	case "list", "read":
+	case "total", "read":
 		return owns || manages || c.has("auditor") && fromOffice
-	case "view":
+	case "view", "list":
 		created, err := time.Parse(time.RFC3339, o.Created)
 		matters := o.Status == "approved" || o.Cents >= 1000_00 ||
 			o.Status == "submitted" && err == nil && c.at.Sub(created) > 90*24*time.Hour
@@ -236,10 +236,10 @@ func TestJudge(t *testing.T) {
 		{"another's name was used", caller{"alice", office, noon}, operation{Name: "read", Principal: "bob", Region: "emea", Owner: "alice", Number: 1}, false},
 		{"a stranger reads", caller{"alice", office, noon}, operation{Name: "read", Principal: "alice", Region: "apac", Owner: "dave", Number: 7}, false},
 		{"nobody asks who they are", caller{"", office, noon}, operation{Name: "whoami", Principal: "anonymous"}, false},
-		{"a whole region", caller{"alice", office, noon}, operation{Name: "list", Principal: "alice", Region: "emea"}, false},
-		{"a manager's region", caller{"bob", office, noon}, operation{Name: "list", Principal: "bob", Region: "emea"}, true},
-		{"an auditor at the office", caller{"carol", office, noon}, operation{Name: "list", Principal: "carol", Region: "emea"}, true},
-		{"an auditor elsewhere", caller{"carol", outside, noon}, operation{Name: "list", Principal: "carol", Region: "emea"}, false},
+		{"a whole region", caller{"alice", office, noon}, operation{Name: "total", Principal: "alice", Region: "emea"}, false},
+		{"a manager's region", caller{"bob", office, noon}, operation{Name: "total", Principal: "bob", Region: "emea"}, true},
+		{"an auditor at the office", caller{"carol", office, noon}, operation{Name: "total", Principal: "carol", Region: "emea"}, true},
+		{"an auditor elsewhere", caller{"carol", outside, noon}, operation{Name: "total", Principal: "carol", Region: "emea"}, false},
 		{"a draft of one's own", caller{"alice", office, noon}, operation{Name: "view", Principal: "alice", Region: "emea", Owner: "alice", Status: "draft"}, true},
 		{"a draft of another", caller{"bob", office, noon}, operation{Name: "view", Principal: "bob", Region: "emea", Owner: "alice", Status: "draft"}, false},
 		{"a row of their region", caller{"bob", office, noon}, operation{Name: "view", Principal: "bob", Region: "emea", Owner: "alice", Status: "submitted"}, true},

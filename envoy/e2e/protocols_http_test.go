@@ -221,7 +221,7 @@ func TestHTTPVariantNeverFailsOpen(t *testing.T) {
 		{"bad_request", "GET /expenses%2femea/alice/1", nil, "", 400},
 		{"bad escape", "GET /%zz", nil, "", 400},
 		{"bad_identity", "GET /expenses/emea/alice/1", []string{"x-user-id: bob"}, "", 403},
-		{"unmappable", "GET /expenses", nil, "", 403},
+		{"unmappable", "GET /totals", nil, "", 403},
 		{"body_malformed", "POST /expenses", []string{"content-type: application/json"}, "{", 400},
 		{"body_unsupported", "POST /expenses", []string{"content-type: text/plain"}, "{}", 415},
 		{"too_large", "GET /expenses/emea/alice/1", []string{"x-large: " + strings.Repeat("a", 5000)}, "", 413},

@@ -241,8 +241,8 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 	good := readFolder(t, folder)
 	good[spare] = apply(t, "service.yaml", good["expenses/service.yaml"], edit{"resource: service", "resource: spare"})
 	other := changed(t, good, edit{
-		"- name: owner-reads-own\n      actions: [list, read]\n      derivedRoles: [owner]",
-		"- name: owner-reads-own\n      actions: [list, read]\n      roles: [manager]",
+		"- name: owner-reads-own\n      actions: [total, read]\n      derivedRoles: [owner]",
+		"- name: owner-reads-own\n      actions: [total, read]\n      roles: [manager]",
 	})
 	// What would be in force if a set were taken without its broken file: all
 	// is allowed.

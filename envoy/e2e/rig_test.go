@@ -79,6 +79,7 @@ type rig struct {
 	adminPort int // of Envoy
 	authz     int // of Edict
 	ready     int // of Edict's own pages
+	api       int // of Edict
 	service   int
 
 	// authzAddress is listen.extAuthz.
@@ -101,7 +102,7 @@ func newRig(t *testing.T, edits ...edit) *rig {
 	}
 	r := &rig{
 		dir: dir, issuer: newIssuer(t),
-		port: freePort(t), adminPort: freePort(t), authz: freePort(t), ready: freePort(t), service: freePort(t),
+		port: freePort(t), adminPort: freePort(t), authz: freePort(t), ready: freePort(t), api: freePort(t), service: freePort(t),
 	}
 	r.authzAddress = "127.0.0.1:" + strconv.Itoa(r.authz)
 	r.journalFile = r.path("journal")
@@ -159,7 +160,8 @@ func (r *rig) startBackend(t *testing.T) {
 	t.Helper()
 	demo := filepath.Join(tools.root, "envoy", "demo")
 	r.backend = launch(t, "backend", r.dir, []string{
-		"EXPENSES_DB=" + r.path("expenses.db"), "CERBOS_HOST=unix://" + r.path("api.sock"), "JOURNAL=" + r.journalFile, "PYTHONPATH=" + demo, "PYTHONDONTWRITEBYTECODE=1",
+		"EXPENSES_DB=" + r.path("expenses.db"), fmt.Sprintf("CERBOS_HOST=http://127.0.0.1:%d", r.api), "JOURNAL=" + r.journalFile,
+		"PYTHONPATH=" + demo + ":" + filepath.Join(tools.root, "python", "edict-fastapi", "src"), "PYTHONDONTWRITEBYTECODE=1",
 	}, tools.python, "-m", "uvicorn", "--factory", "--app-dir", filepath.Join(tools.root, "envoy", "e2e", "testdata"), "journal:app",
 		"--host", "127.0.0.1", "--port", strconv.Itoa(r.service), "--no-proxy-headers", "--no-server-header", "--log-level", "warning")
 }
@@ -170,7 +172,7 @@ func (r *rig) startEdict(t *testing.T, args ...string) {
 	r.edict = launch(t, "edict", r.dir, nil, append([]string{tools.edict, "serve", "--config", "envoy/edict.yaml",
 		"--set", "listen.extAuthz=" + r.authzAddress,
 		"--set", fmt.Sprintf("listen.admin=127.0.0.1:%d", r.ready),
-		"--set", "listen.apiGRPC=", "--set", "listen.apiHTTP=unix:" + r.path("api.sock")}, args...)...)
+		"--set", "listen.apiGRPC=", "--set", fmt.Sprintf("listen.apiHTTP=127.0.0.1:%d", r.api)}, args...)...)
 }
 
 func (r *rig) startEnvoy(t *testing.T) {

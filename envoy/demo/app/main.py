@@ -1,4 +1,4 @@
-"""The expenses service: list, read, create, approve and delete.
+"""The expenses service: list, total, read, create, approve and delete.
 
 No rule stands here. Envoy lets a request through only if Edict allowed it, and Edict
 puts the verified caller into the header x-edict-principal. What is left to the backend
@@ -13,6 +13,10 @@ is to keep the words that Edict judged by:
 Of GET /expense/{number} the proxy sees a number and no row. It judges who may open
 expenses at all; whether this one may be viewed, the handler asks Edict by the Cerbos
 SDK, with the attributes of the row. No answer is no permission: that is 503.
+
+Of GET /expenses the proxy sees no row either. It sends along which rows the caller may
+open and view, signed, and edict_fastapi makes that a condition of the query. So the list
+holds the rows that GET /expense/{number} would show, and no more.
 
 A request without x-edict-principal did not come through Envoy and gets 401.
 
@@ -29,12 +33,14 @@ from urllib.parse import unquote
 import httpx
 from cerbos.sdk.client import AsyncCerbosClient
 from cerbos.sdk.model import Principal, Resource
-from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from edict_fastapi import FilterVerifier, RowFilter
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import ColumnElement
 
-from .store import AmountDiffers, NotFound, NotSubmitted, Store
+from .store import ATTRIBUTES, NUMBER, AmountDiffers, Expense, NotFound, NotSubmitted, Store
 
 PRINCIPAL = b"x-edict-principal"
 
@@ -138,23 +144,25 @@ def caller(request: Request) -> Principal:
     def words(header: str) -> list[str]:
         return [unquote(word) for word in request.headers.get(header, "").split(",") if word]
 
-    return Principal(
-        unquote(principal(request)), roles=set(words("x-edict-roles")), attr={"regions": words("x-edict-regions")}
-    )
+    # A claim that is not there is none here either, so that both halves judge alike.
+    attr = {"regions": words("x-edict-regions")} if "x-edict-regions" in request.headers else {}
+    return Principal(unquote(principal(request)), roles=set(words("x-edict-roles")), attr=attr)
 
 
 def resource(expense: dict) -> Resource:
     """An expense, as the policies speak of it."""
-    judged = ("ownerId", "region", "amount", "status", "createdAt")
-    return Resource(str(expense["id"]), "expense", {name: expense[name] for name in judged})
+    return Resource(str(expense["id"]), "expense", {name: expense[name] for name in ATTRIBUTES})
 
 
 def create_app(database: str, pdp: str = "http://127.0.0.1:3592") -> FastAPI:
     """The service over the SQLite file at database, made and seeded if it is new.
 
-    ":memory:" keeps everything in memory, for one process. pdp is where Edict answers
-    the Cerbos SDK.
+    ":memory:" keeps everything in memory, for one process. pdp is where Edict's API
+    listens: it answers the Cerbos SDK, and has the keys of row filters.
     """
+    rows = RowFilter(
+        Expense, ATTRIBUTES, resource_id=NUMBER, kind="expense", verifier=FilterVerifier(keys_url=pdp)
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI):
@@ -185,6 +193,26 @@ def create_app(database: str, pdp: str = "http://127.0.0.1:3592") -> FastAPI:
     @app.get(
         "/expenses",
         openapi_extra=edict(
+            description="Planned: the service is told which rows the caller may open and view.",
+            plan=True,
+            resource={"kind": "expense"},
+            actions=["open", "view"],
+        ),
+    )
+    async def list_expenses(
+        request: Request,
+        where: Annotated[ColumnElement[bool], Depends(rows)],
+        region: str | None = None,
+        owner: str | None = None,
+    ) -> list[dict]:
+        # What the client asks for narrows the list, and can't widen it.
+        return store(request).list_rows(principal(request), where, region, owner)
+
+    @app.get(
+        "/totals",
+        openapi_extra=edict(
+            description="What a region, or somebody in it, has spent. No row tells that, so the query is judged.",
+            action="total",
             resource={
                 "kind": "expense",
                 "id": expr("request.query.region"),
@@ -195,12 +223,12 @@ def create_app(database: str, pdp: str = "http://127.0.0.1:3592") -> FastAPI:
             },
         ),
     )
-    async def list_expenses(
+    async def total_expenses(
         request: Request,
         region: Annotated[list[str], Query(min_length=1, max_length=1)],
         owner: Annotated[list[str] | None, Query(max_length=1)] = None,
-    ) -> list[dict]:
-        return store(request).list_region(principal(request), region[0], owner[0] if owner else None)
+    ) -> dict:
+        return store(request).total(principal(request), region[0], owner[0] if owner else None)
 
     @app.post(
         "/expenses",
@@ -306,7 +334,7 @@ def create_app(database: str, pdp: str = "http://127.0.0.1:3592") -> FastAPI:
 
 def app() -> FastAPI:
     """What uvicorn starts (--factory); EXPENSES_DB names the database file, CERBOS_HOST
-    where Edict answers the Cerbos SDK."""
+    where Edict's API listens."""
     return create_app(
         os.environ.get("EXPENSES_DB", ".demo/expenses.db"), os.environ.get("CERBOS_HOST", "http://127.0.0.1:3592")
     )

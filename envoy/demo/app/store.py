@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta, timezone
 
-from sqlalchemy import CheckConstraint, DateTime, String, create_engine, func, select
+from sqlalchemy import CheckConstraint, ColumnElement, DateTime, Double, String, cast, create_engine, func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.pool import StaticPool
 
@@ -38,6 +38,17 @@ class Expense(Base):
             "description": self.description,
             "createdAt": None if self.createdAt is None else utc(self.createdAt).isoformat(timespec="seconds"),
         }
+
+
+# What policies see of a row, by the names that as_json has for it; NULL is null.
+ATTRIBUTES = {
+    "ownerId": Expense.owner,
+    "region": Expense.region,
+    "amount": cast(Expense.cents, Double) / 100,
+    "status": Expense.status,
+    "createdAt": Expense.createdAt,
+}
+NUMBER = cast(Expense.id, String)  # the resource's id
 
 
 class Operation(Base):
@@ -81,7 +92,9 @@ class NotSubmitted(Exception):
 
 
 def now() -> datetime:
-    return datetime.now(timezone.utc)
+    """This second. Rows keep no parts of one, since as_json tells none: a filter over
+    rows and a question about one must see the same time."""
+    return datetime.now(timezone.utc).replace(microsecond=0)
 
 
 def utc(time: datetime) -> datetime:
@@ -119,13 +132,28 @@ class Store:
         with self.transaction() as session:
             note(session, operation, principal)
 
-    def list_region(self, principal: str, region: str, owner: str | None) -> list[dict]:
+    def list_rows(
+        self, principal: str, visible: ColumnElement[bool], region: str | None, owner: str | None
+    ) -> list[dict]:
+        """The visible rows, of a region and an owner if they are named."""
         with self.transaction() as session:
             note(session, "list", principal)
-            wanted = select(Expense).where(Expense.region == region).order_by(Expense.id)
+            wanted = select(Expense).where(visible).order_by(Expense.id)
+            if region is not None:
+                wanted = wanted.where(Expense.region == region)
             if owner is not None:
                 wanted = wanted.where(Expense.owner == owner)
             return [expense.as_json() for expense in session.scalars(wanted)]
+
+    def total(self, principal: str, region: str, owner: str | None) -> dict:
+        """How many expenses a region, or an owner in it, has, and what they come to."""
+        with self.transaction() as session:
+            note(session, "total", principal)
+            wanted = select(func.count(), func.coalesce(func.sum(Expense.cents), 0)).where(Expense.region == region)
+            if owner is not None:
+                wanted = wanted.where(Expense.owner == owner)
+            count, cents = session.execute(wanted).one()
+            return {"region": region, "ownerId": owner, "expenses": count, "amount": cents / 100}
 
     def find(self, number: int) -> dict:
         """The expense of this number, for a decision about it. Nothing is recorded:

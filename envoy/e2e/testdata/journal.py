@@ -2,7 +2,7 @@
 
 The file that JOURNAL names gets one JSON object a line, before the answer leaves:
 every request as the service received it, and every operation with the address that
-it was about, before it runs. The tests judge by it what really happened.
+it was about, before it runs; of a list every row that it shows. The tests judge by it what really happened.
 """
 
 import json
@@ -18,25 +18,35 @@ def note(kind: str, **entry) -> None:
     journal.write(json.dumps({kind: entry}) + "\n")
 
 
+def note_row(operation: str, principal: str, row: dict) -> None:
+    note(
+        "operation", name=operation, principal=principal, region=row["region"] or "", owner=row["ownerId"],
+        number=row["id"], cents=round((row["amount"] or 0) * 100), status=row["status"], created=row["createdAt"] or "",
+    )
+
+
 class NotedStore(Store):
     def record(self, operation, principal):
         note("operation", name=operation, principal=principal)
         super().record(operation, principal)
 
-    def list_region(self, principal, region, owner):
-        note("operation", name="list", principal=principal, region=region, owner=owner or "")
-        return super().list_region(principal, region, owner)
+    def list_rows(self, principal, visible, region, owner):
+        # Which rows these are is known afterwards only. Each is noted, and what is told of it.
+        rows = super().list_rows(principal, visible, region, owner)
+        for row in rows:
+            note_row("list", principal, row)
+        return rows
+
+    def total(self, principal, region, owner):
+        note("operation", name="total", principal=principal, region=region, owner=owner or "")
+        return super().total(principal, region, owner)
 
     def read(self, principal, region, owner, number):
         note("operation", name="read", principal=principal, region=region, owner=owner, number=number)
         return super().read(principal, region, owner, number)
 
     def view(self, principal, expense):
-        note(
-            "operation", name="view", principal=principal, region=expense["region"] or "", owner=expense["ownerId"],
-            number=expense["id"], cents=round((expense["amount"] or 0) * 100), status=expense["status"],
-            created=expense["createdAt"] or "",
-        )
+        note_row("view", principal, expense)
         return super().view(principal, expense)
 
     def create(self, principal, region, department, cents, description):
