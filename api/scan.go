@@ -162,6 +162,6 @@ func (s *scanner) party(p *party, roles, lo, end, depth int) bool {
 			}
 		}
 	}
-	p.attr = s.scan.Mapping(s.scan.Close(base))
+	p.attr = s.scan.Mapping(s.scan.CloseMap(&keys, base))
 	return true
 }

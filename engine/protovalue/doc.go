@@ -17,5 +17,6 @@
 //     may read. Strings and values alias the message and live until the next
 //     Reset.
 //  4. No message makes a Scan take time that grows faster than its length, nor
-//     go deeper than the protobuf library does.
+//     go deeper than the protobuf library does. Looking up a key takes no longer
+//     in a map of many keys than in one of a few dozen.
 package protovalue

@@ -105,8 +105,8 @@ func TestDepth(t *testing.T) {
 	}
 }
 
-// Many keys are told apart as few are, in a time that grows no faster than their
-// number, and the memory for them is not kept.
+// Many keys are told apart and found as few are, in a time that grows no faster
+// than their number, and the memory for them is not kept.
 func TestManyKeys(t *testing.T) {
 	fields := map[string]any{}
 	for i := range 5_000 {
@@ -115,6 +115,20 @@ func TestManyKeys(t *testing.T) {
 	var s Scan
 	b := encode(t, fields)
 	checkEqual(t, &s, b)
+	s.Reset(b)
+	at, _ := s.Struct(0, len(b), MaxDepth)
+	if places := s.blocks[at].places; len(places) != len(fields) {
+		t.Errorf("the places of %d of %d keys are known", len(places), len(fields))
+	}
+	m := s.Mapping(at)
+	for key, want := range fields {
+		if v, ok := m.Lookup(key); !ok || v.Double() != float64(want.(int)) {
+			t.Errorf("%s: got %v, %v", key, v, ok)
+		}
+	}
+	if _, ok := m.Lookup("none"); ok {
+		t.Error("a key is found that is not there")
+	}
 	again := append(b, encode(t, map[string]any{"same-begin-7-same-end": 1.0})...)
 	s.Reset(again)
 	if _, f := s.Struct(0, len(again), MaxDepth); f != Repeated {

@@ -105,6 +105,7 @@ func (s *Scan) Reset(b []byte) {
 	if cap(s.entries) > keptEntries || cap(s.blocks) > keptEntries || cap(s.open) > keptEntries {
 		s.entries, s.blocks, s.open = nil, nil, nil
 	}
+	clear(s.blocks) // of the places of keys
 	s.entries, s.blocks, s.open = s.entries[:0], s.blocks[:0], s.open[:0]
 }
 
@@ -320,7 +321,7 @@ func (s *Scan) Struct(lo, end, depth int) (block uint32, f Fault) {
 			return 0, s.Fail(from, Repeated)
 		}
 	}
-	return s.Close(base), OK
+	return s.CloseMap(&keys, base), OK
 }
 
 // Value scans a google.protobuf.Value, of which depth more may nest, itself
@@ -425,9 +426,14 @@ func (s *Scan) Add(keys *Keys, base int, e Entry) bool {
 	return true
 }
 
-// Close ends what began at base, and gives the index of its block.
-func (s *Scan) Close(base int) uint32 {
-	b := block{scan: s, first: uint32(len(s.entries)), n: uint32(len(s.open) - base)}
+// Close ends the list that began at base, and gives the index of its block.
+func (s *Scan) Close(base int) uint32 { return s.close(base, nil) }
+
+// CloseMap does what Close does for a map, whose keys are those that were added.
+func (s *Scan) CloseMap(keys *Keys, base int) uint32 { return s.close(base, keys.many) }
+
+func (s *Scan) close(base int, places map[string]uint32) uint32 {
+	b := block{scan: s, places: places, first: uint32(len(s.entries)), n: uint32(len(s.open) - base)}
 	s.entries = append(s.entries, s.open[base:]...)
 	s.open = s.open[:base]
 	s.blocks = append(s.blocks, b)
@@ -440,7 +446,7 @@ func (s *Scan) Close(base int) uint32 {
 // many it is a real set.
 type Keys struct {
 	filter uint64
-	many   map[string]struct{}
+	many   map[string]uint32 // the places of keys among the entries; nil: there are few
 }
 
 // fewKeys is up to how many keys are compared one by one.
@@ -471,12 +477,14 @@ func (k *Keys) hold(s *Scan, base int, key Span) bool {
 
 func (k *Keys) holdAmongMany(s *Scan, open []Entry, text string) bool {
 	if k.many == nil {
-		k.many = make(map[string]struct{}, 2*fewKeys)
+		k.many = make(map[string]uint32, 2*fewKeys)
 		for i := range open {
-			k.many[s.Text(open[i].Key)] = struct{}{}
+			k.many[s.Text(open[i].Key)] = uint32(i)
 		}
 	}
-	_, held := k.many[text]
-	k.many[text] = struct{}{}
-	return held
+	if _, held := k.many[text]; held {
+		return true
+	}
+	k.many[text] = uint32(len(open))
+	return false
 }

@@ -13,6 +13,7 @@ import (
 // scan.entries[first : first+n].
 type block struct {
 	scan     *Scan
+	places   map[string]uint32 // of the keys of a large map; nil: they are compared
 	first, n uint32
 }
 
@@ -36,6 +37,13 @@ type object block
 // Lookup implements value.Mapping.
 func (o *object) Lookup(key string) (value.Value, bool) {
 	es := (*block)(o).entries()
+	if o.places != nil {
+		i, ok := o.places[key]
+		if !ok {
+			return value.Value{}, false
+		}
+		return o.scan.ValueOf(es[i].Val), true
+	}
 	for i := range es {
 		if o.scan.Text(es[i].Key) == key {
 			return o.scan.ValueOf(es[i].Val), true

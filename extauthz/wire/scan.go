@@ -262,7 +262,7 @@ func (r *Request) message(m messageType, lo, end int, shift slot, depth int) pro
 		}
 	}
 	if r.scan.Opened(base) > 0 {
-		r.note(keep, shift, uint64(r.scan.Close(base))+1)
+		r.note(keep, shift, uint64(r.scan.CloseMap(&keys, base))+1)
 	}
 	return protovalue.OK
 }
