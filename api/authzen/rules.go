@@ -119,7 +119,10 @@ func within(limits api.Limits, requests []*cerbospb.CheckResourcesRequest) error
 	if n, most := len(requests), limits.Actions*limits.Resources; most > 0 && n > most {
 		return status.Error(codes.InvalidArgument, fmt.Sprintf("number of evaluations (%d) exceeds configured limit (%d)", n, most))
 	}
-	type subject struct{ id, tokens string }
+	type subject struct {
+		id     string
+		tokens int // those that are alike
+	}
 	type resource struct{ kind, id string }
 	type group struct {
 		index   map[resource]int
@@ -127,12 +130,22 @@ func within(limits api.Limits, requests []*cerbospb.CheckResourcesRequest) error
 	}
 	var groups []*group
 	bySubject := map[subject]*group{}
+	all := map[string]int{} // tokens
+	indices := map[*cerbospb.AuxData]int{}
 	for _, in := range requests {
-		tokens, err := proto.MarshalOptions{Deterministic: true}.Marshal(in.GetAuxData())
-		if err != nil {
-			return status.Error(codes.InvalidArgument, auxdata.ErrInvalid.Error())
+		index, known := indices[in.GetAuxData()] // most have those of the call
+		if !known {
+			tokens, err := proto.MarshalOptions{Deterministic: true}.Marshal(in.GetAuxData())
+			if err != nil {
+				return status.Error(codes.InvalidArgument, auxdata.ErrInvalid.Error())
+			}
+			if index, known = all[string(tokens)]; !known {
+				index = len(all)
+				all[string(tokens)] = index
+			}
+			indices[in.GetAuxData()] = index
 		}
-		s := subject{in.GetPrincipal().GetId(), string(tokens)}
+		s := subject{in.GetPrincipal().GetId(), index}
 		g := bySubject[s]
 		if g == nil {
 			g = &group{index: map[resource]int{}}
