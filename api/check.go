@@ -24,6 +24,9 @@ func (s *Server) CheckResources(ctx context.Context, in *cerbospb.CheckResources
 }
 
 func (s *Server) checkResources(ctx context.Context, c *call, in *cerbospb.CheckResourcesRequest) (*cerbospb.CheckResourcesResponse, error) {
+	if err := s.countResources(len(in.GetResources())); err != nil {
+		return nil, err
+	}
 	q := &c.question
 	q.read(in)
 	var v violations
@@ -51,6 +54,9 @@ func (s *Server) CheckResourceBatch(ctx context.Context, in *cerbospb.CheckResou
 }
 
 func (s *Server) checkResourceBatch(ctx context.Context, c *call, in *cerbospb.CheckResourceBatchRequest) (*cerbospb.CheckResourceBatchResponse, error) {
+	if err := s.countResources(len(in.GetResources())); err != nil {
+		return nil, err
+	}
 	q := &c.question
 	q.readPrincipal(in.GetPrincipal())
 	for _, e := range in.GetResources() {
@@ -82,10 +88,13 @@ func (s *Server) CheckResourceSet(ctx context.Context, in *cerbospb.CheckResourc
 }
 
 func (s *Server) checkResourceSet(ctx context.Context, c *call, in *cerbospb.CheckResourceSetRequest) (*cerbospb.CheckResourceSetResponse, error) {
+	set := in.GetResource()
+	if err := s.countResources(len(set.GetInstances())); err != nil {
+		return nil, err
+	}
 	q := &c.question
 	q.includeMeta = in.GetIncludeMeta()
 	q.readPrincipal(in.GetPrincipal())
-	set := in.GetResource()
 	for _, id := range slices.Sorted(maps.Keys(set.GetInstances())) {
 		q.add(in.GetActions(), &cerbospb.Resource{
 			Kind: set.GetKind(), PolicyVersion: set.GetPolicyVersion(), Scope: set.GetScope(),
@@ -138,7 +147,7 @@ func (s *Server) decide(ctx context.Context, c *call, now time.Time, tell func(*
 	if err != nil {
 		return err
 	}
-	if err := s.within(q); err != nil {
+	if err := s.countActions(q); err != nil {
 		return err
 	}
 	ps, err := s.policies()
@@ -189,11 +198,17 @@ func (s *Server) auxData(ctx context.Context, t *tokens) (engine.AuxData, error)
 	return engine.AuxData{}, status.Error(codes.InvalidArgument, auxdata.ErrInvalid.Error())
 }
 
-// within looks at the limits of a question.
-func (s *Server) within(q *question) error {
-	if n := len(q.entries); s.Limits.Resources > 0 && n > s.Limits.Resources {
+// countResources looks at the limit of resources. It comes before the rules: a
+// resource that breaks them is two bytes long, and a request has room for millions.
+func (s *Server) countResources(n int) error {
+	if s.Limits.Resources > 0 && n > s.Limits.Resources {
 		return status.Error(codes.InvalidArgument, fmt.Sprintf("number of resources in batch (%d) exceeds configured limit (%d)", n, s.Limits.Resources))
 	}
+	return nil
+}
+
+// countActions looks at the limit of actions.
+func (s *Server) countActions(q *question) error {
 	for i := range q.entries {
 		if n := len(q.entries[i].actions); s.Limits.Actions > 0 && n > s.Limits.Actions {
 			return status.Error(codes.InvalidArgument, fmt.Sprintf("number of actions (%d) exceeds configured limit (%d)", n, s.Limits.Actions))

@@ -12,12 +12,14 @@ import (
 // force now and as of one moment. It is for calls of other services, within Do:
 // they have rules and limits of their own, and those of CheckResources are not
 // looked at here. AuxData that neighbouring requests share is verified once.
-// Answers have no call id. An error is one of gRPC, and that of all requests.
+// Outputs
+// of all answers together are bounded as those of one. Answers have no call id. An error is one of gRPC, and that of all requests.
 func (s *Server) CheckEach(ctx context.Context, list []*cerbospb.CheckResourcesRequest) ([]*cerbospb.CheckResourcesResponse, error) {
 	c := s.take()
 	q := &c.question
 	now := time.Now()
 	var data engine.AuxData
+	told := results{most: s.Limits.Message}
 	all := make([]*cerbospb.CheckResourcesResponse, 0, len(list))
 	ps, err := s.policies()
 	if err != nil {
@@ -35,14 +37,11 @@ func (s *Server) CheckEach(ctx context.Context, list []*cerbospb.CheckResourcesR
 			}
 		}
 		out := &cerbospb.CheckResourcesResponse{RequestId: q.requestID}
-		err := decideBy(ctx, c, ps, data, now, func(e *entry, d *engine.Decision) error {
-			r, err := resultOf(e, d, q.includeMeta)
-			out.Results = append(out.Results, r)
-			return err
-		})
-		if err != nil {
+		told.includeMeta, told.list = q.includeMeta, nil
+		if err := decideBy(ctx, c, ps, data, now, told.add); err != nil {
 			return nil, err
 		}
+		out.Results = told.list
 		all = append(all, out)
 	}
 	s.release(c)

@@ -25,6 +25,8 @@ func ServerOptions(message int) []grpc.ServerOption {
 		// TLS and the first frames; a client that is slower holds memory.
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.MaxConcurrentStreams(1024),
+		// As over HTTP. A few bytes of compressed headers can stand for megabytes.
+		grpc.MaxHeaderListSize(64 << 10),
 		// Goroutines that are kept have a stack of the size that a call needs; new
 		// ones would have to grow theirs every time.
 		grpc.NumStreamWorkers(uint32(workersPerCore * runtime.GOMAXPROCS(0))),

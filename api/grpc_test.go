@@ -2,12 +2,16 @@ package api
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"edict/api/cerbospb"
 )
@@ -70,3 +74,38 @@ func TestInterceptor(t *testing.T) {
 type recorder struct{ desc *grpc.ServiceDesc }
 
 func (r *recorder) RegisterService(d *grpc.ServiceDesc, _ any) { r.desc = d }
+
+// Headers are bounded as they are over HTTP.
+func TestManyHeaders(t *testing.T) {
+	s, _ := newServer(t)
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x", strings.Repeat("x", 100<<10))
+	if err := dial(t, s).Invoke(ctx, "/"+ServiceName+"/ServerInfo", new(cerbospb.ServerInfoRequest), new(cerbospb.ServerInfoResponse)); err == nil {
+		t.Error("100 KiB of headers are taken")
+	}
+}
+
+// Each of many requests may tell the same attributes, and what they tell together
+// is bounded.
+func TestOutputsOfEach(t *testing.T) {
+	s, _ := newServer(t)
+	s.Limits.Message = 1000
+	ask := func(n int) error {
+		var list []*cerbospb.CheckResourcesRequest
+		for i := range n {
+			list = append(list, &cerbospb.CheckResourcesRequest{
+				Principal: &cerbospb.Principal{Id: "ann", Roles: []string{"user"}, Attr: map[string]*structpb.Value{"a": structpb.NewStringValue(strings.Repeat("x", 300))}},
+				Resources: []*cerbospb.CheckResourcesRequest_ResourceEntry{{
+					Actions: []string{fmt.Sprint("shout-", i)}, Resource: &cerbospb.Resource{Kind: "doc", Id: "1"},
+				}},
+			})
+		}
+		_, err := s.CheckEach(t.Context(), list)
+		return err
+	}
+	if err := ask(2); err != nil {
+		t.Error(err)
+	}
+	if err := ask(3); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("got %v", err)
+	}
+}

@@ -67,6 +67,14 @@ func TestPretty(t *testing.T) {
 	if got := pretty.Body.String(); cut(got) != cut(indented.String()) {
 		t.Errorf("got %s\nwant %s", got, indented.String())
 	}
+	// Spaces would be most of the answer.
+	for _, attr := range []string{strings.Repeat("[", 70) + `"\"]"` + strings.Repeat("]", 70), `"` + strings.Repeat("x", 300<<10) + `"`} {
+		w := ask(h, "POST", "/api/check/resources?pretty", `{"principal":{"id":"ann","roles":["user"],"attr":{"a":`+attr+`}},`+
+			`"resources":[{"actions":["shout-1"],"resource":{"kind":"doc","id":"1"}}]}`)
+		if w.Code != 200 || !json.Valid(w.Body.Bytes()) || strings.Contains(w.Body.String(), "\n") {
+			t.Errorf("got %d %.300s", w.Code, w.Body)
+		}
+	}
 	if strings.Contains(plain.Body.String(), " ") {
 		t.Errorf("there is white space in %s", plain.Body)
 	}
@@ -177,7 +185,16 @@ func TestManyResources(t *testing.T) {
 		t.Errorf("got %d %.300s", w.Code, w.Body)
 	}
 	w = ask(h, "POST", "/api/check/resources", strings.ReplaceAll(body, `"kind":"doc",`, ""))
-	if w.Code != 400 || w.Body.Len() > 10_000 || !strings.Contains(w.Body.String(), "and 9990 more") {
+	if w.Code != 400 || w.Body.String() != want {
+		t.Errorf("rules are looked at: got %d %.300s", w.Code, w.Body)
+	}
+	_, read, err := inPlace(s, []byte(strings.Repeat("\x22\x00", 10_000)))
+	if read || !strings.Contains(want, status.Convert(err).Message()) {
+		t.Errorf("over gRPC: got %v, %v", read, err)
+	}
+	roles := strings.TrimSuffix(strings.Repeat(`"",`, 10_000), ",")
+	w = ask(h, "POST", "/api/check/resources", `{"principal":{"id":"ann","roles":[`+roles+`]},"resources":[`+strings.TrimSuffix(entry, ",")+`]}`)
+	if w.Code != 400 || w.Body.Len() > 10_000 || !strings.Contains(w.Body.String(), "and 9991 more") {
 		t.Errorf("got %d %.300s", w.Code, w.Body)
 	}
 }

@@ -175,7 +175,7 @@ func (m *checkMessage) read(request []byte) (ok bool) {
 			m.server.tellPanic(p)
 		}
 	}()
-	if !m.call.scanner.read(&m.call.question, request) {
+	if !m.call.scanner.read(&m.call.question, request, m.server.Limits.Resources) {
 		return false
 	}
 	var v violations

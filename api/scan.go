@@ -31,8 +31,9 @@ func (s *scanner) forget() {
 // read makes q the question of an encoded CheckResourcesRequest, which must not
 // change while it is in use. It tells whether it did so: what is malformed, what
 // occurs again and must be merged, and what few clients send it leaves to the
-// protobuf library, and q is of no use then.
-func (s *scanner) read(q *question, b []byte) bool {
+// protobuf library, and q is of no use then. So it does with more than most resources; 0 means any
+// number.
+func (s *scanner) read(q *question, b []byte, most int) bool {
 	if len(b) > protovalue.MaxLen {
 		return false
 	}
@@ -58,7 +59,7 @@ func (s *scanner) read(q *question, b []byte) bool {
 				return false
 			}
 		case num == 4 && typ == protowire.BytesType:
-			if !s.entry(q, from, to, depth-1) {
+			if most > 0 && len(q.entries) == most || !s.entry(q, from, to, depth-1) {
 				return false
 			}
 		case num == 5 || num == 6: // tokens, annotations

@@ -140,7 +140,36 @@ func Fail(w http.ResponseWriter, r *http.Request, st *status.Status, httpStatus 
 	WriteMessage(w, r, httpStatus, st.Proto())
 }
 
-// WriteMessage writes a message as JSON, on many lines if the query has pretty.
+// The length, in bytes, and the nesting of answers that are written on many lines.
+// Beyond them the spaces would be many times as long as what they indent.
+const (
+	mostPretty    = 256 << 10
+	deepestPretty = 64
+)
+
+// readable tells whether people could read JSON on many lines.
+func readable(b []byte) bool {
+	depth, text := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '{' || c == '[':
+			if depth++; depth > deepestPretty {
+				return false
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return len(b) <= mostPretty
+}
+
+// WriteMessage writes a message as JSON, on many lines if the query has pretty and
+// people could read it.
 func WriteMessage(w http.ResponseWriter, r *http.Request, httpStatus int, m proto.Message) {
 	b, err := protojson.Marshal(m)
 	if err != nil {
@@ -149,7 +178,7 @@ func WriteMessage(w http.ResponseWriter, r *http.Request, httpStatus int, m prot
 	}
 	// The spaces of protojson are not always the same.
 	var out bytes.Buffer
-	if r.URL.Query().Has("pretty") {
+	if r.URL.Query().Has("pretty") && readable(b) {
 		err = json.Indent(&out, b, "", "  ")
 	} else {
 		err = json.Compact(&out, b)
