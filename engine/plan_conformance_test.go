@@ -337,3 +337,75 @@ resourcePolicy:
 		})
 	}
 }
+
+// The cases of Cerbos for schemas that ask for plans: what breaks a schema is told,
+// and denies if schemas are enforced.
+func TestConformanceSchemaPlans(t *testing.T) {
+	dir := filepath.Join(conformance.Dir(t), "schema")
+	schemas := readSchemas(t, filepath.Join(dir, "fs"))
+	files, err := filepath.Glob(filepath.Join(dir, "test_cases", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plans := 0
+	for _, file := range files {
+		var c struct {
+			SchemaRefs         any
+			PlanResourcesInput *struct {
+				caseInput
+				Action string
+			}
+			WantValidationErrors []struct{ Path, Message, Source string }
+		}
+		readCase(t, file, &c)
+		in := c.PlanResourcesInput
+		if in == nil {
+			continue
+		}
+		plans++
+		var want []string
+		for _, e := range c.WantValidationErrors {
+			want = append(want, fmt.Sprintf("%s %s %s", e.Source, e.Path, e.Message))
+		}
+		slices.Sort(want)
+		content, err := json.Marshal(map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{
+			"resource": in.Resource.Kind, "version": in.Resource.PolicyVersion, "schemas": c.SchemaRefs,
+			"rules": []any{map[string]any{"actions": []string{"*"}, "roles": []string{"*"}, "effect": "EFFECT_ALLOW"}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		policies := mustParse(t, []folder.File{{Path: "p.json", Content: content}})
+		for _, enforcement := range []engine.SchemaEnforcement{engine.SchemaWarn, engine.SchemaReject} {
+			t.Run(fmt.Sprintf("%s %v", filepath.Base(file), enforcement), func(t *testing.T) {
+				compiler, err := engine.NewCompiler(engine.Options{SchemaEnforcement: enforcement})
+				if err != nil {
+					t.Fatal(err)
+				}
+				set, list := compiler.Compile(policies, schemas)
+				fatalIfAny(t, list)
+				plan, err := set.Plan(planRequest(&in.caseInput, in.Action, in.Actions))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, e := range plan.ValidationErrors {
+					got = append(got, fmt.Sprintf("%s %s %s", e.Source, e.Path, e.Message))
+				}
+				slices.Sort(got)
+				if !slices.Equal(got, want) {
+					t.Errorf("validation errors: got %q, want %q", got, want)
+				}
+				kind := engine.AlwaysAllowed
+				if enforcement == engine.SchemaReject && len(want) > 0 {
+					kind = engine.AlwaysDenied
+				}
+				if plan.Filter.Kind != kind {
+					t.Errorf("the plan is %v, want %v", plan.Filter.Kind, kind)
+				}
+			})
+		}
+	}
+	if plans == 0 {
+		t.Error("no case asks for a plan")
+	}
+}
