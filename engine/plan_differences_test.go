@@ -134,3 +134,41 @@ func TestPlansNeedAnAllow(t *testing.T) {
 		}
 	}
 }
+
+// The list of derived roles is known where what is not known makes no difference
+// to it.
+func TestDerivedRolesKnownInPlans(t *testing.T) {
+	match := func(kind string, of ...string) map[string]any {
+		var members []any
+		for _, expr := range of {
+			members = append(members, map[string]any{"expr": expr})
+		}
+		return map[string]any{"match": map[string]any{kind: map[string]any{"of": members}}}
+	}
+	for _, test := range []struct {
+		name      string
+		condition map[string]any
+		want      string
+	}{
+		{"any of unknown and true", match("any", "R.attr.x", "P.id == 'ann'"), "(true)"},
+		{"all of unknown and false", match("all", "R.attr.x", "P.id == 'bob'"), "(false)"},
+		{"none of unknown and true", match("none", "R.attr.x", "P.id == 'ann'"), "(false)"},
+		{"unknown", match("any", "R.attr.x", "P.id == 'bob'"), `(eq (if request.resource.attr.x ["owner"] []) ["owner"])`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			set := planPolicies(t, false,
+				map[string]any{"apiVersion": "api.cerbos.dev/v1", "derivedRoles": map[string]any{"name": "dr", "definitions": []any{
+					map[string]any{"name": "owner", "parentRoles": []string{"user"}, "condition": test.condition}}}},
+				map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{"resource": "doc", "version": "default",
+					"importDerivedRoles": []string{"dr"}, "rules": []any{
+						map[string]any{"actions": []string{"other"}, "derivedRoles": []string{"owner"}, "effect": "EFFECT_ALLOW"},
+						map[string]any{"actions": []string{"read"}, "roles": []string{"user"}, "effect": "EFFECT_ALLOW",
+							"condition": map[string]any{"match": map[string]any{"expr": `runtime.effectiveDerivedRoles == ["owner"]`}}}}}})
+			plan, err := set.Plan(&engine.PlanRequest{Principal: engine.Principal{ID: "ann", Roles: []string{"user"}},
+				Resource: engine.Resource{Kind: "doc"}, Actions: []string{"read"}})
+			if err != nil || plan.Debug != test.want {
+				t.Errorf("got %v %v, want %s", plan, err, test.want)
+			}
+		})
+	}
+}

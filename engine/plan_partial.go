@@ -210,6 +210,15 @@ func (p *planning) list(step int) (sum expr.Residual, err error) {
 	if err != nil {
 		return expr.Residual{}, err
 	}
+	if !slices.ContainsFunc(terms, func(t Operand) bool { return t.Expression != nil || t.Variable != "" }) {
+		var names value.Strings // what is unknown makes no difference
+		for _, t := range terms {
+			for i := range t.Value.Sequence().Len() {
+				names = append(names, t.Value.Sequence().At(i).Str())
+			}
+		}
+		return expr.Residual{Value: value.OfSequence(names)}, nil
+	}
 	out := terms[len(terms)-1]
 	for _, t := range slices.Backward(terms[:len(terms)-1]) {
 		out = operation("add", t, out)
@@ -260,8 +269,7 @@ func (p *planning) term(n *conditionNode, m *module) (Operand, error) {
 			return Operand{}, err
 		}
 	}
-	// Check does not evaluate a member after one that decides. In the form of Cerbos
-	// the members are equals.
+	// A member that is known to decide does so wherever it stands, as in tree.
 	out := constant(value.OfBool(n.op != policy.Any))
 	for _, member := range slices.Backward(members) {
 		switch {
@@ -288,7 +296,7 @@ func negation(o Operand) Operand {
 
 func (p *planning) both(a, b Operand) Operand {
 	switch {
-	case isBool(a, true):
+	case isBool(a, true), isBool(b, false):
 		return b
 	case isBool(a, false), isBool(b, true):
 		return a
@@ -298,7 +306,7 @@ func (p *planning) both(a, b Operand) Operand {
 
 func (p *planning) either(a, b Operand) Operand {
 	switch {
-	case isBool(a, false):
+	case isBool(a, false), isBool(b, true):
 		return b
 	case isBool(a, true), isBool(b, false):
 		return a

@@ -204,8 +204,7 @@ func (d *differential) report(n uint64, c oracle.Case, what string, differs func
 	if first > d.reported {
 		return
 	}
-	before := what
-	fmt.Printf("set %d: a difference; making it smaller\n", n)
+	fmt.Printf("set %d: a difference; making it smaller\n%s\n%s", n, oracle.RequestJSON(c.Request), what)
 	if differs != nil {
 		c = oracle.Shrink(c, 400, func(c oracle.Case) bool {
 			text, is := differs(c)
@@ -217,7 +216,7 @@ func (d *differential) report(n uint64, c oracle.Case, what string, differs func
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fmt.Printf("==== set %d\n%s%s\n%s\n%s(before it was made smaller:\n%s)\n", n, c.Set.YAML(), optionsText(c.Set.Options), oracle.RequestJSON(c.Request), what, before)
+	fmt.Printf("==== set %d\n%s%s\n%s\n%s", n, c.Set.YAML(), optionsText(c.Set.Options), oracle.RequestJSON(c.Request), what)
 }
 
 func optionsText(o oracle.Options) string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 
 	"edict/engine"
 	"edict/engine/internal/oracle"
+	"edict/engine/policyfile"
 	"edict/engine/value"
 )
 
@@ -201,19 +203,55 @@ func (d *differential) planRequest(req *engine.Request, n uint64) *engine.PlanRe
 	return out
 }
 
-// planDiffers tells whether Cerbos and the engine give plans for a request that
-// differ otherwise than is known.
-func (d *differential) planDiffers(server *cerbos, decider *decider, lenient bool, req *engine.Request, n uint64) (what, known string, err error) {
-	asked := d.planRequest(req, n)
-	got, err := server.plan(asked)
+// A planTrial is a policy set on which plans are compared. Beside it there are
+// variants of it, which are made when they are needed: of the set as Cerbos reads
+// has(), and of the set under lenient evaluation.
+type planTrial struct {
+	*differential
+	number  uint64 // of the set
+	set     *oracle.Set
+	server  *cerbos
+	decider *decider
+
+	readings map[string]*decider // by the names of the attributes that are known; nil: like decider
+	lenient  *planTrial
+}
+
+func (d *differential) newPlanTrial(number uint64, set *oracle.Set) (*planTrial, error) {
+	server, err := startCerbos(d.ctx, d.program, set)
+	if err != nil {
+		return nil, err
+	}
+	t := &planTrial{differential: d, number: number, set: set, server: server, readings: map[string]*decider{}}
+	if t.decider, err = newDecider(set); err != nil {
+		server.stop()
+		return nil, fmt.Errorf("the engine refuses what Cerbos takes: %w", err)
+	}
+	return t, nil
+}
+
+func (t *planTrial) stop() {
+	t.server.stop()
+	if t.lenient != nil {
+		t.lenient.stop()
+	}
+}
+
+// differs tells whether Cerbos and the engine give plans for a request that
+// differ, and how that is known if it is.
+func (t *planTrial) differs(req *engine.Request) (what, known string, err error) {
+	asked := t.planRequest(req, t.number)
+	got, err := t.server.plan(asked)
 	if err != nil {
 		return "", "", err
 	}
-	mine := decider.plan(asked)
+	mine := t.decider.plan(asked)
 	if samePlan(got, mine) {
 		return "", "", nil
 	}
-	known = explained(decider, lenient, req, asked, got, mine)
+	if known, err = t.explained(req, asked, got, mine); err != nil {
+		return "", "", err
+	}
 	return fmt.Sprintf("attributes of the resource that are known: %s\nengine:\n%s\nCerbos:\n%s\n", jsonText(attributes(asked.Resource.Attr)), mine, got), known, nil
 }
 
@@ -223,17 +261,12 @@ func (d *differential) comparePlans(w *oracle.Workshop, n uint64) {
 	g.Portable = true
 	g.Try(w)
 	set := g.Set()
-	server, err := startCerbos(d.ctx, d.program, set)
+	t, err := d.newPlanTrial(n, set)
 	if err != nil {
 		d.report(n, oracle.Case{Set: set, Request: &engine.Request{}}, err.Error()+"\n", nil)
 		return
 	}
-	defer server.stop()
-	decider, err := newDecider(set)
-	if err != nil {
-		d.report(n, oracle.Case{Set: set, Request: &engine.Request{}}, "the engine refuses what Cerbos takes: "+err.Error(), nil)
-		return
-	}
+	defer t.stop()
 	compared := 0
 	defer func() { d.count(compared, 0) }()
 	for range d.batches {
@@ -242,7 +275,7 @@ func (d *differential) comparePlans(w *oracle.Workshop, n uint64) {
 				return
 			}
 			req.Now = time.Now()
-			what, known, err := d.planDiffers(server, decider, set.Options.LenientEvaluation, req, n)
+			what, known, err := t.differs(req)
 			if err != nil {
 				what = err.Error()
 			}
@@ -257,18 +290,15 @@ func (d *differential) comparePlans(w *oracle.Workshop, n uint64) {
 	}
 }
 
-// smallPlanDiffers is planDiffers with a server of its own.
+// smallPlanDiffers tells whether plans differ in a way that is not known, on a set
+// of its own.
 func (d *differential) smallPlanDiffers(c oracle.Case, n uint64) (string, bool) {
-	server, err := startCerbos(d.ctx, d.program, c.Set)
+	t, err := d.newPlanTrial(n, c.Set)
 	if err != nil {
 		return "", false
 	}
-	defer server.stop()
-	decider, err := newDecider(c.Set)
-	if err != nil {
-		return "", false
-	}
-	what, known, err := d.planDiffers(server, decider, c.Set.Options.LenientEvaluation, c.Request, n)
+	defer t.stop()
+	what, known, err := t.differs(c.Request)
 	return what, err == nil && what != "" && known == ""
 }
 
@@ -283,36 +313,115 @@ func (d *differential) explain(why string) {
 }
 
 // explained names the difference that is known, if it is one. docs/compatibility.md
-// lists them.
-func explained(d *decider, lenient bool, req *engine.Request, asked *engine.PlanRequest, cerbos, mine *planAnswer) string {
-	anonymous := *asked
-	anonymous.Principal.PolicyVersion = ""
+// lists them. Where a difference is one of reading, the engine has to give Cerbos'
+// plan once it reads likewise.
+func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, cerbos, mine *planAnswer) (string, error) {
 	switch {
 	case cerbos.failure != "":
-		return "Cerbos has no plan"
+		return "Cerbos has no plan", nil
 	case mine.failure != "":
-		return "the engine refuses: " + mine.failure[strings.LastIndex(mine.failure, ": ")+2:]
-	case samePlan(cerbos, d.plan(&anonymous)):
-		return "principal.policyVersion is empty for Cerbos' plans"
-	case cerbos.kind == mine.kind && mine.kind == engine.AlwaysDenied.String() && !lenient && slices.Equal(cerbos.invalid, mine.invalid):
-		return "the scope of a plan that denies, where an error denied for Cerbos and a condition for the engine"
-	case !reflect.DeepEqual(cerbos.scopes, mine.scopes) || !slices.Equal(cerbos.invalid, mine.invalid):
-		return ""
-	case strings.Contains(mine.debug, "(has "):
-		return "has() is a condition"
-	case readsKnown.MatchString(cerbos.debug) && !readsKnown.MatchString(mine.debug):
-		return "Cerbos leaves what is known as it is"
-	case mine.kind == engine.AlwaysDenied.String() && !d.allows(req):
-		return "Cerbos' plan lets through what its check denies"
+		return "the engine refuses: " + mine.failure[strings.LastIndex(mine.failure, ": ")+2:], nil
 	}
-	return ""
+	anonymous := *asked
+	anonymous.Principal.PolicyVersion = ""
+	if samePlan(cerbos, t.decider.plan(&anonymous)) {
+		return "principal.policyVersion is empty for Cerbos' plans", nil
+	}
+	reading := t.readingHas(asked)
+	if reading != nil {
+		if like := reading.plan(asked); samePlan(cerbos, like) || samePlan(cerbos, reading.plan(&anonymous)) {
+			return "has() is true for Cerbos, or the value of the attribute", nil
+		} else if like.failure == "" {
+			mine = like
+		}
+	}
+	denied := engine.AlwaysDenied.String()
+	sameErrors := slices.Equal(cerbos.invalid, mine.invalid)
+	switch {
+	case sameErrors && cerbos.kind == denied && !t.set.Options.LenientEvaluation:
+		switch agree, err := t.agreeLeniently(req); {
+		case err != nil || !agree:
+			return "", err
+		case mine.kind == denied:
+			return "the scope of a plan that denies, where an error denied for one and a condition for the other", nil
+		}
+		return "an error denies for Cerbos and is a condition for the engine", nil
+	case !sameErrors || !reflect.DeepEqual(cerbos.scopes, mine.scopes):
+		return "", nil
+	case readsKnown.MatchString(cerbos.debug) && !readsKnown.MatchString(mine.debug):
+		return "Cerbos leaves what is known as it is", nil
+	case mine.kind == denied && !t.allows(req):
+		return "Cerbos' plan lets through what its check denies", nil
+	}
+	return "", nil
+}
+
+// agreeLeniently tells whether the plans for a request are the same under lenient
+// evaluation, or differ as is known.
+func (t *planTrial) agreeLeniently(req *engine.Request) (bool, error) {
+	if t.lenient == nil {
+		set := *t.set
+		set.Options.LenientEvaluation = true
+		var err error
+		if t.lenient, err = t.newPlanTrial(t.number, &set); err != nil {
+			return false, err
+		}
+	}
+	what, known, err := t.lenient.differs(req)
+	return what == "" || known != "", err
+}
+
+// hasOfAttribute finds has() of an attribute of the resource, in the YAML of a
+// policy. Its groups are what is asked about and the name of the attribute.
+var hasOfAttribute = regexp.MustCompile("\\bhas\\(((?:R|request\\.resource)\\.attr\\.(`[^`]*`|\\w+)[^()]*)\\)")
+
+// readingHas gives the engine with policies in which has() of an attribute of the
+// resource is what Cerbos' planner makes of it: the value, or true if that is not
+// known. It gives nil if there are none, or if the engine has none to offer.
+func (t *planTrial) readingHas(asked *engine.PlanRequest) *decider {
+	known := map[string]bool{}
+	if asked.Resource.Attr != nil {
+		asked.Resource.Attr.Range(func(name string, _ value.Value) bool {
+			known[name] = true
+			return true
+		})
+	}
+	key := strings.Join(slices.Sorted(maps.Keys(known)), "\x00")
+	if d, ok := t.readings[key]; ok {
+		return d
+	}
+	t.readings[key] = nil
+	set := *t.set
+	set.Policies = nil
+	replaced := false
+	for i, p := range t.set.Policies {
+		text := hasOfAttribute.ReplaceAllStringFunc(oracle.YAML(p), func(call string) string {
+			replaced = true
+			parts := hasOfAttribute.FindStringSubmatch(call)
+			if known[strings.Trim(parts[2], "`")] {
+				return "(" + parts[1] + ")"
+			}
+			return "(true)"
+		})
+		read, diagnostics := policyfile.Parse(fmt.Sprintf("policy_%03d.yaml", i), []byte(text))
+		if len(diagnostics) > 0 {
+			return nil
+		}
+		set.Policies = append(set.Policies, read)
+	}
+	if replaced {
+		if d, err := newDecider(&set); err == nil {
+			t.readings[key] = d
+		}
+	}
+	return t.readings[key]
 }
 
 // readsKnown finds variables that are known.
 var readsKnown = regexp.MustCompile(`[ (](request\.(principal|auxData)|G|globals|C|constants)\.`)
 
 // allows tells whether the engine allows all of a request.
-func (d *decider) allows(req *engine.Request) bool {
-	d.set.Check(req, &d.decision)
-	return d.decision.Allowed()
+func (t *planTrial) allows(req *engine.Request) bool {
+	t.decider.set.Check(req, &t.decider.decision)
+	return t.decider.decision.Allowed()
 }
