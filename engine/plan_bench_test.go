@@ -8,13 +8,13 @@ import (
 	"edict/engine/value"
 )
 
-// demoPlan asks what a manager may list in the demo.
+// demoPlan asks what a manager may read in the demo.
 func demoPlan() *engine.PlanRequest {
 	return &engine.PlanRequest{
 		Principal: engine.Principal{ID: "bob", Roles: []string{"employee", "manager"}, Attr: value.Attributes{
 			"regions": []any{"emea", "apac"}, "approvalLimit": 1000.0, "clientIp": "127.0.0.1"}},
 		Resource: engine.Resource{Kind: "expense"},
-		Actions:  []string{"list"},
+		Actions:  []string{"read"},
 	}
 }
 
@@ -38,7 +38,7 @@ func TestPlanAllocations(t *testing.T) {
 	}
 }
 
-// The plan of a list with the demo's policies.
+// The plan of what somebody may read with the demo's policies.
 func BenchmarkPlan(b *testing.B) {
 	set, req := mustCompile(b, demoPolicies(b)), demoPlan()
 	b.ReportAllocs()
