@@ -31,6 +31,7 @@ func TestPlanDifferences(t *testing.T) {
 		{"known map", `P.attr.grades[R.attr.k] > 1.0`, nil, false, `(eq request.resource.attr.k "b")`},
 		{"known map, the other way round", `1.0 < P.attr.grades[R.attr.k]`, nil, false,
 			`(lt 1 (index (struct (set-field "a" 1) (set-field "b" 2)) request.resource.attr.k))`},
+		{"key of a map that is written out", `"b" in {"a": R.attr.x}`, nil, false, `(in "b" (struct (set-field "a" request.resource.attr.x)))`},
 		{"policy version", `P.policyVersion == "v2"`, nil, false, `(true)`},
 		{"known key", `R.attr[P.attr.key] == 1.0`, nil, false, `(eq (index request.resource.attr "x") 1)`},
 		{"known by index", `R.attr["x"] == 1.0`, value.Attributes{"x": 1.0}, false, `(true)`},

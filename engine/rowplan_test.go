@@ -23,18 +23,18 @@ func TestRowFiltersOfTheDemo(t *testing.T) {
 		roles, action   string
 		strict, lenient string // empty: as strict
 	}{
-		{"employee", "list", own, ""},
-		{"employee,manager", "list", "(and " + noOwn + " (or " + own + " " + region + "))", "(or " + own + " " + region + ")"},
-		{"auditor", "list", "(true)", ""},
-		{"auditor,employee", "list", "(true)", ""},
-		{"employee,auditor", "list", noOwn, "(true)"},
+		{"employee", "read", own, ""},
+		{"employee,manager", "read", "(and " + noOwn + " (or " + own + " " + region + "))", "(or " + own + " " + region + ")"},
+		{"auditor", "read", "(true)", ""},
+		{"auditor,employee", "read", "(true)", ""},
+		{"employee,auditor", "read", noOwn, "(true)"},
 		{"employee,manager", "delete", own, ""},
 		{"employee,manager,auditor", "delete", "(false)", ""},
 		{"employee", "approve", "(false)", ""},
 		{"employee,manager", "approve", "(and " + noOwn + " (not " + own + ") " + region + " (holds (gt request.resource.attr.amount 0)) (holds (le request.resource.attr.amount 1000)))",
 			"(and (not " + own + ") " + region + " (holds (gt request.resource.attr.amount 0)) (holds (le request.resource.attr.amount 1000)))"},
 		{"employee", "nothing", "(false)", ""},
-		{"anonymous", "list", "(false)", ""},
+		{"anonymous", "read", "(false)", ""},
 	}
 	for _, lenient := range []bool{false, true} {
 		ps, diagnostics := engine.Compile(demoPolicies(t), engine.Options{LenientEvaluation: lenient})
@@ -64,7 +64,7 @@ func TestRowFiltersOfSeveralActions(t *testing.T) {
 	fatalIfAny(t, diagnostics)
 	for want, actions := range map[string][]string{
 		"(false)": nil,
-		`(holds (eq request.resource.attr.ownerId "bob"))`: {"list", "read", "delete"},
+		`(holds (eq request.resource.attr.ownerId "bob"))`: {"total", "read", "delete"},
 	} {
 		plan, err := ps.PlanRows(&engine.PlanRequest{
 			Principal: engine.Principal{ID: "bob", Roles: []string{"employee"}, Attr: value.Attributes{"clientIp": "127.0.0.1"}},
