@@ -113,11 +113,18 @@ func (d *decider) plan(req *engine.PlanRequest) *planAnswer {
 }
 
 // canonical gives an operand in one of the forms that mean the same: conjunctions
-// and disjunctions without nesting, repetition and order, no double negation, and the present instant
-// by its name.
+// and disjunctions without nesting, repetition and order, no double negation, short
+// names of variables, and the present instant by its name.
 func canonical(x any) any {
 	m, _ := x.(map[string]any)
 	e, _ := m["expression"].(map[string]any)
+	if name, ok := m["variable"].(string); ok {
+		for long, short := range map[string]string{"globals.": "G.", "constants.": "C."} {
+			if after, ok := strings.CutPrefix(name, long); ok {
+				return map[string]any{"variable": short + after}
+			}
+		}
+	}
 	if e == nil {
 		return x
 	}
@@ -322,6 +329,9 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 	case mine.failure != "":
 		return "the engine refuses: " + mine.failure[strings.LastIndex(mine.failure, ": ")+2:], nil
 	}
+	if samePlan(cerbos, mine.searchingKeys()) {
+		return "a map that is written out is a list of its keys for Cerbos", nil
+	}
 	anonymous := *asked
 	anonymous.Principal.PolicyVersion = ""
 	if samePlan(cerbos, t.decider.plan(&anonymous)) {
@@ -338,10 +348,12 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 	denied := engine.AlwaysDenied.String()
 	sameErrors := slices.Equal(cerbos.invalid, mine.invalid)
 	switch {
-	case sameErrors && cerbos.kind == denied && !t.set.Options.LenientEvaluation:
+	case sameErrors && (cerbos.kind == denied || mine.kind == denied) && !t.set.Options.LenientEvaluation:
 		switch agree, err := t.agreeLeniently(req); {
 		case err != nil || !agree:
 			return "", err
+		case cerbos.kind != denied:
+			return "an error denies for the engine and is a condition for Cerbos", nil
 		case mine.kind == denied:
 			return "the scope of a plan that denies, where an error denied for one and a condition for the other", nil
 		}
@@ -354,6 +366,40 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 		return "Cerbos' plan lets through what its check denies", nil
 	}
 	return "", nil
+}
+
+// searchingKeys gives an answer in which "in" of a map that is written out is one
+// of the list of its keys.
+func (a *planAnswer) searchingKeys() *planAnswer {
+	out := *a
+	out.condition = searchingKeys(a.condition)
+	return &out
+}
+
+func searchingKeys(x any) any {
+	m, _ := x.(map[string]any)
+	e, _ := m["expression"].(map[string]any)
+	if e == nil {
+		return x
+	}
+	list, _ := e["operands"].([]any)
+	operands := make([]any, len(list))
+	for i := range list {
+		operands[i] = searchingKeys(list[i])
+	}
+	if e["operator"] == "in" && len(operands) == 2 {
+		of, _ := operands[1].(map[string]any)["expression"].(map[string]any)
+		if of != nil && of["operator"] == "struct" {
+			var keys []any
+			for _, field := range of["operands"].([]any) {
+				set := field.(map[string]any)["expression"].(map[string]any)
+				keys = append(keys, set["operands"].([]any)[0].(map[string]any)["value"])
+			}
+			sortByText(keys)
+			operands[1] = map[string]any{"value": keys}
+		}
+	}
+	return map[string]any{"expression": map[string]any{"operator": e["operator"], "operands": operands}}
 }
 
 // agreeLeniently tells whether the plans for a request are the same under lenient
