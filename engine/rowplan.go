@@ -104,10 +104,13 @@ func (p *rowPlanner) all(actions []string) (*formula, error) {
 		}
 	}
 	if result = p.simplified(result); p.spent() {
-		return nil, &PlanError{Message: "the filter is too large"}
+		return nil, errTooLarge
 	}
 	return result, nil
 }
+
+// errTooLarge is of a filter as a whole, wherever that is found.
+var errTooLarge = &PlanError{Message: "the filter is too large"}
 
 // action plans one action, as state.decide decides it.
 func (p *rowPlanner) action(action string) (*formula, error) {
@@ -253,7 +256,7 @@ func (p *rowPlanner) visitAll(rows []planned, consent bool, allowed *formula, ne
 // applies plans whether a row has its effect, as state.applies tells.
 func (p *rowPlanner) applies(r planned) (judgment, error) {
 	j, err := p.rowJudgment(r.row)
-	if e, ok := errors.AsType[*PlanError](err); ok && e.Policy == "" {
+	if e, ok := errors.AsType[*PlanError](err); ok && e.Policy == "" && e != errTooLarge {
 		placed := *e
 		placed.Rule, placed.Policy, placed.Pos = r.rule.Name, r.key, r.rule.Pos
 		return j, &placed
@@ -441,6 +444,9 @@ func (p *rowPlanner) choose(test *formula, a, b judgment) judgment {
 // residual plans an expression, given a list of derived roles, and of some
 // variables whether they fail.
 func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Value, failing map[string]bool) (judgment, error) {
+	if p.spent() { // what comes of the other cases does not matter any more
+		return judgment{}, errTooLarge
+	}
 	r := rowReader{p, c.module, failing, nil}
 	p.start() // so that variables are evaluated anew
 	p.frame.Set(slotRuntime, value.OfMapping(roleView{list}))
@@ -499,8 +505,15 @@ type openVariable struct {
 
 func (*openVariable) Error() string { return "it depends on whether a variable fails" }
 
+// maxOpenVariables is how many variables may fail or not for an expression that
+// reads them to be planned in each of the cases.
+const maxOpenVariables = 8
+
 // underVariable plans an expression in both cases of an openVariable.
 func (p *rowPlanner) underVariable(v *openVariable, c *condition, program *expr.Program, list value.Value, failing map[string]bool) (judgment, error) {
+	if len(failing) == maxOpenVariables {
+		return judgment{}, &PlanError{Expression: program.Source(), Message: "it depends on too many variables that may fail"}
+	}
 	var j [2]judgment
 	for i, fails := range []bool{true, false} {
 		with := map[string]bool{v.name: fails}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -50,15 +51,19 @@ type formulas struct {
 
 	// possible says that no expression both holds and fails.
 	possible int32
+
+	tooLong bool // a formula would have had more than maxLeaves
 }
 
 // A graph asks leaf number leaf. Graph 0 is false and 1 is true.
 type graph struct{ leaf, ifTrue, ifFalse int32 }
 
-// maxGraphs and maxChosen bound what it takes to tell what a filter says.
+// maxGraphs and maxChosen bound what it takes to tell what a filter says, and
+// maxLeaves how long it is: a short graph may be that of a very long formula.
 const (
 	maxGraphs = 50_000
 	maxChosen = 500_000
+	maxLeaves = 30_000
 )
 
 const noLeaf = 1 << 30
@@ -72,7 +77,9 @@ func newFormulas() *formulas {
 
 // spent tells whether formulas have become too many. What was made since says
 // nothing.
-func (s *formulas) spent() bool { return len(s.graphs) > maxGraphs || len(s.chosen) > maxChosen }
+func (s *formulas) spent() bool {
+	return s.tooLong || len(s.graphs) > maxGraphs || len(s.chosen) > maxChosen
+}
 
 // graphOf gives a graph, which is made if it is not there yet.
 func (s *formulas) graphOf(g graph) int32 {
@@ -127,9 +134,14 @@ func (s *formulas) choice(test, a, b int32) int32 {
 func (s *formulas) both(a, b int32) int32     { return s.choice(a, b, 0) }
 func (s *formulas) excluded(a, b int32) int32 { return s.choice(b, 0, a) }
 
-// leafOf gives the leaf holds(E) or errs(E).
+// leafOf gives the leaf holds(E) or errs(E). Expressions are the same if their JSON
+// is: as text for people, the name of an attribute may look like other operands.
 func (s *formulas) leafOf(operator string, e *Operand) *formula {
-	text := e.String()
+	encoded, err := e.AppendJSON(nil)
+	text := string(encoded)
+	if err != nil { // it can't be sent
+		text = fmt.Sprintf("%p", e)
+	}
 	if f := s.leaves[operator+text]; f != nil {
 		return f
 	}
@@ -182,6 +194,9 @@ func (s *formulas) join(op formulaOp, members []*formula) *formula {
 			}
 			f.of = append(f.of, m)
 			f.size += m.size
+		}
+		if s.tooLong = s.tooLong || f.size > maxLeaves; s.tooLong {
+			return no
 		}
 		if op == isAnd {
 			f.graph = s.both(f.graph, m.graph)

@@ -181,3 +181,79 @@ resourcePolicy:
 		}
 	}
 }
+
+// Expressions that look the same to people are not the same: here the name of an
+// attribute, which the principal chooses, looks like two operands.
+func TestRowFiltersKeepNamesApart(t *testing.T) {
+	ps := compileTexts(t, engine.Options{}, header+`
+resourcePolicy:
+  resource: album
+  version: default
+  rules:
+    - actions: [list]
+      effect: EFFECT_ALLOW
+      roles: [user]
+      condition: {match: {all: {of: [{expr: "P.attr.team in [R.attr[P.attr.key]]"}, {expr: "P.attr.team in [R.attr.a, 'b']"}]}}}
+`)
+	plan, err := ps.PlanRows(&engine.PlanRequest{
+		Principal: engine.Principal{ID: "alice", Roles: []string{"user"}, Attr: value.Attributes{"team": "blue", "key": `a "b"`}},
+		Resource:  engine.Resource{Kind: "album"}, Actions: []string{"list"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	condition, err := plan.Filter.Condition.AppendJSON(nil)
+	if err != nil || !strings.Contains(string(condition), `{"variable":"request.resource.attr.a"}`) ||
+		!strings.Contains(string(condition), `{"variable":"request.resource.attr.a \"b\""}`) {
+		t.Errorf("%s, %v: both attributes were to be asked for", condition, err)
+	}
+}
+
+// Filters whose cases multiply are refused before anybody has to wait for them.
+func TestRowFiltersOfManyCases(t *testing.T) {
+	const list = "  rules:\n    - {actions: [other], effect: EFFECT_ALLOW, derivedRoles: [r]}\n" +
+		"    - {actions: [list], effect: EFFECT_ALLOW, roles: [user], condition: {match: {expr: '\"r\" in runtime.effectiveDerivedRoles'}}}\n"
+
+	// Each variable may fail, which is null to the list of derived roles.
+	variables, any := "", ""
+	for i := range 30 {
+		variables += fmt.Sprintf("      v%d: R.attr.a%d\n", i, i)
+		any += fmt.Sprintf(" || V.v%d == 1", i)
+	}
+	nullable := []string{
+		header + "derivedRoles:\n  name: roles\n  variables:\n    local:\n" + variables +
+			"  definitions:\n    - {name: r, parentRoles: [user], condition: {match: {expr: '" + any[4:] + "'}}}\n",
+		header + "resourcePolicy:\n  resource: album\n  version: default\n  importDerivedRoles: [roles]\n" + list,
+	}
+
+	// The role of each scope is that of the scope below turned round or not.
+	var nested []string
+	scope := ""
+	for i := range 30 {
+		if i > 0 {
+			scope = strings.TrimPrefix(fmt.Sprintf("%s.s%d", scope, i), ".")
+		}
+		nested = append(nested,
+			fmt.Sprintf(header+"derivedRoles:\n  name: roles%[1]d\n  definitions:\n    - {name: r, parentRoles: [user], "+
+				"condition: {match: {expr: '(\"r\" in runtime.effectiveDerivedRoles) != (R.attr.a%[1]d == 1)'}}}\n", i),
+			fmt.Sprintf(header+"resourcePolicy:\n  resource: album\n  version: default\n  scope: %q\n  importDerivedRoles: [roles%d]\n"+list, scope, i))
+	}
+	for _, test := range []struct {
+		texts   []string
+		options engine.Options
+		scope   string
+		want    string
+	}{
+		{nullable, engine.Options{LenientEvaluation: true}, "", "it depends on too many variables that may fail"},
+		{nested, engine.Options{}, scope, "the filter is too large"},
+	} {
+		ps := compileTexts(t, test.options, test.texts...)
+		plan, err := ps.PlanRows(&engine.PlanRequest{
+			Principal: engine.Principal{ID: "alice", Roles: []string{"user"}},
+			Resource:  engine.Resource{Kind: "album", Scope: test.scope}, Actions: []string{"list"},
+		})
+		if plan != nil || err == nil || !strings.HasSuffix(err.Error(), test.want) {
+			t.Errorf("%v, %v, want %s", plan, err, test.want)
+		}
+	}
+}
