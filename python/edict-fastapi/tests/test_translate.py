@@ -53,6 +53,8 @@ UNTRANSLATABLE = {
     "division by a column": (x("gt", x("div", v(1), score), v(0)), "division"),
     "division by zero": (x("gt", x("div", score, v(0)), v(0)), "zero"),
     "doubles that could overflow": (x("gt", x("mult", score, v(1e300)), v(0)), "range of doubles"),
+    "int of an int that is made a double": (x("gt", x("int", x("double", x("int", score))), v(0)), "int of what int made"),
+    "int of a sum with an int": (x("gt", x("int", x("add", x("double", x("int", amount)), v(1.5))), v(0)), "int of what int made"),
     "ints that could overflow": (x("gt", x("add", x("int", score), x("int", v(1))), v(0)), "overflow"),
     "nesting": (AND_TOO_DEEP, "too large"),
     "a small tree that makes much SQL": (DOUBLING, "too much SQL"),

@@ -115,7 +115,7 @@ def calculate(op: str, a: Number, b: Number, guard: Callable[[Predicate], None])
         least, most = x_least / y_most, x_most / y_least
     if not (_FLOOR <= least and most <= _CEILING):
         raise Untranslatable("a calculation that could leave the range of doubles")
-    return Number(sql=_OPERATIONS[op](x, y), least=least, most=most, tame=True)
+    return Number(sql=_OPERATIONS[op](x, y), least=least, most=most, tame=True, cut=a.cut or b.cut)
 
 
 _OPERATIONS: dict[str, Any] = {"add": Plus, "sub": Minus, "mult": Times, "div": Divided}
@@ -165,7 +165,7 @@ def calculate_ints(op: str, a: Number, b: Number) -> Number | None:
         raise Untranslatable("a calculation with ints that could overflow")
     x, y = (integer(n.known) if n.sql is None else n.sql for n in (a, b))  # type: ignore[arg-type]
     operation = Remainder if op == "mod" else _OPERATIONS[op]
-    return Number(sql=operation(x, y), whole=True, least=least, most=most)
+    return Number(sql=operation(x, y), whole=True, least=least, most=most, cut=a.cut or b.cut)
 
 
 def _ends(n: Number) -> tuple[int, ...]:
@@ -187,6 +187,9 @@ def to_int(n: Number) -> tuple[Predicate, Number]:
         known = float(n.known)  # type: ignore[arg-type]
         fits = MIN_INT < known < MAX_INT  # false for NaN
         return constant(fits), Number(known=int(known) if fits else 0)
+    if n.cut:  # each time the SQL becomes several times as long
+        raise Untranslatable("int of what int made")
     value = as_double(n)
     fits_sql = (value > double(float(MIN_INT))) & (value < double(float(MAX_INT)))
-    return atom(lambda: fits_sql), Number(sql=case((fits_sql, AsInteger(value))), whole=True, least=MIN_INT + 1, most=MAX_INT)
+    whole = case((fits_sql, AsInteger(value)))
+    return atom(lambda: fits_sql), Number(sql=whole, whole=True, least=MIN_INT + 1, most=MAX_INT, cut=True)

@@ -50,6 +50,7 @@ class Number:
     least: float | int = 0
     most: float | int = 0
     tame: bool = False  # the magnitude is held by the SQL expression itself
+    cut: bool = False  # the SQL expression has one in it several times that was made an integer
 
 
 @dataclass(frozen=True, eq=False)

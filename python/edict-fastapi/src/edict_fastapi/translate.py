@@ -657,7 +657,7 @@ def _double(a: Case) -> Term:
         case (Kind.INT | Kind.UINT, Number() as n):
             if n.known is not None:
                 return of_value(Kind.DOUBLE, Number(known=float(n.known)))
-            return of_value(Kind.DOUBLE, Number(sql=n.sql, whole=True, least=n.least, most=n.most))
+            return of_value(Kind.DOUBLE, Number(sql=n.sql, whole=True, least=n.least, most=n.most, cut=n.cut))
         case (Kind.STRING, Text(known="NaN" | "Inf" | "+Inf" | "-Inf" | "Infinity" | "+Infinity" | "-Infinity" as name)):
             return of_value(Kind.DOUBLE, Number(known=float(name)))
         case (Kind.STRING | Kind.DATE_TEXT, _):
