@@ -88,10 +88,19 @@ test: build venv sdks c-compiler lint ## Run all tests: unit, race, fuzz seeds, 
 	@test -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" || echo 'SKIPPED: the tests of conformance with Cerbos, since their data is not there (set CONFORMANCE_DIR)'
 	$(GO) test ./...
 	cd envoy/manifests && $(GO) test ./...
-	$(PYTHON) -m pytest -q python/edict-fastapi
 	CGO_ENABLED=1 CC="$(RACE_CC)" $(GO) test -race -short ./...
 	$(DEMO) check
-	EDICT_E2E=1 $(GO) test -count=1 -p 1 ./envoy/e2e ./api/sdktest
+	$(MAKE) --no-print-directory -j 2 test-envoy test-clients
+
+# Envoy's tests wait much, so the others run beside them.
+.PHONY: test-envoy
+test-envoy:
+	EDICT_E2E=1 $(GO) test -count=1 ./envoy/e2e
+
+.PHONY: test-clients
+test-clients:
+	$(PYTHON) -m pytest -q python/edict-fastapi
+	EDICT_E2E=1 $(GO) test -count=1 ./api/sdktest
 
 .PHONY: lint
 lint: ## Check form: gofmt, go vet, staticcheck, Python's syntax
