@@ -94,6 +94,8 @@ func TestList(t *testing.T) {
 		{"an auditor who manages, too", "bob", office, map[string]any{"roles": []string{"auditor", "manager"}}, []int{1, 2, 3, 4, 5, 9, 10}},
 		{"an auditor who manages, too, outside", "bob", outside, map[string]any{"roles": []string{"auditor", "manager"}}, []int{1, 2, 3, 4, 5, 9, 10}},
 		{"a manager alone, of whom no region is known", "bob", office, map[string]any{"regions": nil, "roles": []string{"manager"}}, nil},
+		{"a manager of whom no region is known sees their own", "bob", office, map[string]any{"regions": nil}, []int{3}},
+		{"a manager of no region sees their own", "bob", office, map[string]any{"regions": []string{}}, []int{3}},
 		{"an employee without an expense", "zoe", office, map[string]any{"roles": []string{"employee"}}, []int{}},
 		{"an employee named with letters that SQL and URLs quote", `o'é,%_"`, office, map[string]any{"roles": []string{"employee"}}, []int{}},
 		{"a role that no policy knows", "alice", office, map[string]any{"roles": []string{"visitor"}}, nil},
