@@ -96,7 +96,7 @@ def test_types_that_are_clear(column_type):
         (Float(asdecimal=True), "decimals"),
         (Date, "text"),
         (Time, "text"),
-        (JSON, "as_string"),
+        (JSON, "column of its own"),
         (Uuid, "cast"),
         (CHAR(3), "spaces"),
         (LargeBinary, "can't use"),

@@ -134,7 +134,7 @@ def _typed(name: str, sql: ColumnElement[Any], missing: bool) -> Attribute:
         types.Date: "map a text that is what checks send",
         types.Time: "map a text that is what checks send",
         types.Uuid: "map cast(column, String) on PostgreSQL",
-        types.JSON: "map a member of it as text, such as column['region'].as_string()",
+        types.JSON: "keep the member that policies read in a column of its own, or in a generated one",
         types.NullType: "give its type by type_coerce(…)",
         types.TypeDecorator: "what it makes of values only Python knows; give the type that is stored by type_coerce(…)",
         types.CHAR: "databases pad it with spaces; map cast(column, String)",
