@@ -62,7 +62,7 @@ func (i *inspection) inspect(p stored) (*cerbospb.InspectPoliciesResponse_Result
 	read := maps.Clone(i.used)
 	out := &cerbospb.InspectPoliciesResponse_Result{PolicyId: p.id, Actions: actions(p.Policy), DerivedRoles: i.derivedRoles(p.Policy)}
 	c := new(converter)
-	variables, constants := names(p.Policy)
+	variables, constants := p.Policy.Names()
 	local, exported := cerbospb.InspectPoliciesResponse_Variable_KIND_LOCAL, cerbospb.InspectPoliciesResponse_Variable_KIND_EXPORTED
 	for _, v := range variables.Local {
 		i.variable(out, v, local, i.key)
@@ -254,19 +254,4 @@ func actions(p *policy.Policy) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// names gives the variables and constants that a policy declares.
-func names(p *policy.Policy) (policy.Variables, policy.Constants) {
-	switch {
-	case p.Resource != nil:
-		return p.Resource.Variables, p.Resource.Constants
-	case p.Principal != nil:
-		return p.Principal.Variables, p.Principal.Constants
-	case p.Role != nil:
-		return p.Role.Variables, p.Role.Constants
-	case p.DerivedRoles != nil:
-		return p.DerivedRoles.Variables, p.DerivedRoles.Constants
-	}
-	return policy.Variables{}, policy.Constants{}
 }

@@ -23,7 +23,7 @@ func (l *linter) checkConditions(p *policy.Policy) {
 	for _, t := range outputsIn(p) {
 		a.checkExpression(p, t)
 	}
-	variables, _ := namesIn(p)
+	variables, _ := p.Names()
 	for _, v := range variables.Local {
 		a.checkExpression(p, v.Expr)
 	}

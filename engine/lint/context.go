@@ -41,7 +41,7 @@ func (l *linter) contextOf(p *policy.Policy) *context {
 			c.variables[v.Name.Value] = definition{v.Expr, in}
 		}
 	}
-	variables, constants := namesIn(p)
+	variables, constants := p.Names()
 	define(p, variables.Local)
 	for _, name := range variables.Import {
 		if set := l.variableSets[name.Value]; set != nil {

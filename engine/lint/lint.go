@@ -112,25 +112,10 @@ func (l *linter) importsOf(p *policy.Policy) []imported {
 	if p.Resource != nil {
 		add(p.Resource.ImportDerivedRoles, l.roleSets)
 	}
-	variables, constants := namesIn(p)
+	variables, constants := p.Names()
 	add(variables.Import, l.variableSets)
 	add(constants.Import, l.constantSets)
 	return out
-}
-
-// namesIn gives the variables and constants of a policy.
-func namesIn(p *policy.Policy) (policy.Variables, policy.Constants) {
-	switch {
-	case p.Resource != nil:
-		return p.Resource.Variables, p.Resource.Constants
-	case p.Principal != nil:
-		return p.Principal.Variables, p.Principal.Constants
-	case p.Role != nil:
-		return p.Role.Variables, p.Role.Constants
-	case p.DerivedRoles != nil:
-		return p.DerivedRoles.Variables, p.DerivedRoles.Constants
-	}
-	return policy.Variables{}, policy.Constants{}
 }
 
 // warn adds a warning about a place in p.

@@ -61,7 +61,7 @@ func (l *linter) checkNames() {
 			continue
 		}
 		u := l.usageOf(p)
-		variables, constants := namesIn(p)
+		variables, constants := p.Names()
 		for _, i := range l.importsOf(p) {
 			if i.set == nil {
 				continue

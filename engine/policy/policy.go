@@ -81,6 +81,22 @@ func (p *Policy) Key() string {
 	return ""
 }
 
+// Names gives the variables and constants that a policy declares. A set of
+// exported ones declares none.
+func (p *Policy) Names() (Variables, Constants) {
+	switch {
+	case p.Resource != nil:
+		return p.Resource.Variables, p.Resource.Constants
+	case p.Principal != nil:
+		return p.Principal.Variables, p.Principal.Constants
+	case p.Role != nil:
+		return p.Role.Variables, p.Role.Constants
+	case p.DerivedRoles != nil:
+		return p.DerivedRoles.Variables, p.DerivedRoles.Constants
+	}
+	return Variables{}, Constants{}
+}
+
 // Line gives line n of the file, counted from 1, or "".
 func (p *Policy) Line(n int) string {
 	if n < 1 || n > len(p.Source) {
