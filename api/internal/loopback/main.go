@@ -5,10 +5,8 @@
 // loopback interface, of one resource and four actions.
 //
 // Both servers are the binaries that people run, with the policies of the demo,
-// without audit log and telemetry. The client sends both the same encoded
-// requests, on as many connections with as many calls under way. The servers
-// take turns, in rounds, so that whatever else the machine does meets both
-// alike; the table gives the median of the rounds and the ratio to Cerbos.
+// without audit log and telemetry. How they are compared is what package
+// sidebyside says; the ratios are to Cerbos.
 //
 // What always holds here:
 //
@@ -25,11 +23,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"strings"
-	"text/tabwriter"
-	"time"
+
+	"edict/api"
+	"edict/internal/sidebyside"
 )
 
 func main() {
@@ -54,13 +50,6 @@ type options struct {
 	connections, streams int
 }
 
-// A load is how the client asks.
-type load struct {
-	name                 string
-	connections, streams int
-	requests             int // per turn
-}
-
 func run(o options) (err error) {
 	switch {
 	case flag.NArg() > 0:
@@ -81,123 +70,25 @@ func run(o options) (err error) {
 			return fmt.Errorf("go build: %w\n%s", err, out)
 		}
 	}
-	var servers []*server
-	defer func() {
-		for _, s := range servers {
-			s.stop()
-		}
-	}()
+	var servers []sidebyside.Server
+	asked := calls()
 	for _, start := range [...]func(options) (*server, error){startCerbos, startEdict} {
 		s, err := start(o)
 		if err != nil {
 			return err
 		}
-		servers = append(servers, s)
+		defer s.stop()
+		servers = append(servers, sidebyside.Server{Name: s.name, Address: s.address, Used: s.used, Calls: asked})
 	}
-	fmt.Printf("%d cores, %s, %s, %s/%s\n", runtime.NumCPU(), cpuModel(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	for _, l := range []load{
-		{"under load", o.connections, o.streams, o.requests},
-		{"one at a time", 1, 1, o.requests / 10},
+	fmt.Println(sidebyside.Machine())
+	compared := sidebyside.Comparison{Method: "/" + api.ServiceName + "/CheckResources", Unit: "request", Rounds: o.rounds}
+	for _, l := range []sidebyside.Load{
+		{Name: "under load", Connections: o.connections, Streams: o.streams, Calls: o.requests},
+		{Name: "one at a time", Connections: 1, Streams: 1, Calls: o.requests / 10},
 	} {
-		if err := measure(l, o.rounds, servers); err != nil {
+		if err := compared.Run(os.Stdout, l, servers); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func measure(l load, rounds int, servers []*server) error {
-	results := make([][]result, len(servers)) // by server and round
-	clients := make([]*client, len(servers))
-	var expected []answer
-	for i, s := range servers {
-		c, err := dial(s, l)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		if expected == nil {
-			if expected, err = c.ask(); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
-		}
-		c.expected, clients[i] = expected, c
-	}
-	for round := range rounds + 1 {
-		for turn := range servers {
-			i := (round + turn) % len(servers) // nobody is always first
-			r, err := clients[i].run(l.requests)
-			if err != nil {
-				return fmt.Errorf("%s: %w", servers[i].name, err)
-			}
-			if round > 0 { // the first warms up
-				results[i] = append(results[i], r)
-			}
-		}
-	}
-	fmt.Printf("\n%s: %d connections with %d calls under way each, %d rounds of %d requests, all answers verified\n\n",
-		l.name, l.connections, l.streams, rounds, l.requests)
-	return printTable(servers, results)
-}
-
-// A figure is one column of the table.
-type figure struct {
-	name, format string
-	of           func(*result) float64
-}
-
-var figures = []figure{
-	{"requests/s", "%.0f", func(r *result) float64 { return float64(r.requests) / r.took.Seconds() }},
-	{"p50 µs", "%.0f", func(r *result) float64 { return micros(r.p50) }},
-	{"p99 µs", "%.0f", func(r *result) float64 { return micros(r.p99) }},
-	{"CPU µs/request", "%.1f", func(r *result) float64 { return micros(r.cpu) / float64(r.requests) }},
-}
-
-func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-
-// printTable prints, of each server and figure, the median of the rounds, and
-// the median of its ratios to the first server in the same round. The last
-// column is the range of the last figure's ratios.
-func printTable(servers []*server, results [][]result) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	header := "server\t"
-	for _, f := range figures {
-		header += f.name + "\tratio\t"
-	}
-	fmt.Fprintln(w, header+"range\t")
-	for i, s := range servers {
-		line := s.name + "\t"
-		var least, most float64
-		for _, f := range figures {
-			var own, ratios []float64
-			for round := range results[i] {
-				v := f.of(&results[i][round])
-				own = append(own, v)
-				ratios = append(ratios, v/f.of(&results[0][round]))
-			}
-			line += fmt.Sprintf(f.format, median(own)) + fmt.Sprintf("\t×%.2f\t", median(ratios))
-			least, most = slices.Min(ratios), slices.Max(ratios)
-		}
-		fmt.Fprintf(w, "%s%.2f–%.2f\t\n", line, least, most)
-	}
-	return w.Flush()
-}
-
-func median(v []float64) float64 {
-	slices.Sort(v)
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-}
-
-// cpuModel gives the CPU's name.
-func cpuModel() string {
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return "unknown CPU"
-	}
-	for line := range strings.Lines(string(info)) {
-		if name, model, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(model)
-		}
-	}
-	return "unknown CPU"
 }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"edict/internal/sidebyside"
 )
 
 // A server is one of those that are compared, running.
@@ -96,24 +98,24 @@ const tick = 10 * time.Millisecond
 
 // used gives the CPU time that the server has used, in user space and kernel
 // (proc_pid_stat(5)).
-func (s *server) used() (time.Duration, error) {
+func (s *server) used() (sidebyside.Usage, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process.Process.Pid))
 	if err != nil {
-		return 0, err
+		return sidebyside.Usage{}, err
 	}
 	// The name, in parentheses, may hold anything. utime and stime are the
 	// fields 14 and 15.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 13 {
-		return 0, errors.New("/proc/PID/stat is not as it should be")
+		return sidebyside.Usage{}, errors.New("/proc/PID/stat is not as it should be")
 	}
 	var ticks int64
 	for _, f := range fields[11:13] {
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
-			return 0, err
+			return sidebyside.Usage{}, err
 		}
 		ticks += n
 	}
-	return time.Duration(ticks) * tick, nil
+	return sidebyside.Usage{CPU: time.Duration(ticks) * tick}, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"edict/extauthz"
 	"edict/extauthz/internal/loopback/demo"
+	"edict/internal/sidebyside"
 )
 
 // A job is a check that is answered, or decoded, without gRPC.
@@ -77,7 +78,7 @@ func measureInProcess(root string) error {
 		for i := range jobs {
 			j := &jobs[i]
 			slices.Sort(j.took)
-			fmt.Fprintf(w, "%s\t%.1f\t×%.2f\t%.1f\t%.0f\t\n", j.name, micros(j.took[0]), float64(j.took[0])/float64(least), micros(j.took[len(j.took)/2]), j.allocs)
+			fmt.Fprintf(w, "%s\t%.1f\t×%.2f\t%.1f\t%.0f\t\n", j.name, sidebyside.Micros(j.took[0]), float64(j.took[0])/float64(least), sidebyside.Micros(j.took[len(j.took)/2]), j.allocs)
 		}
 		if err := w.Flush(); err != nil {
 			return err

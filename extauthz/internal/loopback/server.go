@@ -26,6 +26,7 @@ import (
 
 	"edict/extauthz"
 	"edict/extauthz/internal/loopback/demo"
+	"edict/internal/sidebyside"
 )
 
 // A server is one of those that are compared. The first is the yardstick.
@@ -59,7 +60,7 @@ func (alwaysOK) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckRespo
 // newFloor makes a server that reads no request and says OK: what gRPC costs,
 // whatever is done with it.
 func newFloor(string) (*grpc.Server, error) {
-	s := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}))
+	s := grpc.NewServer(grpc.ForceServerCodecV2(sidebyside.RawCodec{}))
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: extauthz.ServiceName,
 		HandlerType: (*any)(nil),
@@ -135,27 +136,22 @@ func serveChild(name, root, profiles string) error {
 			if err != nil {
 				return err
 			}
-			fmt.Println(int64(u.cpu), u.bytes)
+			fmt.Println(int64(u.CPU), u.Bytes)
 		}
 		return asked.Err()
 	}
 	return fmt.Errorf("there is no server %q", name)
 }
 
-// A usage is what a process has used since it began.
-type usage struct {
-	cpu   time.Duration // in user space and kernel
-	bytes int64         // allocated on the heap, freed or not
-}
-
-func used() (usage, error) {
+// used gives what this process has used since it began.
+func used() (sidebyside.Usage, error) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return usage{}, err
+		return sidebyside.Usage{}, err
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return usage{time.Duration(u.Utime.Nano() + u.Stime.Nano()), int64(m.TotalAlloc)}, nil
+	return sidebyside.Usage{CPU: time.Duration(u.Utime.Nano() + u.Stime.Nano()), Bytes: int64(m.TotalAlloc)}, nil
 }
 
 // A child is a running server, seen from the parent.
@@ -194,16 +190,16 @@ func start(s *server, o options) (*child, error) {
 }
 
 // used asks the server what it has used.
-func (c *child) used() (u usage, err error) {
+func (c *child) used() (u sidebyside.Usage, err error) {
 	if _, err := io.WriteString(c.stdin, "used\n"); err != nil {
-		return usage{}, err
+		return sidebyside.Usage{}, err
 	}
 	if !c.answers.Scan() {
-		return usage{}, fmt.Errorf("the server does not tell what it used: %v", c.answers.Err())
+		return sidebyside.Usage{}, fmt.Errorf("the server does not tell what it used: %v", c.answers.Err())
 	}
 	var nanos int64
-	_, err = fmt.Sscan(c.answers.Text(), &nanos, &u.bytes)
-	u.cpu = time.Duration(nanos)
+	_, err = fmt.Sscan(c.answers.Text(), &nanos, &u.Bytes)
+	u.CPU = time.Duration(nanos)
 	return u, err
 }
 
