@@ -254,6 +254,7 @@ func (v *view) mutations() {
 				v.ForwardedCert = true
 			case slices.Contains(v.Needs.IdentityHeaders, name):
 				v.Believed = append(v.Believed, name)
+			case slices.Contains(v.Needs.Headers, name): // Edict reads what the client sends, such as a key, before it removes it
 			default:
 				v.OtherUpstream = append(v.OtherUpstream, quote(name))
 			}

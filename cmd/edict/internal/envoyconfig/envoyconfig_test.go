@@ -23,6 +23,7 @@ func TestGeneratedIsClean(t *testing.T) {
 		"spellings": {EncodedSlashes: true, EmptySegments: true},
 		"proxies":   {Headers: []string{"x-forwarded-client-cert"}, IdentityHeaders: []string{"x-forwarded-client-cert"}, Upstream: []string{"x-forwarded-client-cert"}},
 		"tokens":    {Headers: []string{"authorization"}, TokenHeaders: []string{"authorization"}, Upstream: []string{"authorization"}},
+		"keys":      {Headers: []string{"x-api-key", "x-tenant"}, TokenHeaders: []string{"x-api-key"}, Upstream: []string{"x-api-key", "x-tenant"}},
 		"both":      {Claims: []extauthz.Claims{jwt}, Namespaces: []string{jwt.Namespace}, TokenHeaders: []string{"authorization"}},
 		"peers":     {Peer: true, Certificate: true},
 		"any":       {AnyHeader: true, AnyNamespace: true, BodyRoutes: []string{"a/b"}},
@@ -49,6 +50,11 @@ func TestGeneratedIsClean(t *testing.T) {
 					}
 					if _, err := envoyconfig.JSON(out); err != nil {
 						t.Error(err)
+					}
+					for _, name := range n.Headers {
+						if strings.Contains(string(out), "remove: "+name) {
+							t.Errorf("%s is removed before Edict reads it:\n%s", name, out)
+						}
 					}
 				})
 			}
