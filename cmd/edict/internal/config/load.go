@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -227,14 +228,22 @@ func (l *loader) override(set string) {
 			l.report("--set "+set, CodeUnknownKey, fmt.Sprintf("%s is set as a whole", k.Path), fmt.Sprintf("write --set '%s=…'", k.Path))
 			return
 		}
-		hint := diag.DidYouMean(path, l.paths())
-		if hint == "" {
-			hint = "known keys: " + strings.Join(l.paths(), ", ")
-		}
-		l.report("--set "+set, CodeUnknownKey, fmt.Sprintf("there is no key %q", path), hint)
+		l.report("--set "+set, CodeUnknownKey, fmt.Sprintf("there is no key %q", path), l.instead(path))
 		return
 	}
 	l.text("--set "+path, path, text)
+}
+
+// instead says what may have been meant by a path that is no key. The nearest
+// need not be it, so that its neighbours are named, too.
+func (l *loader) instead(path string) string {
+	guess := diag.DidYouMean(path, l.paths())
+	if dot := strings.LastIndexByte(path, '.'); dot > 0 {
+		if names := l.below(path[:dot]); len(names) > 0 {
+			return strings.TrimSpace(fmt.Sprintf("%s %s has %s", guess, path[:dot], strings.Join(names, ", ")))
+		}
+	}
+	return cmp.Or(guess, "known keys: "+strings.Join(l.paths(), ", "))
 }
 
 // environment sets keys from variables: EDICT_LISTEN_EXTAUTHZ, or with an

@@ -295,7 +295,9 @@ func TestRefusedSetsAndVariables(t *testing.T) {
 	}{
 		{sets: []string{"log.level"}, want: []string{"--set log.level: this is not of the form key.path=value [config-bad-set]; write, for example, --set log.level=debug"}},
 		{sets: []string{"=debug"}, want: []string{"--set =debug: this is not of the form key.path=value"}},
-		{sets: []string{"log.levl=debug"}, want: []string{`--set log.levl=debug: there is no key "log.levl" [config-unknown-key]; did you mean "log.level"?`}},
+		{sets: []string{"log.levl=debug"}, want: []string{`--set log.levl=debug: there is no key "log.levl" [config-unknown-key]; did you mean "log.level"? log has level, format`}},
+		{sets: []string{"listen.grpc=:1"}, want: []string{`--set listen.grpc=:1: there is no key "listen.grpc" [config-unknown-key]; did you mean "listen.apiGRPC"? listen has extAuthz, `}},
+		{sets: []string{"listen.port=1"}, want: []string{`--set listen.port=1: there is no key "listen.port" [config-unknown-key]; listen has extAuthz, `}},
 		{sets: []string{"nothing.like.it=1"}, want: []string{`--set nothing.like.it=1: there is no key "nothing.like.it" [config-unknown-key]; known keys: listen.extAuthz, `}},
 		{sets: []string{"LOG.LEVEL=debug"}, want: []string{`--set LOG.LEVEL=debug: there is no key "LOG.LEVEL" [config-unknown-key]; did you mean "log.level"?`}},
 		{sets: []string{"engine.globals.region=emea"}, want: []string{"--set engine.globals.region=emea: engine.globals is set as a whole [config-unknown-key]; write --set 'engine.globals=…'"}},
