@@ -1,13 +1,18 @@
 package docs
 
 import (
+	"encoding/base64"
 	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
 
+	"gopkg.in/yaml.v3"
+
 	"edict/api"
+	"edict/api/admin"
 	"edict/engine"
+	"edict/engine/folder"
 	"edict/engine/policy"
 	"edict/engine/policyfile"
 )
@@ -29,7 +34,7 @@ func TestAPIAnswersAsItSays(t *testing.T) {
 				t.Fatal(list.Render())
 			}
 		case b.info == "sh" && strings.HasPrefix(b.text, "curl "):
-			m := regexp.MustCompile(`^curl -s http://127\.0\.0\.1:3592(\S+) -d '([^']*)'\n$`).FindStringSubmatch(b.text)
+			m := regexp.MustCompile(`^curl -s 'http://127\.0\.0\.1:3592(\S+)' -d '([^']*)'\n$`).FindStringSubmatch(b.text)
 			if m == nil {
 				t.Fatalf("docs/api.md:%d: this test can't read the command", b.line)
 			}
@@ -48,5 +53,58 @@ func TestAPIAnswersAsItSays(t *testing.T) {
 	}
 	if asked != nil || answers == 0 {
 		t.Errorf("found %d answers, and nothing for %q", answers, asked)
+	}
+}
+
+// What docs/admin.md asks is answered as it says, with the credentials that it
+// shows, about a policy that is called as it says.
+func TestAdminAPIAnswersAsItSays(t *testing.T) {
+	page := read(t, "docs/admin.md")
+	var config struct {
+		API struct {
+			Admin struct {
+				Username     string
+				PasswordHash string `yaml:"passwordHash"`
+			}
+		}
+	}
+	var commands string
+	for _, b := range blocks(page) {
+		switch b.info {
+		case "yaml config":
+			if err := yaml.Unmarshal([]byte(b.text), &config); err != nil {
+				t.Fatal(err)
+			}
+		case "console":
+			commands += b.text
+		}
+	}
+	hash, err := base64.StdEncoding.DecodeString(config.API.Admin.PasswordHash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies, list := policyfile.ParseAll([]folder.File{{Name: "expense.yaml", Content: []byte(
+		"apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: expense, version: default}\n")}})
+	if len(list) > 0 {
+		t.Fatal(list.Render())
+	}
+	store := admin.NewStore("policies", policies, nil)
+	calls := &api.Server{}
+	s, err := admin.New(calls, func() *admin.Store { return store }, admin.Credentials{Username: config.API.Admin.Username, PasswordHash: hash})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := regexp.MustCompile(`(?m)^\$ curl -su (\w+):(\w+) 'http://127\.0\.0\.1:3592(\S+)'\n(.*)$`).FindAllStringSubmatch(commands, -1)
+	if len(asked) < 2 || len(asked) != strings.Count(commands, "$ ") {
+		t.Fatalf("this test can read %d commands of\n%s", len(asked), commands)
+	}
+	for _, a := range asked {
+		r := httptest.NewRequest("GET", a[3], nil)
+		r.SetBasicAuth(a[1], a[2])
+		w := httptest.NewRecorder()
+		calls.Handler(api.HTTPOptions{Mounted: s.Handlers()}).ServeHTTP(w, r)
+		if got := strings.TrimSpace(w.Body.String()); got != a[4] {
+			t.Errorf("%s, with the password %s, is answered\n%s", a[3], a[2], got)
+		}
 	}
 }
