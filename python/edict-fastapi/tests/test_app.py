@@ -120,10 +120,13 @@ def test_requests_without_a_filter_use_no_token_up():
 
 
 def test_a_slow_edict_holds_nobody_else_up():
+    async def asked(times):
+        while len(edict.asked) < times:
+            await asyncio.sleep(0.01)
+
     async def run():
         slow = asyncio.create_task(answer_to(app, scope(token(flt=None, hdl="A" * 43, pth="/async"), path="/async")))
-        while len(edict.asked) < 2:  # for the keys, before, and for the filter, now
-            await asyncio.sleep(0.01)
+        await asyncio.wait_for(asked(2), 60)  # for the keys, before, and for the filter, now
         quick = await answer_to(app, scope(token(flt=OWN)))
         assert not slow.done()
         edict.wait.set()

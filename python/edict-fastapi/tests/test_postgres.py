@@ -68,11 +68,13 @@ def connection():
 
 
 def connected(engine, server):
+    late = time.monotonic() + 60
     while True:
         assert server.poll() is None, "postgres ended"
         try:
             return engine.connect()
         except OperationalError:
+            assert time.monotonic() < late, "postgres does not listen"
             time.sleep(0.1)
 
 
