@@ -108,11 +108,9 @@ func simplified(o Operand) Operand {
 	if op == "in" && len(before) == 2 {
 		if list := before[1]; list.Expression == nil && list.Variable == "" {
 			switch s := list.Value.Sequence(); {
-			case s == nil:
-				op = "eq" // not so in Check, where it is an error
-			case s.Len() == 0:
+			case s != nil && s.Len() == 0:
 				return constant(value.OfBool(false))
-			case s.Len() == 1:
+			case s != nil && s.Len() == 1:
 				op, before = "eq", []Operand{before[0], constant(s.At(0))}
 			}
 		}

@@ -10,9 +10,10 @@ import (
 	"edict/engine/value"
 )
 
-// inexact finds what filters in the form of Cerbos can't say as policies do:
-// numbers are all of one type in JSON, and "in" of a text is an equality.
-var inexact = regexp.MustCompile(`\((add|sub|mult|div|mod|-_|math\.\S+|index|timeSince|string|type) `)
+// inexact finds what the interpreter reads otherwise: timeSince, as filters do not
+// say when now is, type, since numbers are all of one type in JSON, and an index,
+// which may be none.
+var inexact = regexp.MustCompile(`\((timeSince|type|index) `)
 
 // A plan lets through no row that Check denies: for random policies and requests,
 // of which some attributes of the resource are known. The filter is read as CEL

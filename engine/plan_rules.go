@@ -12,9 +12,10 @@ import (
 
 // Plan gives the filter of the resources on which the principal may perform all
 // of the actions, in the form that PlanResources of the Cerbos API has. What it
-// lets through, Check allows, as long as the filter is read as CEL is and a
-// condition that fails counts as one that does not hold. An error means that
-// there is no safe filter; it is a *PlanError.
+// lets through, Check allows under lenient evaluation, as long as a condition
+// that fails counts as one that does not hold, and but for a condition that is
+// x in "text" as a whole. An error means that there is no safe filter; it is a
+// *PlanError.
 func (ps *PolicySet) Plan(req *PlanRequest) (*Plan, error) {
 	st := ps.states.Get().(*state)
 	p := planning{st: st, req: req}
@@ -392,6 +393,8 @@ func (a *actionPlan) expression(program *expr.Program, m *module) (*clause, erro
 		return &clause{leaf: sure(*res.Operand)}, nil
 	case res.Value.Kind() == value.Error && !a.st.set.options.LenientEvaluation:
 		return nil, errStrict
+	case res.InText != nil: // the one thing that a check denies: Cerbos' own tests demand it
+		return &clause{leaf: *res.InText}, nil
 	}
 	return settled(expr.IsTrue(res.Value)), nil
 }

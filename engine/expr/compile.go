@@ -195,7 +195,7 @@ func (p *Program) Eval(f *Frame) value.Value {
 		return tooManySteps
 	}
 	if p.native != nil {
-		v := p.evalNative(f)
+		v := p.native.on(f, p.loops, nil)
 		switch {
 		case f.Spent(): // maybe in a part whose failure was taken for something else
 			return tooManySteps
@@ -206,16 +206,18 @@ func (p *Program) Eval(f *Frame) value.Value {
 	return p.evalCEL(f)
 }
 
-// evalNative runs the program by its closures. The answer is punt if cel-go has
-// to run it: where native code does not know the answer, or panicked.
-func (p *Program) evalNative(f *Frame) (v value.Value) {
+// on runs a node that is no part of another. It has so many loop variables, of
+// which the first may have values. The answer is punt if cel-go has to run it:
+// where native code does not know the answer, or panicked.
+func (n node) on(f *Frame, loops int, values []value.Value) (v value.Value) {
 	// A variable of a policy is a program that may run while a loop of another
 	// runs on the same frame: each has loop variables of its own.
 	base, top := f.base, f.top
-	f.base, f.top = top, top+p.loops
+	f.base, f.top = top, top+loops
 	for len(f.locals) < f.top {
 		f.locals = append(f.locals, value.Value{})
 	}
+	copy(f.locals[f.base:f.top], values)
 	defer func() {
 		clear(f.locals[f.base:f.top])
 		f.base, f.top = base, top
@@ -223,7 +225,7 @@ func (p *Program) evalNative(f *Frame) (v value.Value) {
 			v = punt
 		}
 	}()
-	return p.native(f)
+	return n(f)
 }
 
 // evalCEL runs the program by cel-go.

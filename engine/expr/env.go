@@ -65,6 +65,8 @@ type Env struct {
 	size    int
 	structs structTypes
 	nodes   map[path]node // that all programs share
+
+	overloads map[string][]overload // of functions by name
 }
 
 // nowVariable is what now() and timeSince() expand to. No source text can
@@ -122,6 +124,7 @@ func NewEnv(variables []Variable, structs []Struct) (*Env, error) {
 	if e.cel, err = cel.NewEnv(options...); err != nil {
 		return nil, err
 	}
+	e.overloads = overloadsOf(e.cel.Functions())
 	e.commonNodes(variables)
 	return e, nil
 }

@@ -43,7 +43,7 @@ func FuzzNative(f *testing.F) {
 		}
 		for _, x := range worlds {
 			frame := x.frame(e)
-			if got := p.evalNative(frame); !punts(got) {
+			if got := p.native.on(frame, p.loops, nil); !punts(got) {
 				if want := p.evalCEL(frame); !alike(got, want) {
 					t.Errorf("%s\n  native: %v %v\n  cel-go: %v %v\n  with %v", source, got.Kind(), got, want.Kind(), want, x)
 				}

@@ -70,7 +70,7 @@ func TestPolicyShapesRunNatively(t *testing.T) {
 				t.Fatalf("%s is not compiled natively", shape.source)
 			}
 			f := x.frame(e)
-			if v := p.evalNative(f); punts(v) {
+			if v := p.native.on(f, p.loops, nil); punts(v) {
 				t.Fatalf("%s is left to cel-go", shape.source)
 			}
 			v := sameBothWays(t, p, e, x)
@@ -135,7 +135,7 @@ func TestNativeEqualsCELOnOddOperands(t *testing.T) {
 			f.Set(slotV, value.OfMapping(&object{"Variables", value.Values{"a": a, "b": b}}))
 			got, want := p.Eval(f), p.evalCEL(f)
 			evaluated++
-			if p.native != nil && !punts(p.evalNative(f)) {
+			if p.native != nil && !punts(p.native.on(f, p.loops, nil)) {
 				native++
 			}
 			if !alike(got, want) {

@@ -18,6 +18,10 @@ type Residual struct {
 	Value   value.Value
 	Operand *Operand // nil: the value is known
 	Boolean bool     // Operand is true, false or an error
+
+	// InText is what Cerbos makes of x in "text", if that is the whole of an
+	// expression: an equality. Value is the error that it is.
+	InText *Operand
 }
 
 // A Partial is what is known while expressions are evaluated in part. What paths
@@ -36,8 +40,8 @@ type Partial struct {
 
 	// Exact asks for residuals that say of every value of what is unknown what the
 	// expression says: true, false, another value or an error. Otherwise they have
-	// the form that Cerbos gives them. Then they are true for the same values but
-	// in one case: x in "text" becomes an equality later on.
+	// the form that Cerbos gives them, and hold for no value for which the
+	// expression does not, also to those whose numbers are of one type.
 	Exact bool
 
 	programs map[*Program]bool // those that Known was asked about
@@ -47,7 +51,7 @@ type Partial struct {
 // expression. The zero Reading is for what can't be in a filter by itself.
 type Reading struct {
 	Known bool   // the Frame has it
-	Name  string // of what is not known: what filters call it
+	Name  string // of what is not known, and JSON: what filters call it
 
 	// Always tells that what is not known is there on every resource, so that has()
 	// asks whether it is empty.
@@ -91,14 +95,16 @@ func (p *Program) Residual(k *Partial) (Residual, error) {
 	switch {
 	case err != nil:
 		return Residual{}, err
+	case out.unknown && !k.Exact && !out.kinds.has(boolKind|opaqueKind):
+		return Residual{Value: value.OfNull()}, nil // or an error, but never true
 	case out.unknown:
-		return Residual{Operand: &out.op, Boolean: out.boolean}, nil
+		return Residual{Operand: &out.op, Boolean: out.kinds.only(boolKind)}, nil
 	}
 	v := r.value(&out)
 	if k.Frame.Spent() {
 		return Residual{}, ErrTooManySteps
 	}
-	return Residual{Value: v}, nil
+	return Residual{Value: v, InText: out.inText}, nil
 }
 
 // Known tells whether the value of the program is known without evaluating it in
@@ -121,6 +127,7 @@ type reducer struct {
 	*Partial
 	root   *fragment     // the whole; nil within loops
 	locals []value.Value // of loop variables; absent: unknown
+	kinds  []kinds       // of loop variables that are unknown
 }
 
 // An outcome is what became of a part: a value, or an operand if it depends on
@@ -128,11 +135,12 @@ type reducer struct {
 type outcome struct {
 	unknown bool
 	op      Operand
-	boolean bool // op is true, false or an error
+	kinds   kinds // that it may be of, if it is no error; 0: see kindsOf
 
 	part     *fragment // where a value comes from; nil: from more than one
 	v        value.Value
-	computed bool // v is there
+	computed bool     // v is there
+	inText   *Operand // of Residual
 }
 
 func knownAs(v value.Value) outcome { return outcome{v: v, computed: true} }
@@ -160,7 +168,17 @@ func (r *reducer) around(n *fragment) []value.Value {
 
 // within gives a reducer for what is in a loop, with values of its variables.
 func (r *reducer) within(n *fragment, variables ...value.Value) *reducer {
-	return &reducer{Partial: r.Partial, locals: append(r.around(n), variables...)}
+	return &reducer{Partial: r.Partial, locals: append(r.around(n), variables...), kinds: r.kinds}
+}
+
+// among gives a reducer for what is in a loop of which the variables are not
+// known.
+func (r *reducer) among(n *fragment, over *outcome) *reducer {
+	inner := r.within(n, value.Value{}, value.Value{})
+	inner.kinds = make([]kinds, len(n.scope))
+	copy(inner.kinds, r.kinds)
+	inner.kinds = append(inner.kinds, r.loopKinds(over, n.two)...)
+	return inner
 }
 
 // known tells whether all that a part reads is known.
@@ -191,7 +209,10 @@ func (r *reducer) knows(path []string) bool {
 	return false
 }
 
-var errHas = errors.New("has() of a variable that depends on unknown data can't be part of a filter")
+var (
+	errHas        = errors.New("has() of a variable that depends on unknown data can't be part of a filter")
+	errNeverEqual = errors.New("a comparison of what is never equal can't be part of a filter")
+)
 
 // refuse says that something can't be in a filter.
 func refuse(format string, args ...any) error {
@@ -213,7 +234,11 @@ func (r *reducer) reduce(n *fragment) (outcome, error) {
 	}
 	switch n.kind {
 	case identFragment:
-		return r.operand(Operand{Variable: n.expr.AsIdent()}, n.boolean)
+		k := n.static
+		if i := n.free[0]; i < len(r.kinds) {
+			k = r.kinds[i].typed(n.static)
+		}
+		return r.operand(Operand{Variable: n.expr.AsIdent()}, k)
 	case selectFragment:
 		return r.selection(n)
 	case callFragment:
@@ -227,15 +252,15 @@ func (r *reducer) reduce(n *fragment) (outcome, error) {
 }
 
 // operand makes an outcome of an operand.
-func (r *reducer) operand(op Operand, boolean bool) (outcome, error) {
+func (r *reducer) operand(op Operand, k kinds) (outcome, error) {
 	if !r.Frame.Spend(stepsPerOperand) {
 		return outcome{}, ErrTooManySteps
 	}
-	return outcome{unknown: true, op: op, boolean: boolean}, nil
+	return outcome{unknown: true, op: op, kinds: k}, nil
 }
 
-func (r *reducer) expression(boolean bool, operator string, operands ...Operand) (outcome, error) {
-	return r.operand(expression(operator, operands...), boolean)
+func (r *reducer) expression(k kinds, operator string, operands ...Operand) (outcome, error) {
+	return r.operand(expression(operator, operands...), k)
 }
 
 func expression(operator string, operands ...Operand) Operand {
@@ -257,18 +282,23 @@ func (r *reducer) reading(n *fragment) (outcome, bool, error) {
 		if err != nil || res.Operand == nil {
 			return knownAs(res.Value), true, err
 		}
-		out, err := r.operand(*res.Operand, res.Boolean)
+		k := n.static
+		if res.Boolean {
+			k = boolKind
+		}
+		out, err := r.operand(*res.Operand, k)
 		return out, true, err
 	case at.Name != "" && (n.kind != callFragment || r.Exact):
 		variable := Operand{Variable: at.Name}
 		if n.test && r.Exact && at.Always {
-			out, err := r.expression(true, "ne", variable, Operand{Value: value.OfString("")})
+			out, err := r.expression(boolKind, "ne", variable, Operand{Value: value.OfString("")})
 			return out, true, err
 		}
 		if n.test {
-			variable = expression("has", variable)
+			out, err := r.expression(boolKind, "has", variable)
+			return out, true, err
 		}
-		out, err := r.operand(variable, n.test || n.boolean)
+		out, err := r.operand(variable, r.json(n))
 		return out, true, err
 	case n.kind == identFragment:
 		return outcome{}, true, refuse("%s as a whole", n.path[0])
@@ -303,15 +333,21 @@ func (r *reducer) selection(n *fragment) (outcome, error) {
 		return outcome{}, err
 	case !from.unknown:
 		return r.applied(n, from)
+	case !r.Exact && !from.kinds.has(mapKind|opaqueKind):
+		return knownAs(noOverload), nil
 	}
 	op, err := r.below(from.op, n.field)
 	if err != nil {
 		return outcome{}, err
 	}
 	if n.test {
-		return r.expression(true, "has", op)
+		return r.expression(boolKind, "has", op)
 	}
-	return r.operand(op, n.boolean)
+	k := n.static
+	if from.kinds&isJSON != 0 {
+		k = r.json(n)
+	}
+	return r.operand(op, k)
 }
 
 // applied runs a part on values of its operands, all of which are known.
@@ -344,14 +380,14 @@ func (r *reducer) call(n *fragment) (outcome, error) {
 	if out, ok, err := r.byKey(n); ok || err != nil {
 		return out, err
 	}
-	list, unknown, err := r.all(n.args)
-	if err != nil {
-		return outcome{}, err
-	}
 	if n.op == operators.LogicalAnd || n.op == operators.LogicalOr {
-		return r.logic(n.op == operators.LogicalAnd, list)
+		return r.logical(n, n.op == operators.LogicalAnd)
 	}
-	if !unknown {
+	list, unknown, err := r.all(n.args)
+	switch {
+	case err != nil:
+		return outcome{}, err
+	case !unknown:
 		return r.applied(n, list...)
 	}
 	for i := range list {
@@ -362,7 +398,50 @@ func (r *reducer) call(n *fragment) (outcome, error) {
 	if n.op == operators.In && !list[1].unknown && isEmpty(r.value(&list[1])) && (!r.Exact || n.args[1].kind == listFragment) {
 		return knownAs(isFalse), nil // of a list that is written out, evaluation does not look at the operand, either
 	}
-	return r.joined(n, list)
+	k := r.resultKinds(n, list)
+	if k.only(0) {
+		out := knownAs(noOverload)
+		if n.op == operators.In && n == r.root && r.kindsOf(&list[1]).has(stringKind) {
+			text, err := r.shown(&list[1], true)
+			if err != nil {
+				return outcome{}, err
+			}
+			equality := expression("eq", list[0].op, text)
+			out.inText = &equality
+		}
+		return out, nil
+	}
+	switch err := r.unsafe(n, list); {
+	case err == errNeverEqual && n == r.root && n.op != operators.NotEquals:
+		return knownAs(isFalse), nil // or an error, but never true
+	case err != nil:
+		return outcome{}, err
+	}
+	return r.joined(n, k, list)
+}
+
+// logical is && or ||. What can't be part of a filter does not matter if another
+// operand decides.
+func (r *reducer) logical(n *fragment, and bool) (outcome, error) {
+	list := make([]outcome, 0, len(n.args))
+	var refused error
+	for _, a := range n.args {
+		o, err := r.reduce(a)
+		switch {
+		case err == ErrTooManySteps:
+			return outcome{}, err
+		case err != nil:
+			refused = cmp.Or(refused, err)
+			continue
+		case !o.unknown && r.value(&o).Kind() == value.Bool && o.v.Bool() != and:
+			return knownAs(o.v), nil
+		}
+		list = append(list, o)
+	}
+	if refused != nil {
+		return outcome{}, refused
+	}
+	return r.logic(and, list)
 }
 
 // byKey is R.attr[key] as R.attr.name, and key in R.attr as has(R.attr.name), if
@@ -391,10 +470,10 @@ func (r *reducer) byKey(n *fragment) (out outcome, ok bool, err error) {
 	case at.Known:
 		return outcome{part: n}, true, nil
 	case at.Name != "" && n.op == operators.In:
-		out, err = r.expression(true, "has", Operand{Variable: at.Name})
+		out, err = r.expression(boolKind, "has", Operand{Variable: at.Name})
 		return out, true, err
 	case at.Name != "":
-		out, err = r.operand(Operand{Variable: at.Name}, false)
+		out, err = r.operand(Operand{Variable: at.Name}, n.static)
 		return out, true, err
 	}
 	return outcome{}, false, nil
@@ -414,9 +493,12 @@ func (r *reducer) logic(and bool, list []outcome) (outcome, error) {
 	var kept []outcome
 	var failure *outcome
 	for _, o := range list {
-		if o.unknown {
+		if o.unknown && o.kinds.has(boolKind) {
 			kept = append(kept, o)
 			continue
+		}
+		if o.unknown {
+			o = knownAs(noOverload)
 		}
 		switch v := r.value(&o); {
 		case v.Kind() == value.Bool && v.Bool() != and:
@@ -435,7 +517,7 @@ func (r *reducer) logic(and bool, list []outcome) (outcome, error) {
 		return knownAs(neutral), nil
 	case failure != nil:
 		kept = append(kept, *failure)
-	case len(kept) == 1 && (kept[0].boolean || !r.Exact):
+	case len(kept) == 1 && (kept[0].kinds.only(boolKind) || !r.Exact):
 		return kept[0], nil
 	case len(kept) == 1: // x && true is an error if x is no boolean
 		kept = append(kept, knownAs(neutral))
@@ -447,7 +529,7 @@ func (r *reducer) logic(and bool, list []outcome) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	return r.expression(true, name, operands...)
+	return r.expression(boolKind, name, operands...)
 }
 
 // choice is test ? yes : no.
@@ -468,22 +550,24 @@ func (r *reducer) choice(n *fragment) (outcome, error) {
 		}
 		return r.reduce(n.args[2])
 	}
+	if !test.kinds.has(boolKind) {
+		return knownAs(noOverload), nil
+	}
+	list, _, err := r.all(n.args[1:])
+	if err != nil {
+		return outcome{}, err
+	}
+	k := r.kindsOf(&list[0]).or(r.kindsOf(&list[1]))
+	if k.only(0) {
+		return list[0], nil // both fail
+	}
 	operands := []Operand{test.op, {}, {}}
-	boolean := true
-	for i := 1; i < 3; i++ {
-		o, err := r.reduce(n.args[i])
-		if err != nil {
-			return outcome{}, err
-		}
-		if !o.unknown {
-			o.boolean = r.value(&o).Kind() == value.Bool || r.failed(&o)
-		}
-		boolean = boolean && o.boolean
-		if operands[i], err = r.shown(&o, false); err != nil {
+	for i := range list {
+		if operands[i+1], err = r.shown(&list[i], false); err != nil {
 			return outcome{}, err
 		}
 	}
-	return r.expression(boolean, "if", operands...)
+	return r.expression(k, "if", operands...)
 }
 
 // written is a list or a map that is written out.
@@ -633,7 +717,7 @@ func (r *reducer) turned(out outcome) (outcome, error) {
 		if !compares(e.Operator, member, constant.Value) {
 			continue
 		}
-		eq, err := r.expression(true, "eq", x.Operands[1], key)
+		eq, err := r.expression(boolKind, "eq", x.Operands[1], key)
 		if err != nil {
 			return outcome{}, err
 		}

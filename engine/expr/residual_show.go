@@ -30,8 +30,8 @@ func (r *reducer) below(op Operand, field string) (Operand, error) {
 	return expression("get-field", op, Operand{Variable: field}), nil
 }
 
-// joined gives a call with its operands.
-func (r *reducer) joined(n *fragment, list []outcome) (outcome, error) {
+// joined gives a call with its operands, which may be of some kinds.
+func (r *reducer) joined(n *fragment, k kinds, list []outcome) (outcome, error) {
 	operator := n.operatorName()
 	operands := make([]Operand, len(list))
 	for i := range list {
@@ -48,7 +48,7 @@ func (r *reducer) joined(n *fragment, list []outcome) (outcome, error) {
 	if n.op == sinceFunction && !r.Exact {
 		operands = operands[:1]
 	}
-	return r.expression(n.boolean || n.op == operators.LogicalNot, operator, operands...)
+	return r.expression(k, operator, operands...)
 }
 
 // collected gives a list or a map with its operands.
@@ -61,9 +61,9 @@ func (r *reducer) collected(n *fragment, list []outcome) (outcome, error) {
 		}
 	}
 	if n.kind == listFragment {
-		return r.expression(false, "list", operands...)
+		return r.expression(listKind, "list", operands...)
 	}
-	return r.expression(false, "struct", setFields(operands)...)
+	return r.expression(mapKind, "struct", setFields(operands)...)
 }
 
 // setFields makes pairs of keys and values the operands of a struct.
@@ -77,7 +77,7 @@ func setFields(pairs []Operand) []Operand {
 
 // lambda gives a loop as an operator on a collection.
 func (r *reducer) lambda(n *fragment, over outcome) (outcome, error) {
-	inner := r.within(n, value.Value{}, value.Value{})
+	inner := r.among(n, &over)
 	var lambda []Operand
 	for _, a := range n.args[1:] {
 		o, err := inner.reduce(a)
@@ -105,7 +105,7 @@ func (r *reducer) lambda(n *fragment, over outcome) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	return r.expression(n.boolean, n.macro, target, expression("lambda", lambda...))
+	return r.expression(n.static, n.macro, target, expression("lambda", lambda...))
 }
 
 // shown gives an outcome as an operand. Where it is compared, numbers of all
@@ -124,7 +124,10 @@ func (r *reducer) shown(o *outcome, compared bool) (Operand, error) {
 	if op, ok := r.constant(v, compared); ok {
 		return op, nil
 	}
-	if o.part == nil {
+	switch {
+	case o.part == nil && v.Kind() == value.Error:
+		return Operand{}, refuse("a part that fails on every resource (%s)", v.Err())
+	case o.part == nil:
 		return Operand{}, refuse("%s", v)
 	}
 	out, err := r.taken(o.part)
@@ -146,9 +149,9 @@ func (r *reducer) taken(n *fragment) (outcome, error) {
 		case r.Exact:
 			return outcome{}, refuse("%s as a whole", strings.Join(n.path, "."))
 		case n.test:
-			return r.expression(true, "has", Operand{Variable: r.Name(n.path)})
+			return r.expression(boolKind, "has", Operand{Variable: r.Name(n.path)})
 		}
-		return r.operand(Operand{Variable: r.Name(n.path)}, n.boolean)
+		return r.operand(Operand{Variable: r.Name(n.path)}, n.static)
 	}
 	if n.kind == loopFragment {
 		over, err := r.reduce(n.args[0])
@@ -165,10 +168,13 @@ func (r *reducer) taken(n *fragment) (outcome, error) {
 	case literalFragment:
 		return outcome{}, refuse("the literal %s", fromRef(n.expr.AsLiteral()))
 	case identFragment:
-		if r.Exact {
-			return outcome{}, refuse("%s", n.expr.AsIdent())
+		switch name := n.expr.AsIdent(); {
+		case name == nowVariable:
+			return outcome{}, refuse("now() as a condition")
+		case r.Exact || len(n.free) > 0: // a loop variable, outside of its loop
+			return outcome{}, refuse("%s", name)
 		}
-		return r.operand(Operand{Variable: n.expr.AsIdent()}, false)
+		return r.operand(Operand{Variable: n.expr.AsIdent()}, n.static)
 	case selectFragment:
 		from, err := r.shown(&list[0], false)
 		if err != nil {
@@ -179,11 +185,11 @@ func (r *reducer) taken(n *fragment) (outcome, error) {
 			return outcome{}, err
 		}
 		if n.test {
-			op = expression("has", op)
+			return r.expression(boolKind, "has", op)
 		}
-		return r.operand(op, false)
+		return r.operand(op, n.static)
 	case callFragment:
-		return r.joined(n, list)
+		return r.joined(n, n.static, list)
 	case listFragment, mapFragment:
 		return r.collected(n, list)
 	}
@@ -287,7 +293,7 @@ func seconds(d time.Duration) string {
 }
 
 // integer gives a whole number, in an exact residual so that its type and all its
-// digits are kept where they matter.
+// digits are kept where they matter. Others can't have one that is no double.
 func (r *reducer) integer(typ, text string, n float64, compared bool) (Operand, bool) {
 	switch {
 	case r.Exact && math.Abs(n) > maxSafeInteger:
@@ -295,7 +301,7 @@ func (r *reducer) integer(typ, text string, n float64, compared bool) (Operand, 
 	case r.Exact && !compared:
 		return expression(typ, Operand{Value: value.OfDouble(n)}), true
 	}
-	return Operand{Value: value.OfDouble(n)}, true
+	return Operand{Value: value.OfDouble(n)}, r.Exact || strconv.FormatFloat(n, 'f', 0, 64) == text
 }
 
 // constantList gives a list as a value if its members are simple, and otherwise

@@ -67,13 +67,13 @@ type fragment struct {
 	scope []string // the loop variables around the part, from the outermost
 	free  []int    // those of them that the part reads
 
-	op      string      // of a call
-	args    []*fragment // operands; keys and values of a map by turns; of a loop its range, predicate, element
-	field   string      // of a selection
-	test    bool        // has()
-	boolean bool        // the static type is bool
-	macro   string      // of a loop, as filters name it
-	two     bool        // the loop has two variables
+	op     string      // of a call
+	args   []*fragment // operands; keys and values of a map by turns; of a loop its range, predicate, element
+	field  string      // of a selection
+	test   bool        // has()
+	static kinds       // of the static type
+	macro  string      // of a loop, as filters name it
+	two    bool        // the loop has two variables
 
 	whole  piece // runs the part
 	joints piece // runs the part on values of its args
@@ -89,7 +89,7 @@ type takingApart struct {
 func (t *takingApart) fragment(x ast.Expr) *fragment {
 	n := &fragment{env: t.env, tree: t.tree, expr: x, scope: slices.Clone(t.scope)}
 	static := t.tree.GetType(x.ID())
-	n.boolean = static != nil && static.Kind() == types.BoolKind
+	n.static = staticKinds(static)
 	if static != nil && static.Kind() == types.OpaqueKind && static.TypeName() == optionalType {
 		n.kind = foreignFragment
 		t.gather(n, x)
@@ -304,7 +304,7 @@ func (p *piece) run(f *Frame, values []value.Value) value.Value {
 		return tooManySteps
 	}
 	if p.native != nil {
-		if v := p.runNative(f, values); !punts(v) && !f.Spent() {
+		if v := p.native.on(f, p.loops, values); !punts(v) && !f.Spent() {
 			return v
 		}
 	}
@@ -323,23 +323,6 @@ func (p *piece) run(f *Frame, values []value.Value) value.Value {
 		return value.OfError(err)
 	}
 	return fromRef(out)
-}
-
-func (p *piece) runNative(f *Frame, values []value.Value) (v value.Value) {
-	base, top := f.base, f.top
-	f.base, f.top = top, top+p.loops
-	for len(f.locals) < f.top {
-		f.locals = append(f.locals, value.Value{})
-	}
-	copy(f.locals[f.base:f.top], values)
-	defer func() {
-		clear(f.locals[f.base:f.top])
-		f.base, f.top = base, top
-		if recover() != nil {
-			v = punt
-		}
-	}()
-	return p.native(f)
 }
 
 // A namedFrame is a Frame with values for some names more.
