@@ -28,6 +28,9 @@ func ServerOptions() []grpc.ServerOption {
 		// TLS and the first frames; a client that is slower holds memory.
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.MaxConcurrentStreams(1024),
+		// Envoy's calls have few headers of their own. A few bytes of compressed ones
+		// can stand for megabytes.
+		grpc.MaxHeaderListSize(64 << 10),
 		// Goroutines that are kept have a stack of the size that a check
 		// needs; new ones would have to grow theirs every time.
 		grpc.NumStreamWorkers(uint32(workersPerCore * runtime.GOMAXPROCS(0))),
