@@ -38,7 +38,7 @@ func (s *Server) checkResources(ctx context.Context, c *call, in *cerbospb.Check
 		RequestId:    q.requestID,
 		CerbosCallId: newCallID(now),
 	}
-	results := results{includeMeta: q.includeMeta, most: s.Limits.Message}
+	results := results{includeMeta: q.includeMeta, weight: s.weight()}
 	err := s.decide(ctx, c, now, func(e *entry, d *engine.Decision) error { return results.add(e, d) })
 	if err != nil {
 		return nil, err
@@ -68,11 +68,13 @@ func (s *Server) checkResourceBatch(ctx context.Context, c *call, in *cerbospb.C
 		return nil, v.Err()
 	}
 	out := &cerbospb.CheckResourceBatchResponse{RequestId: in.GetRequestId()}
+	weight := s.weight()
 	err := s.decide(ctx, c, time.Now(), func(e *entry, d *engine.Decision) error {
-		out.Results = append(out.Results, &cerbospb.CheckResourceBatchResponse_ActionEffectMap{
+		result := &cerbospb.CheckResourceBatchResponse_ActionEffectMap{
 			ResourceId: e.resource.ID, Actions: effectsOf(d), ValidationErrors: validationErrorsOf(d.ValidationErrors),
-		})
-		return nil
+		}
+		out.Results = append(out.Results, result)
+		return weight.add(sizeField(proto.Size(result)))
 	})
 	if err != nil {
 		return nil, err
@@ -115,12 +117,14 @@ func (s *Server) checkResourceSet(ctx context.Context, c *call, in *cerbospb.Che
 			ResourceInstances: make(map[string]*cerbospb.CheckResourceSetResponse_Meta_ActionMeta, len(q.entries)),
 		}
 	}
+	weight := s.weight()
 	err := s.decide(ctx, c, time.Now(), func(e *entry, d *engine.Decision) error {
-		out.ResourceInstances[e.resource.ID] = &cerbospb.CheckResourceSetResponse_ActionEffectMap{
+		result := &cerbospb.CheckResourceSetResponse_ActionEffectMap{
 			Actions: effectsOf(d), ValidationErrors: validationErrorsOf(d.ValidationErrors),
 		}
-		if !q.includeMeta {
-			return nil
+		out.ResourceInstances[e.resource.ID] = result
+		if err := weight.add(sizeMember(e.resource.ID, result)); err != nil || !q.includeMeta {
+			return err
 		}
 		meta := &cerbospb.CheckResourceSetResponse_Meta_ActionMeta{
 			Actions:               make(map[string]*cerbospb.CheckResourceSetResponse_Meta_EffectMeta, len(d.Results)),
@@ -131,7 +135,7 @@ func (s *Server) checkResourceSet(ctx context.Context, c *call, in *cerbospb.Che
 			meta.Actions[r.Action] = &cerbospb.CheckResourceSetResponse_Meta_EffectMeta{MatchedPolicy: r.Policy, MatchedScope: r.Scope}
 		}
 		out.Meta.ResourceInstances[e.resource.ID] = meta
-		return nil
+		return weight.add(sizeMember(e.resource.ID, meta))
 	})
 	if err != nil {
 		return nil, err
@@ -217,11 +221,34 @@ func (s *Server) countActions(q *question) error {
 	return nil
 }
 
+// A weight is that of an answer, as it is over gRPC. What answers tell of attributes,
+// of validation errors and of actions they may tell many times: a request of a few
+// megabytes could be answered with gigabytes.
+type weight struct {
+	most int // bytes; 0: any number
+	told int // bytes so far
+}
+
+// weight gives that of an answer that tells nothing as yet.
+func (s *Server) weight() weight { return weight{most: s.Limits.Message} }
+
+// add counts so many bytes. An error means that they are too many.
+func (w *weight) add(n int) error {
+	if w.told += n; w.most > 0 && w.told > w.most {
+		return status.Error(codes.ResourceExhausted, fmt.Sprintf("the answer is longer than it may be (%d)", w.most))
+	}
+	return nil
+}
+
+// sizeMember is the length of a member of a map of messages.
+func sizeMember(key string, m proto.Message) int {
+	return sizeField(sizeField(len(key)) + sizeField(proto.Size(m)))
+}
+
 // results are what CheckResources answers about resources.
 type results struct {
 	includeMeta bool
-	most        int // bytes of outputs; 0: any number
-	told        int // bytes of outputs so far
+	weight      weight
 	list        []*cerbospb.CheckResourcesResponse_ResultEntry
 }
 
@@ -231,15 +258,8 @@ func (r *results) add(e *entry, d *engine.Decision) error {
 	if err != nil {
 		return err
 	}
-	// Rules that tell attributes tell them once for each action: a request of a
-	// few megabytes could be answered with gigabytes.
-	for _, o := range result.GetOutputs() {
-		if r.told += proto.Size(o); r.most > 0 && r.told > r.most {
-			return status.Error(codes.ResourceExhausted, fmt.Sprintf("the outputs are longer than an answer may be (%d)", r.most))
-		}
-	}
 	r.list = append(r.list, result)
-	return nil
+	return r.weight.add(sizeField(proto.Size(result)))
 }
 
 // resultOf gives what CheckResources answers about one resource.

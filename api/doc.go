@@ -14,6 +14,10 @@
 //     read as: the same rules in the same order, the same codes, the same words.
 //     A request of CheckResources that gRPC reads in place gives the question,
 //     and the answer, that it would have given decoded.
-//  5. A call reads no more than Limits.Message bytes, and no error repeats more
-//     than a bounded part of what was sent.
+//  5. A call reads no more than Limits.Message bytes, what it is answered about
+//     resources is no longer, and no error repeats more than a bounded part of what
+//     was sent.
+//  6. No more than Limits.InFlight calls are read and answered at once. Who sends or
+//     reads slowly is none of them, and neither are ServerInfo and health.
+//  7. Why a plan can't be made is for the log, since it quotes policies.
 package api

@@ -11,15 +11,15 @@ import (
 // CheckEach answers requests, each on its own, all by the policies that are in
 // force now and as of one moment. It is for calls of other services, within Do:
 // they have rules and limits of their own, and those of CheckResources are not
-// looked at here. AuxData that neighbouring requests share is verified once.
-// Outputs
-// of all answers together are bounded as those of one. Answers have no call id. An error is one of gRPC, and that of all requests.
+// looked at here. AuxData that neighbouring requests share is verified once. All
+// answers together are bounded as one is, and have no call id. An error is one of
+// gRPC, and that of all requests.
 func (s *Server) CheckEach(ctx context.Context, list []*cerbospb.CheckResourcesRequest) ([]*cerbospb.CheckResourcesResponse, error) {
 	c := s.take()
 	q := &c.question
 	now := time.Now()
 	var data engine.AuxData
-	told := results{most: s.Limits.Message}
+	told := results{weight: s.weight()}
 	all := make([]*cerbospb.CheckResourcesResponse, 0, len(list))
 	ps, err := s.policies()
 	if err != nil {

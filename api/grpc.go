@@ -46,15 +46,16 @@ const workersPerCore = 16
 
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
+	bounds := s.Bounds()
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: ServiceName,
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{
-			transport.Unary(ServiceName, "CheckResourceSet", s.CheckResourceSet),
-			transport.Unary(ServiceName, "CheckResourceBatch", s.CheckResourceBatch),
+			transport.Unary(ServiceName, "CheckResourceSet", bounds, s.CheckResourceSet),
+			transport.Unary(ServiceName, "CheckResourceBatch", bounds, s.CheckResourceBatch),
 			s.checkMethod(),
-			transport.Unary(ServiceName, "ServerInfo", s.ServerInfo),
-			transport.Unary(ServiceName, "PlanResources", s.PlanResources),
+			transport.Unary(ServiceName, "ServerInfo", transport.Bounds{}, s.ServerInfo),
+			transport.Unary(ServiceName, "PlanResources", bounds, s.PlanResources),
 		},
 		Metadata: cerbospb.File_cerbos_svc_v1_svc_proto.Path(),
 	}, s)

@@ -29,11 +29,11 @@ type HTTPOptions struct {
 // Handler gives the HTTP side of the API: the calls as JSON, and what the
 // options add.
 func (s *Server) Handler(o HTTPOptions) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/api/check/resources", transport.Handle(s.Limits.Message, s.CheckResources))
-	mux.Handle("/api/plan/resources", transport.Handle(s.Limits.Message, s.PlanResources))
-	mux.Handle("/api/check", transport.Handle(s.Limits.Message, s.CheckResourceSet))
-	mux.Handle("/api/check_resource_batch", transport.Handle(s.Limits.Message, s.CheckResourceBatch))
+	mux, bounds := http.NewServeMux(), s.Bounds()
+	mux.Handle("/api/check/resources", transport.Handle(bounds, s.CheckResources))
+	mux.Handle("/api/plan/resources", transport.Handle(bounds, s.PlanResources))
+	mux.Handle("/api/check", transport.Handle(bounds, s.CheckResourceSet))
+	mux.Handle("/api/check_resource_batch", transport.Handle(bounds, s.CheckResourceBatch))
 	mux.Handle("/api/server_info", transport.Only(http.MethodGet, func(w http.ResponseWriter, r *http.Request) {
 		out, err := s.ServerInfo(r.Context(), new(cerbospb.ServerInfoRequest))
 		transport.Respond(w, r, out, err)

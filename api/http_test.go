@@ -314,7 +314,7 @@ func TestOutputsAreBounded(t *testing.T) {
 	for entries, want := range map[string]int{entry: 200, entry + "," + entry: 429} {
 		body := `{"principal":{"id":"ann","roles":["user"],"attr":{"a":"` + strings.Repeat("x", s.Limits.Message/3) + `"}},"resources":[` + entries + `]}`
 		w := ask(h, "POST", "/api/check/resources", body)
-		const refused = `{"code":8,"message":"the outputs are longer than an answer may be (1048576)"}`
+		const refused = `{"code":8,"message":"the answer is longer than it may be (1048576)"}`
 		if w.Code != want || want != 200 && w.Body.String() != refused {
 			t.Errorf("got %d %.200s, want %d", w.Code, w.Body, want)
 		}

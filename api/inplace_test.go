@@ -147,7 +147,7 @@ func TestInPlace(t *testing.T) {
 			b[i] ^= 1 << random.IntN(8)
 		}
 	}
-	s.Limits.Message = 100 // of outputs, too
+	s.Limits.Message = 100 // of the answer, too
 	if b := everything(t, "edit"); !checkSame(t, s, b) {
 		t.Error("a request is not read in place")
 	}

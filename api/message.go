@@ -34,6 +34,10 @@ func (s *Server) checkMethod() grpc.MethodDesc {
 	return grpc.MethodDesc{
 		MethodName: name,
 		Handler: func(_ any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			if err := s.enter(); err != nil {
+				return nil, err
+			}
+			defer s.leave()
 			m := &checkMessage{server: s, call: s.take()}
 			defer m.release()
 			if err := decode(m); err != nil {
@@ -96,11 +100,12 @@ const answerSize = 256
 func (s *Server) appendCheck(ctx context.Context, c *call, now time.Time) ([]byte, error) {
 	q := &c.question
 	dst := appendText(make([]byte, 0, answerSize*max(1, len(q.entries))), 1, q.requestID)
-	rest := results{includeMeta: q.includeMeta, most: s.Limits.Message} // from the first decision on that is not plain
+	rest := results{includeMeta: q.includeMeta, weight: s.weight()} // from the first decision on that is not plain
 	err := s.decide(ctx, c, now, func(e *entry, d *engine.Decision) error {
 		if rest.list == nil && plain(d) {
+			before := len(dst)
 			dst = appendResult(dst, e, d, q.includeMeta)
-			return nil
+			return rest.weight.add(len(dst) - before)
 		}
 		return rest.add(e, d)
 	})

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"edict/api/cerbospb"
 	"edict/engine"
@@ -54,7 +55,10 @@ func (s *Server) planResources(ctx context.Context, c *call, in *cerbospb.PlanRe
 	}
 	plan, err := ps.Plan(request)
 	if err != nil {
-		return nil, status.Error(codes.Internal, err.Error())
+		if s.Unplanned != nil {
+			s.Unplanned(err)
+		}
+		return nil, status.Error(codes.Internal, "the plan can't be made; the log of the server says why")
 	}
 	filter, err := filterOf(&plan.Filter)
 	if err != nil {
@@ -77,6 +81,10 @@ func (s *Server) planResources(ctx context.Context, c *call, in *cerbospb.PlanRe
 		} else {
 			out.Meta.MatchedScopes = plan.MatchedScopes
 		}
+	}
+	weight := s.weight()
+	if err := weight.add(proto.Size(out)); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -34,18 +35,28 @@ type Server struct {
 	// Nil means nobody looks.
 	Refused func(error)
 
+	// Overloaded is told of each call that was refused since it was one too many.
+	// Nil means nobody looks.
+	Overloaded func()
+
+	// Unplanned is told why a plan can't be made, which may quote the policies, so
+	// that the client does not learn it. Nil means nobody looks.
+	Unplanned func(error)
+
 	// Panicked is called with the value and the stack of a panic that a call
 	// recovered from. Nil means nobody looks.
 	Panicked func(value any, stack []byte)
 
-	calls sync.Pool // of *call
+	calls    sync.Pool // of *call
+	inFlight atomic.Int64
 }
 
 // Limits bounds what calls may ask. Zero means that there is no such limit.
 type Limits struct {
 	Actions   int           // of each resource
 	Resources int           // of a request
-	Message   int           // the length of a request, and of outputs in an answer, in bytes
+	Message   int           // the length of a request, and of an answer, in bytes
+	InFlight  int           // calls that are read and answered at once, batches counting as one
 	Time      time.Duration // that a call may take, if its deadline is no sooner
 }
 
@@ -100,6 +111,34 @@ func (s *Server) policies() (*engine.PolicySet, error) {
 	}
 	return nil, status.Error(codes.Unavailable, "no policies are loaded")
 }
+
+// Bounds gives what calls are let in by, those of other services that ask this one
+// included.
+func (s *Server) Bounds() transport.Bounds {
+	return transport.Bounds{Message: s.Limits.Message, Enter: s.enter, Leave: s.leave}
+}
+
+// enter counts a call in, unless it is one too many.
+func (s *Server) enter() (err error) {
+	if n := s.inFlight.Add(1); s.Limits.InFlight <= 0 || n <= int64(s.Limits.InFlight) {
+		return nil
+	}
+	s.leave()
+	defer func() {
+		if p := recover(); p != nil {
+			err = status.Error(codes.Internal, "internal error")
+			s.tellPanic(p)
+		}
+	}()
+	if s.Overloaded != nil {
+		s.Overloaded()
+	}
+	// Clients that try again do so after this code, and wait before.
+	return status.Error(codes.Unavailable, "too many calls are being answered")
+}
+
+// leave counts out a call that was let in.
+func (s *Server) leave() { s.inFlight.Add(-1) }
 
 // due bounds the time of a call.
 func (s *Server) due(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -206,22 +209,75 @@ func dial(t testing.TB, s *Server) *grpc.ClientConn {
 // answer without a proof is a refusal.
 func TestGuessesWait(t *testing.T) {
 	s := newServer(t)
-	s.api.Limits.Time = time.Millisecond
-	for range proofs {
-		s.proofs <- struct{}{}
+	var end []func()
+	for i := range proofs {
+		done, err := s.turns.wait(t.Context(), fmt.Sprint("192.0.2.", 10+i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		end = append(end, done)
 	}
+	s.api.Limits.Time = time.Millisecond
 	if w := ask(s, "GET", "/admin/policies", basic("root", password)); w.Code != http.StatusGatewayTimeout {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 	s.api.Limits.Time = 0
-	for range proofs {
-		<-s.proofs
+	for _, done := range end {
+		done()
 	}
 	for range 2 * proofs {
 		ask(s, "GET", "/admin/policies", basic("root", "x"))
 	}
 	if w := ask(s, "GET", "/admin/policies", basic("root", password)); w.Code != 200 {
 		t.Errorf("proofs are not given back: got %d %s", w.Code, w.Body)
+	}
+}
+
+// Who guesses from one address keeps nobody at another one waiting, and is forgotten.
+func TestGuessesOfOneAddress(t *testing.T) {
+	s := newServer(t)
+	done, err := s.turns.wait(t.Context(), "192.0.2.77") // a guess that takes for ever
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting, giveUp := context.WithCancel(t.Context())
+	var guesses sync.WaitGroup
+	for range 20 {
+		guesses.Go(func() {
+			if end, err := s.turns.wait(waiting, "192.0.2.77"); err == nil {
+				end()
+				t.Error("an address has two turns")
+			}
+		})
+	}
+	if w := ask(s, "GET", "/admin/policies", basic("root", password)); w.Code != 200 { // from 192.0.2.1
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	giveUp()
+	guesses.Wait()
+	done()
+	if len(s.turns.of) != 0 || len(s.turns.proofs) != 0 {
+		t.Errorf("%d addresses are remembered, and %d proofs are under way", len(s.turns.of), len(s.turns.proofs))
+	}
+}
+
+func TestClients(t *testing.T) {
+	for addr, want := range map[net.Addr]string{
+		address("192.0.2.1:1234"):                            "192.0.2.1",
+		address("[::ffff:192.0.2.1]:1"):                      "192.0.2.1",
+		address("[2001:db8:1:2:3::4]:5"):                     "2001:db8:1:2::/64",
+		address("[fe80::1%eth0]:5"):                          "fe80::/64",
+		address("@"):                                         "",
+		address(""):                                          "",
+		&net.UnixAddr{Name: "/run/x"}:                        "",
+		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 4321}: "192.0.2.1",
+	} {
+		if got := clientOf(peer.NewContext(t.Context(), &peer.Peer{Addr: addr})); got != want {
+			t.Errorf("%s: got %q, want %q", addr, got, want)
+		}
+	}
+	if got := clientOf(t.Context()); got != "" {
+		t.Errorf("without an address: got %q", got)
 	}
 }
 

@@ -52,9 +52,6 @@ func (c Credentials) Check() error {
 // passwords that begin with the right one for it.
 const most72 = 72
 
-// proofs is how many passwords are looked at at a time.
-const proofs = 2
-
 // verify looks at the credentials of a call, which are in its metadata over HTTP,
 // too.
 func (s *Server) verify(ctx context.Context) error {
@@ -73,12 +70,11 @@ func (s *Server) verify(ctx context.Context) error {
 	if err != nil || !found || len(values) > 1 || len(password) > most72 {
 		return incorrect
 	}
-	select {
-	case s.proofs <- struct{}{}:
-		defer func() { <-s.proofs }()
-	case <-ctx.Done():
-		return status.FromContextError(ctx.Err()).Err()
+	done, err := s.turns.wait(ctx, clientOf(ctx))
+	if err != nil {
+		return status.FromContextError(err).Err()
 	}
+	defer done()
 	wrong := bcrypt.CompareHashAndPassword(s.credentials.PasswordHash, []byte(password)) != nil
 	a, b := sha256.Sum256([]byte(username)), sha256.Sum256([]byte(s.credentials.Username))
 	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 || wrong {

@@ -7,7 +7,9 @@
 //     call. Nothing is remembered of a proof.
 //  2. Nothing is changed by a call.
 //  3. How long a refusal takes does not depend on which part of the credentials
-//     was wrong, and no more than a few proofs are looked at at a time, so that
-//     guessing leaves processors for decisions.
+//     was wrong, and no more than a few proofs are looked at at a time, of one
+//     address no more than one, so that guessing leaves processors for decisions
+//     and turns for others. No proof is quicker than others, since guesses would be
+//     judged by that, however many they are.
 //  4. A call tells of one set of policies: that which was in force when it began.
 package admin

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -105,10 +106,7 @@ func (i *inspection) inspect(p stored) (*cerbospb.InspectPoliciesResponse_Result
 	}
 	i.undefined(out, read)
 	for _, a := range slices.SortedFunc(maps.Keys(i.attributes), func(a, b attribute) int {
-		if a.name != b.name {
-			return strings.Compare(a.name, b.name)
-		}
-		return int(a.kind - b.kind)
+		return cmp.Or(cmp.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
 	}) {
 		out.Attributes = append(out.Attributes, &cerbospb.InspectPoliciesResponse_Attribute{Name: a.name, Kind: a.kind})
 	}

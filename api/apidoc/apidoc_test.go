@@ -40,6 +40,7 @@ type operation struct {
 	}
 	Responses  map[string]struct{ Schema schema }
 	Security   []map[string][]string
+	Produces   []string
 	Deprecated bool
 }
 
@@ -229,6 +230,39 @@ func TestMessages(t *testing.T) {
 	}
 	if len(seen) < 50 {
 		t.Errorf("there are only %d messages", len(seen))
+	}
+}
+
+// What is no protobuf is described by the schemas that are given.
+func TestPlain(t *testing.T) {
+	text := map[string]any{"type": "string"}
+	object := func(name string) map[string]any {
+		return map[string]any{"type": "object", "properties": map[string]any{name: text}}
+	}
+	content, err := apidoc.Document("Edict", "1", append(operations(), apidoc.Operation{
+		Method: "POST", Path: "/plain", ID: "Plain", Plain: &apidoc.Plain{MediaType: "application/x", Body: object("in"), Answer: object("out")},
+	}, apidoc.Operation{
+		Method: "GET", Path: "/plain", ID: "PlainGet", Plain: &apidoc.Plain{MediaType: "application/x", Answer: object("out")},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := new(document)
+	if err := json.Unmarshal(content, d); err != nil {
+		t.Fatal(err)
+	}
+	for method, bodies := range map[string]int{"post": 1, "get": 0} {
+		o := d.Paths["/plain"][method]
+		if len(o.Parameters) != bodies || bodies == 1 && (o.Parameters[0].In != "body" || o.Parameters[0].Schema.Properties["in"].Type != "string") {
+			t.Errorf("%s takes %v", method, o.Parameters)
+		}
+		if o.Responses["200"].Schema.Properties["out"].Type != "string" || len(o.Produces) != 2 || o.Produces[0] != "application/x" {
+			t.Errorf("%s answers %v as %v", method, o.Responses, o.Produces)
+		}
+		failure := strings.TrimPrefix(o.Responses["default"].Schema.Ref, "#/definitions/")
+		if d.Definitions[failure].Properties["status"].Type != "integer" {
+			t.Errorf("errors of %s are %q, which is %v", method, failure, d.Definitions[failure])
+		}
 	}
 }
 

@@ -19,6 +19,10 @@ type Operation struct {
 
 	In, Out protoreflect.MessageDescriptor
 
+	// Plain describes an operation without messages of protobuf. Nil: In and Out are
+	// its messages.
+	Plain *Plain
+
 	// ProtoNames tells that fields go by the names of the schema, and not by those of
 	// JSON in protobuf.
 	ProtoNames bool
@@ -30,7 +34,17 @@ type Operation struct {
 	Deprecated bool
 }
 
+// A Plain is what goes into an operation and comes out, as JSON schemas. Its errors are
+// problem details (RFC 9457).
+type Plain struct {
+	MediaType    string         // of what comes out
+	Body, Answer map[string]any // Body is nil of a GET
+}
+
 type object = map[string]any
+
+// problem is the definition of errors without protobuf.
+const problem = "problem"
 
 // Document gives the document about operations.
 func Document(title, version string, operations []Operation) ([]byte, error) {
@@ -44,15 +58,20 @@ func Document(title, version string, operations []Operation) ([]byte, error) {
 			},
 		},
 	}
+	problemDetails := object{
+		"type": "object", "required": []string{"title", "status"},
+		"properties": object{"title": object{"type": "string"}, "status": object{"type": "integer", "format": "int32"}},
+	}
 	for i := range operations {
 		o := &operations[i]
 		w := &writer{definitions: definitions, operation: o}
-		described := object{
-			"operationId": o.ID, "tags": []string{o.Tag}, "summary": o.Summary,
-			"responses": object{
-				"200":     object{"description": "The answer.", "schema": w.message(o.Out)},
-				"default": object{"description": "An error.", "schema": object{"$ref": "#/definitions/google.rpc.Status"}},
-			},
+		described := object{"operationId": o.ID, "tags": []string{o.Tag}, "summary": o.Summary}
+		if o.Plain == nil {
+			described["responses"] = responses(w.message(o.Out), "google.rpc.Status")
+		} else {
+			definitions[problem] = problemDetails
+			described["responses"] = responses(o.Plain.Answer, problem)
+			described["produces"] = []string{o.Plain.MediaType, "application/problem+json"}
 		}
 		if p := w.parameters(); p != nil {
 			described["parameters"] = p
@@ -81,6 +100,15 @@ func Document(title, version string, operations []Operation) ([]byte, error) {
 	}, "", "  ")
 }
 
+// responses describes what comes out of an operation. Its errors have a definition of
+// that name.
+func responses(answer object, failure string) object {
+	return object{
+		"200":     object{"description": "The answer.", "schema": answer},
+		"default": object{"description": "An error.", "schema": object{"$ref": "#/definitions/" + failure}},
+	}
+}
+
 // A writer describes one operation.
 type writer struct {
 	definitions object // of all operations, by the full names of messages
@@ -96,6 +124,12 @@ func (w *writer) name(f protoreflect.FieldDescriptor) string {
 
 // parameters describes what goes into an operation; nil: nothing does.
 func (w *writer) parameters() []object {
+	if p := w.operation.Plain; p != nil {
+		if p.Body == nil {
+			return nil
+		}
+		return []object{{"name": "body", "in": "body", "required": true, "schema": p.Body}}
+	}
 	in, required := w.operation.In, w.required(w.operation.In)
 	if w.operation.Method != http.MethodGet {
 		return []object{{"name": "body", "in": "body", "required": true, "schema": w.message(in)}}

@@ -277,6 +277,32 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// Calls are among those that may be answered at once, a batch being one, and
+// metadata are not.
+func TestCallsBeyondTheLimit(t *testing.T) {
+	s, _ := newServer(t)
+	s.API.Limits.InFlight = 1
+	h, policies := handler(s), s.API.Policies
+	const body = `{"subject":{"type":"user","id":"ann"},"resource":{"type":"doc","id":"1"},"action":{"name":"view"}`
+	bodies := map[string]string{EvaluationPath: body + "}", EvaluationsPath: body + `,"evaluations":[{},{},{}]}`}
+	for path := range bodies {
+		s.API.Policies = func() *engine.PolicySet { // while a call is under way
+			for path, body := range bodies {
+				if w := ask(h, "POST", path, body); w.Code != 503 || w.Body.String() != `{"code":14,"message":"too many calls are being answered"}` {
+					t.Errorf("%s, one too many: got %d %s", path, w.Code, w.Body)
+				}
+			}
+			if w := ask(h, "GET", MetadataPath, ""); w.Code != 200 {
+				t.Errorf("the metadata: got %d %s", w.Code, w.Body)
+			}
+			return policies()
+		}
+		if w := ask(h, "POST", path, bodies[path]); w.Code != 200 {
+			t.Errorf("%s: got %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
 // A panic is an error, and is told of.
 func TestPanic(t *testing.T) {
 	s, _ := newServer(t)

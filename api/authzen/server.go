@@ -35,13 +35,14 @@ type Server struct {
 
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
+	bounds := s.API.Bounds()
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: ServiceName,
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{
-			transport.Unary(ServiceName, "Metadata", s.Metadata),
-			transport.Unary(ServiceName, "AccessEvaluation", s.AccessEvaluation),
-			transport.Unary(ServiceName, "AccessEvaluationBatch", s.AccessEvaluationBatch),
+			transport.Unary(ServiceName, "Metadata", transport.Bounds{}, s.Metadata),
+			transport.Unary(ServiceName, "AccessEvaluation", bounds, s.AccessEvaluation),
+			transport.Unary(ServiceName, "AccessEvaluationBatch", bounds, s.AccessEvaluationBatch),
 		},
 		Metadata: authzenpb.File_authzen_authorization_v1_svc_proto.Path(),
 	}, s)
@@ -49,10 +50,10 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 
 // Handlers gives the HTTP side, by the patterns of http.ServeMux.
 func (s *Server) Handlers() map[string]http.Handler {
-	limit := s.API.Limits.Message
+	bounds := s.API.Bounds()
 	out := map[string]http.Handler{
-		EvaluationPath:  transport.Handle(limit, s.AccessEvaluation),
-		EvaluationsPath: transport.Handle(limit, s.AccessEvaluationBatch),
+		EvaluationPath:  transport.Handle(bounds, s.AccessEvaluation),
+		EvaluationsPath: transport.Handle(bounds, s.AccessEvaluationBatch),
 		"/access/":      transport.Refused(codes.NotFound, http.StatusNotFound, "Not Found"),
 		MetadataPath:    transport.Only(http.MethodGet, s.metadata),
 	}

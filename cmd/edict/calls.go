@@ -34,7 +34,9 @@ func newCalls(ctx context.Context, c *config.Config, checks *extauthz.Server, lo
 	if err != nil {
 		return nil, fmt.Errorf("auxData.jwt: %w", err)
 	}
-	refused := log.Sample(&zerolog.BurstSampler{Burst: 1, Period: 10 * time.Second})
+	limits := c.API
+	limits.InFlight = inFlight(limits.InFlight)
+	refused, overloaded, unplanned := flood(log), flood(log), flood(log)
 	return &api.Server{
 		Policies: func() *engine.PolicySet {
 			if r := checks.Revision(); r != nil {
@@ -43,9 +45,13 @@ func newCalls(ctx context.Context, c *config.Config, checks *extauthz.Server, lo
 			return nil
 		},
 		AuxData: verifier,
-		Limits:  c.API,
+		Limits:  limits,
 		Info:    info(),
-		Refused: func(err error) { refused.Warn().Err(err).Msg("a call was refused since its auxData is invalid") },
+		Refused: func(err error) { refused().Err(err).Msg("a call was refused since its auxData is invalid") },
+		Overloaded: func() {
+			overloaded().Int("inFlight", limits.InFlight).Msg("calls are refused, since too many are being answered")
+		},
+		Unplanned: func(err error) { unplanned().Err(err).Msg("a plan can't be made safely") },
 		Panicked: func(v any, stack []byte) {
 			log.Error().Interface("panic", v).Bytes("stack", stack).Msg("a call panicked and was refused")
 		},
@@ -99,7 +105,34 @@ func (d *daemon) registers() []func(grpc.ServiceRegistrar) {
 
 // describeCalls gives the OpenAPI document of what is served over HTTP.
 func describeCalls() ([]byte, error) {
-	return apidoc.Document("Edict", version, slices.Concat(api.Operations(), authzen.Operations(), admin.Operations()))
+	return apidoc.Document("Edict", version, slices.Concat(api.Operations(), authzen.Operations(), admin.Operations(), filterOperations()))
+}
+
+// filterOperations describes what the backends of planned routes ask.
+func filterOperations() []apidoc.Operation {
+	type object = map[string]any
+	text := object{"type": "string"}
+	return []apidoc.Operation{
+		{
+			Method: "GET", Path: filtertoken.KeysPath, ID: "Filters_Keys", Tag: "Filters",
+			Summary: "Get the keys that filters of rows are verified with, as a JWK set (RFC 7517)",
+			Plain: &apidoc.Plain{
+				MediaType: "application/jwk-set+json",
+				Answer:    object{"type": "object", "required": []string{"keys"}, "properties": object{"keys": object{"type": "array", "items": object{"type": "object"}}}},
+			},
+		},
+		{
+			Method: "POST", Path: filtertoken.TakePath, ID: "Filters_Take", Tag: "Filters",
+			Summary: "Take a filter of rows that its token did not hold; it can be taken once",
+			Plain: &apidoc.Plain{
+				MediaType: "application/json",
+				Body:      object{"type": "object", "required": []string{"handle"}, "properties": object{"handle": text}, "additionalProperties": false},
+				Answer: object{"type": "object", "required": []string{"flt"}, "properties": object{"flt": object{
+					"type": "object", "required": []string{"kind"}, "properties": object{"kind": text, "condition": object{"type": "object"}},
+				}}},
+			},
+		},
+	}
 }
 
 // mounted gives the handlers of all services over HTTP, and what describes them.
@@ -119,27 +152,55 @@ func (d *daemon) serveCalls(l *listener.Listener) *server {
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
+	writeTimeout      = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
 )
 
-// serveCallsHTTP serves the API over HTTP, and over gRPC by the same listener.
-func (d *daemon) serveCallsHTTP(l *listener.Listener) *server {
-	calls := d.newGRPC(api.ServerOptions(d.config.API.Message), d.registers()...)
+// newHTTPServer gives a server to which a request and its answer may take so long.
+// Who does not read the answer by then loses it, since a goroutine holds it.
+func newHTTPServer(h http.Handler, whole time.Duration) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	mounted := d.mounted()
-	filters := d.filters.Handler()
-	mounted[filtertoken.KeysPath], mounted[filtertoken.TakePath] = filters, filters
-	s := d.serveHTTP(l, &http.Server{
-		Handler:           d.calls.Handler(api.HTTPOptions{CORS: d.config.CORS, GRPC: calls, Health: d.health, Mounted: mounted}),
+	return &http.Server{
+		Handler:           h,
 		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
+		WriteTimeout:      whole, // of each stream of HTTP/2
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,
-	}, "h2", "http/1.1")
+		// Of a connection of HTTP/2, which holds many streams.
+		HTTP2: &http.HTTP2Config{WriteByteTimeout: writeTimeout, SendPingTimeout: time.Minute, PingTimeout: 10 * time.Second},
+	}
+}
+
+// unhurried gives a gRPC server as part of one of HTTP. Its streams, such as watches
+// of health, last longer than answers may take.
+func unhurried(s *grpc.Server) http.Handler {
+	streams := map[string]bool{}
+	for service, info := range s.GetServiceInfo() {
+		for _, m := range info.Methods {
+			streams["/"+service+"/"+m.Name] = m.IsClientStream || m.IsServerStream
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if streams[r.URL.Path] {
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // HTTP/2 knows how to
+		}
+		s.ServeHTTP(w, r)
+	})
+}
+
+// serveCallsHTTP serves the API over HTTP, and over gRPC by the same listener.
+func (d *daemon) serveCallsHTTP(l *listener.Listener) *server {
+	calls := d.newGRPC(api.ServerOptions(d.config.API.Message), d.registers()...)
+	mounted := d.mounted()
+	filters := d.filters.Handler()
+	mounted[filtertoken.KeysPath], mounted[filtertoken.TakePath] = filters, filters
+	handler := d.calls.Handler(api.HTTPOptions{CORS: d.config.CORS, GRPC: unhurried(calls), Health: d.health, Mounted: mounted})
+	s := d.serveHTTP(l, newHTTPServer(handler, readTimeout+d.config.API.Time+writeTimeout), "h2", "http/1.1")
 	stop := s.stop
 	s.stop = func() {
 		stop()

@@ -19,9 +19,11 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"edict/api"
+	"edict/api/admin"
 	"edict/api/apidoc"
 	"edict/api/authzen"
 	"edict/api/cerbospb"
+	"edict/extauthz/filtertoken"
 	"edict/extauthz/testca"
 )
 
@@ -82,11 +84,23 @@ func TestAPI(t *testing.T) {
 	if status, body := post(t, http.DefaultClient, http1, asksThing); status != 200 || !strings.Contains(body, `"a":"EFFECT_ALLOW"`) {
 		t.Errorf("got %d %s", status, body)
 	}
-	for _, path := range []string{authzen.MetadataPath, apidoc.Path} {
-		if got, err := http.Get(http1 + path); err != nil || got.StatusCode != 200 {
-			t.Errorf("%s: got %v, %v", path, got, err)
-		} else {
-			got.Body.Close()
+	for _, path := range []string{authzen.MetadataPath, apidoc.Path, filtertoken.KeysPath} {
+		resp, err := http.Get(http1 + path)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("%s: got %v, %v", path, resp, err)
+		}
+		content, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if path != apidoc.Path {
+			continue
+		}
+		for _, described := range []string{filtertoken.KeysPath, filtertoken.TakePath} {
+			if !bytes.Contains(content, []byte(`"`+described+`": {`)) {
+				t.Errorf("%s is not described", described)
+			}
 		}
 	}
 	for _, target := range []string{"unix:" + socket, line.text("apiHTTP")} {
@@ -115,6 +129,26 @@ func TestAPI(t *testing.T) {
 	s.stop()
 	if status := s.ended(); status != exitOK {
 		t.Errorf("the daemon ended with %d\n%s", status, s.log)
+	}
+}
+
+// Why a plan can't be made is in the log, and nowhere else.
+func TestPlanThatCannotBeMade(t *testing.T) {
+	s := newServed(t)
+	s.write("policies/thing.yaml", strings.Replace(policy("a"), "roles: [user]", `roles: [user]
+      condition: {match: {expr: 'cel.bind(o, R.attr.original, o == R.id)'}}`, 1))
+	s.start("api.inFlight=3")
+	url := "http://" + s.log.await(t, logListening, 1).text("apiHTTP") + "/api/plan/resources"
+	resp, err := http.Post(url, "application/json", strings.NewReader(`{"principal":{"id":"alice","roles":["user"]},"action":"a","resource":{"kind":"thing"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 500 || string(b) != `{"code":13,"message":"the plan can't be made; the log of the server says why"}` {
+		t.Errorf("got %d %s, %v", resp.StatusCode, b, err)
+	}
+	if got := s.log.await(t, "a plan can't be made safely", 1).text("error"); !strings.Contains(got, "resource.thing.vdefault: cel.bind(o, R.attr.original, o == R.id): ") {
+		t.Errorf("the log says %q", got)
 	}
 }
 
@@ -201,9 +235,9 @@ func TestAdminAPI(t *testing.T) {
 	}
 	s := newServed(t)
 	s.start("api.admin.enabled=true", "api.admin.username=root", "api.admin.passwordHash="+base64.StdEncoding.EncodeToString(hash))
-	url := "http://" + s.log.await(t, logListening, 1).text("apiHTTP") + "/admin/policies"
-	get := func(password string) (int, string) {
-		r, err := http.NewRequestWithContext(limited(t), "GET", url, nil)
+	url := "http://" + s.log.await(t, logListening, 1).text("apiHTTP")
+	get := func(password, path string) (int, string) {
+		r, err := http.NewRequestWithContext(limited(t), "GET", url+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,10 +253,13 @@ func TestAdminAPI(t *testing.T) {
 		}
 		return resp.StatusCode, string(b)
 	}
-	if code, body := get("secret"); code != 200 || body != `{"policyIds":["thing.yaml"]}` {
+	if code, body := get("secret", "/admin/policies"); code != 200 || body != `{"policyIds":["thing.yaml"]}` {
 		t.Errorf("got %d %s", code, body)
 	}
-	if code, body := get("guess"); code != 401 {
+	if code, body := get("", "/_cerbos/health?service="+admin.ServiceName); code != 200 {
+		t.Errorf("the health is %d %s", code, body)
+	}
+	if code, body := get("guess", "/admin/policies"); code != 401 {
 		t.Errorf("got %d %s", code, body)
 	}
 	code, _, stderr := command(nil, s.args("api.admin.enabled=true", "api.admin.username=root")...)

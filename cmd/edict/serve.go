@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"edict/api"
+	"edict/api/admin"
 	"edict/api/authzen"
 	"edict/cmd/edict/internal/config"
 	"edict/cmd/edict/internal/listener"
@@ -162,27 +163,39 @@ func both(first, second func(*extauthz.Record)) func(*extauthz.Record) {
 	}
 }
 
-// inFlightPerCore is how many checks are answered at once by default. A check
-// waits for nothing but tokens' keys, so that they are few where all is well.
+// inFlightPerCore is how many checks, and how many calls of the API, are answered at
+// once by default. They wait for nothing but tokens' keys, so that they are few where
+// all is well.
 const inFlightPerCore = 64
+
+// inFlight gives how many may be answered at once, as it is configured.
+func inFlight(configured int) int {
+	if configured == 0 {
+		return inFlightPerCore * runtime.GOMAXPROCS(0)
+	}
+	return configured
+}
+
+// flood gives warnings of what may happen very often: one now and then, with the
+// number of all so far.
+func flood(log zerolog.Logger) func() *zerolog.Event {
+	sampled := log.Sample(&zerolog.BurstSampler{Burst: 1, Period: 10 * time.Second})
+	var n atomic.Uint64
+	return func() *zerolog.Event { return sampled.Warn().Uint64("soFar", n.Add(1)) }
+}
 
 // newChecks makes the server that answers checks, without policies as yet.
 func newChecks(c *config.Config, log zerolog.Logger) *extauthz.Server {
 	limits := c.Limits
-	if limits.InFlight == 0 {
-		limits.InFlight = inFlightPerCore * runtime.GOMAXPROCS(0)
-	}
-	// A flood of refusals is told of now and then, with their number.
-	sampled := log.Sample(&zerolog.BurstSampler{Burst: 1, Period: 10 * time.Second})
-	var refused atomic.Uint64
+	limits.InFlight = inFlight(limits.InFlight)
+	refused := flood(log)
 	return &extauthz.Server{
 		Limits: limits,
 		Panicked: func(v any, stack []byte) {
 			log.Error().Interface("panic", v).Bytes("stack", stack).Msg("a check panicked and was denied")
 		},
 		Refused: func(o extauthz.Outcome, detail string) {
-			n := refused.Add(1)
-			e := sampled.Warn().Stringer("outcome", o).Uint64("soFar", n)
+			e := refused().Stringer("outcome", o)
 			if detail != "" {
 				e = e.Str("detail", detail)
 			}
@@ -290,6 +303,9 @@ func (d *daemon) tell(serving bool) {
 	d.health.SetServingStatus(extauthz.ServiceName, status)
 	d.health.SetServingStatus(api.ServiceName, status)
 	d.health.SetServingStatus(authzen.ServiceName, status)
+	if d.config.AdminAPI {
+		d.health.SetServingStatus(admin.ServiceName, status)
+	}
 }
 
 func (d *daemon) isServing() bool {

@@ -16,10 +16,14 @@ func SetVersion(ctx context.Context) {
 }
 
 // Unary describes a method of a service with one request and one answer.
-func Unary[In, Out any](service, name string, answer func(context.Context, *In) (*Out, error)) grpc.MethodDesc {
+func Unary[In, Out any](service, name string, b Bounds, answer func(context.Context, *In) (*Out, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{
 		MethodName: name,
 		Handler: func(server any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			if err := b.enter(); err != nil {
+				return nil, err
+			}
+			defer b.leave()
 			in := new(In)
 			if err := decode(in); err != nil {
 				return nil, err

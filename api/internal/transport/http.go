@@ -44,9 +44,8 @@ type message[T any] interface {
 	proto.Message
 }
 
-// Handle gives the handler of a call, whose request is at most limit bytes long; 0
-// means that there is no limit.
-func Handle[In, Out any, PIn message[In], POut message[Out]](limit int, answer func(context.Context, PIn) (POut, error)) http.Handler {
+// Handle gives the handler of a call.
+func Handle[In, Out any, PIn message[In], POut message[Out]](b Bounds, answer func(context.Context, PIn) (POut, error)) http.Handler {
 	return Only(http.MethodPost, func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel, err := timeout(r)
 		if err != nil {
@@ -54,14 +53,29 @@ func Handle[In, Out any, PIn message[In], POut message[Out]](limit int, answer f
 			return
 		}
 		defer cancel()
-		in := PIn(new(In))
-		if err := decode(r, int64(limit), in); err != nil {
+		body, err := read(r, int64(b.Message))
+		if err != nil {
 			Respond(w, r, nil, err)
 			return
 		}
-		out, err := answer(ctx, in)
-		Respond(w, r, out, err)
+		answered(r, &b, func() (proto.Message, error) {
+			in := PIn(new(In))
+			if err := decode(body, in); err != nil {
+				return nil, err
+			}
+			return answer(ctx, in)
+		}).send(w)
 	})
+}
+
+// answered does a call that its bounds let in, and gives what is answered.
+func answered(r *http.Request, b *Bounds, call func() (proto.Message, error)) *reply {
+	if err := b.enter(); err != nil {
+		return replyOf(r, nil, err)
+	}
+	defer b.leave()
+	out, err := call()
+	return replyOf(r, out, err)
 }
 
 // timeout takes the deadline of the header Grpc-Timeout, which is that of gRPC: a
@@ -81,8 +95,8 @@ func timeout(r *http.Request) (context.Context, context.CancelFunc, error) {
 	return ctx, cancel, nil
 }
 
-// decode reads the body of a request. An empty one is the empty message.
-func decode(r *http.Request, limit int64, in proto.Message) error {
+// read reads the body of a request.
+func read(r *http.Request, limit int64) ([]byte, error) {
 	body, err := readBody(r, limit)
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -90,10 +104,16 @@ func decode(r *http.Request, limit int64, in proto.Message) error {
 		if r.ContentLength > 0 {
 			size = strconv.FormatInt(r.ContentLength, 10)
 		}
-		return status.Error(codes.ResourceExhausted, fmt.Sprintf("grpc: received message larger than max (%s vs. %d)", size, limit))
+		return nil, status.Error(codes.ResourceExhausted, fmt.Sprintf("grpc: received message larger than max (%s vs. %d)", size, limit))
 	case err != nil:
-		return status.Error(codes.InvalidArgument, "the body can't be read")
-	case len(bytes.TrimSpace(body)) == 0:
+		return nil, status.Error(codes.InvalidArgument, "the body can't be read")
+	}
+	return body, nil
+}
+
+// decode reads a body as a message. An empty one is the empty message.
+func decode(body []byte, in proto.Message) error {
+	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
 	if err := protojson.Unmarshal(body, in); err != nil {
@@ -126,18 +146,47 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 
 // Respond writes what a call came to.
 func Respond(w http.ResponseWriter, r *http.Request, out proto.Message, err error) {
-	if err != nil {
-		st := status.Convert(err)
-		Fail(w, r, st, HTTPStatus(st.Code()))
-		return
-	}
-	w.Header().Set("Grpc-Metadata-Cerbos-Version", CerbosVersion)
-	WriteMessage(w, r, http.StatusOK, out)
+	replyOf(r, out, err).send(w)
 }
 
 // Fail writes an error, as a google.rpc.Status.
 func Fail(w http.ResponseWriter, r *http.Request, st *status.Status, httpStatus int) {
-	WriteMessage(w, r, httpStatus, st.Proto())
+	encode(r, httpStatus, st.Proto()).send(w)
+}
+
+// WriteMessage writes a message as JSON.
+func WriteMessage(w http.ResponseWriter, r *http.Request, httpStatus int, m proto.Message) {
+	encode(r, httpStatus, m).send(w)
+}
+
+// A reply is an answer that is ready to be sent.
+type reply struct {
+	status  int
+	version bool // it carries that of Cerbos, as answers to calls do
+	body    []byte
+}
+
+// replyOf gives what is answered to a call.
+func replyOf(r *http.Request, out proto.Message, err error) *reply {
+	if err != nil {
+		st := status.Convert(err)
+		return encode(r, HTTPStatus(st.Code()), st.Proto())
+	}
+	a := encode(r, http.StatusOK, out)
+	a.version = true
+	return a
+}
+
+func (a *reply) send(w http.ResponseWriter) {
+	h := w.Header()
+	if a.version {
+		h.Set("Grpc-Metadata-Cerbos-Version", CerbosVersion)
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff") // errors repeat what was sent
+	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // the client is gone if this fails
 }
 
 // The length, in bytes, and the nesting of answers that are written on many lines.
@@ -168,9 +217,9 @@ func readable(b []byte) bool {
 	return len(b) <= mostPretty
 }
 
-// WriteMessage writes a message as JSON, on many lines if the query has pretty and
-// people could read it.
-func WriteMessage(w http.ResponseWriter, r *http.Request, httpStatus int, m proto.Message) {
+// encode gives a message as JSON, on many lines if the query has pretty and people
+// could read it.
+func encode(r *http.Request, httpStatus int, m proto.Message) *reply {
 	b, err := protojson.Marshal(m)
 	if err != nil {
 		// A number that JSON can't hold, in the output of a rule.
@@ -187,12 +236,7 @@ func WriteMessage(w http.ResponseWriter, r *http.Request, httpStatus int, m prot
 		httpStatus = http.StatusInternalServerError
 		out.Reset()
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("X-Content-Type-Options", "nosniff") // errors repeat what was sent
-	h.Set("Content-Length", strconv.Itoa(out.Len()))
-	w.WriteHeader(httpStatus)
-	_, _ = w.Write(out.Bytes()) // the client is gone if this fails
+	return &reply{status: httpStatus, body: out.Bytes()}
 }
 
 // HTTPStatus gives the HTTP status of a code of gRPC, as

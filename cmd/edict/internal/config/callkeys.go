@@ -24,6 +24,15 @@ func requestLimit(set func(*Config, int)) func(*Config, yamldoc.Node) {
 	}
 }
 
+func setAPIInFlight(c *Config, n yamldoc.Node) {
+	i, ok := n.Int()
+	if ok && i < 0 {
+		n.Report(CodeBadValue, "api.inFlight is a number of calls and can't be negative", "")
+		return
+	}
+	c.API.InFlight = i
+}
+
 // mostAPIMessage bounds what one call may make Edict hold in memory.
 const mostAPIMessage = 64 << 20
 

@@ -103,7 +103,8 @@ func Keys() []Key {
 		{"requestLimits.maxResourcesPerRequest", "50", "How many resources a request to the API may ask about, at most 500.",
 			requestLimit(func(c *Config, n int) { c.API.Resources = n })},
 
-		{"api.messageBytes", "4194304", "The longest request to the API; a longer one is refused with `RESOURCE_EXHAUSTED`, over HTTP 429.", setAPIMessageBytes},
+		{"api.inFlight", "0", "How many calls of the API are answered at once, a batch being one; one more is refused with `UNAVAILABLE`, over HTTP 503. `0`: 64 for each core.", setAPIInFlight},
+		{"api.messageBytes", "4194304", "The longest request to the API, and the longest answer; what is longer is refused with `RESOURCE_EXHAUSTED`, over HTTP 429.", setAPIMessageBytes},
 		{"api.time", "5s", "The longest time that a call of the API may take, if its own deadline is no sooner.", setAPITime},
 		{"api.url", `""`, "Where clients find the API over HTTP, like `https://pdp.example.org`, which the metadata of AuthZEN tell. `\"\"`: what each request for them says.", setAPIURL},
 		{"api.cors.disabled", "false", "Web pages of other origins may not use the API.",

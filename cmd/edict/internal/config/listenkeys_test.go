@@ -33,6 +33,7 @@ func TestListenKeysThatAreRefused(t *testing.T) {
 		"listen.socket.uids=[envoy]":                                                  "expected an integer",
 		"extAuthzHTTP.pathPrefix=v1":                                                  "does not begin with a slash",
 		"limits.inFlight=-1":                                                          "can't be negative",
+		"api.inFlight=-1":                                                             "can't be negative",
 		"limits.messageBytes=0":                                                       "a number from 1024",
 		"limits.messageBytes=67108864":                                                "a number from 1024",
 		"limits.time=0s":                                                              "at least 1ms",

@@ -109,7 +109,7 @@ listen:
 extAuthzHTTP: {pathPrefix: /v1/ext, rawHeaders: true, decisionHeaders: true}
 limits: {inFlight: 9, messageBytes: 4096, time: 250ms}
 requestLimits: {maxActionsPerResource: 500, maxResourcesPerRequest: 1}
-api: {messageBytes: 2048, time: 1s, url: "https://pdp.example.org/v1", admin: {enabled: true, username: root, passwordHash: JDJ5JA==}, cors: {disabled: true, allowedOrigins: ["https://app.example.org", "*"], allowedHeaders: [], maxAge: 1h}}
+api: {inFlight: 7, messageBytes: 2048, time: 1s, url: "https://pdp.example.org/v1", admin: {enabled: true, username: root, passwordHash: JDJ5JA==}, cors: {disabled: true, allowedOrigins: ["https://app.example.org", "*"], allowedHeaders: [], maxAge: 1h}}
 policies: {dir: p}
 routes: {dir: r, ignoreCase: true}
 accept: [encoded-slash, query-semicolon]
@@ -143,7 +143,7 @@ shutdown: {delay: 0s, timeout: 1h}
 				ExtAuthz: "unix:/run/edict.sock", Admin: "[::1]:0", PoliciesDir: "p", RoutesDir: "r", RoutesGiven: true,
 				ReloadDebounce: 90 * time.Second, ReloadPoll: 0, ReloadCertificates: time.Second,
 				ExtAuthzHTTP: "127.0.0.1:0", APIHTTP: "unix:/run/api.sock",
-				API:      api.Limits{Actions: 500, Resources: 1, Message: 2048, Time: time.Second},
+				API:      api.Limits{Actions: 500, Resources: 1, InFlight: 7, Message: 2048, Time: time.Second},
 				APIURL:   "https://pdp.example.org/v1",
 				AdminAPI: true, AdminAPICredentials: admin.Credentials{Username: "root", PasswordHash: []byte("$2y$")},
 				CORS: api.CORS{Disabled: true, Origins: []string{"https://app.example.org", "*"}, Headers: []string{}, MaxAge: time.Hour},
