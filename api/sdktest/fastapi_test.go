@@ -42,7 +42,7 @@ func (l *lab) runPage(t *testing.T) {
 	}
 	l = l.within(t, "page")
 	l.write(t, "policies/expense.yaml", files["policies/expense.yaml"])
-	at := l.edict(t, "edict", "127.0.0.1:0", "127.0.0.1:0", false)
+	at := l.edict(t, "edict", "127.0.0.1:0", "127.0.0.1:0", with{})
 	for name, text := range files {
 		if strings.HasSuffix(name, ".py") {
 			l.write(t, name, strings.NewReplacer("localhost:3592", at.http, "localhost:3593", at.grpc).Replace(text))

@@ -74,6 +74,16 @@ type target struct {
 
 	// Whole has all cases made, not only those that say "everywhere".
 	Whole bool `json:"whole,omitempty"`
+
+	// Admin opens the Admin API, and only cases that say "admin" are made. Nil: all
+	// others are.
+	Admin *credentials `json:"admin,omitempty"`
+}
+
+// credentials are those of the Admin API.
+type credentials struct {
+	Username string `json:"username"`
+	Password string `json:"password"`
 }
 
 // work is what a runner does.

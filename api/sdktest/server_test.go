@@ -108,17 +108,29 @@ func (l *lab) start(t *testing.T) map[string]target {
 		serve = l.cerbos
 	}
 	socket := func(name string) string { return filepath.Join(l.dir, name) }
-	tcp := serve(t, "tcp", "127.0.0.1:0", "127.0.0.1:0", false)
-	secure := serve(t, "tls", "127.0.0.1:0", "127.0.0.1:0", true)
-	serve(t, "unix", "unix:"+socket("http"), "unix:"+socket("grpc"), false)
-	serve(t, "unixtls", "unix:"+socket("https"), "unix:"+socket("grpcs"), true)
+	tcp := serve(t, "tcp", "127.0.0.1:0", "127.0.0.1:0", with{})
+	secure := serve(t, "tls", "127.0.0.1:0", "127.0.0.1:0", with{tls: true})
+	serve(t, "unix", "unix:"+socket("http"), "unix:"+socket("grpc"), with{})
+	serve(t, "unixtls", "unix:"+socket("https"), "unix:"+socket("grpcs"), with{tls: true})
+	admin := serve(t, "admin", "127.0.0.1:0", "127.0.0.1:0", with{admin: true})
 	return map[string]target{
+		"admin":    {HTTP: "http://" + admin.http, GRPC: admin.grpc, Whole: true, Admin: &credentials{adminName, adminPassword}},
 		"tcp":      {HTTP: "http://" + tcp.http, GRPC: tcp.grpc, Whole: true},
 		"tls":      {HTTP: "https://" + secure.http, GRPC: secure.grpc, CA: ca},
 		"unix":     {HTTP: "unix://" + socket("http"), GRPC: "unix:" + socket("grpc")},
 		"unix tls": {HTTP: "unix+https://" + socket("https"), CA: ca}, // over HTTP alone
 	}
 }
+
+// with says what a server has that is off by default.
+type with struct{ tls, admin bool }
+
+// The credentials of the Admin API, and the bcrypt hash of the password in base64.
+const (
+	adminName     = "root"
+	adminPassword = "secret"
+	adminHash     = "JDJhJDEwJEF5MUpleE5aaEJxSlM4UWgwazhhVGVQbDVYU0I2M1JjZm1GLklrTi9YOG1mTXFSenFtQ05x"
+)
 
 // addresses are where a server listens.
 type addresses struct{ http, grpc string }
@@ -142,14 +154,19 @@ func keySets() map[string]any {
 }
 
 // edict starts Edict with its defaults, save what the table is about.
-func (l *lab) edict(t *testing.T, name, httpAddress, grpcAddress string, secure bool) addresses {
+func (l *lab) edict(t *testing.T, name, httpAddress, grpcAddress string, has with) addresses {
 	t.Helper()
 	listen := map[string]any{"extAuthz": "127.0.0.1:0", "admin": "127.0.0.1:0", "apiHTTP": httpAddress, "apiGRPC": grpcAddress}
-	if secure {
+	if has.tls {
 		files := map[string]any{"cert": l.cert, "key": l.key}
 		listen["tls"] = map[string]any{"apiHTTP": files, "apiGRPC": files}
 	}
+	api := map[string]any{}
+	if has.admin {
+		api["admin"] = map[string]any{"enabled": true, "username": adminName, "passwordHash": adminHash}
+	}
 	log := l.launch(t, name, []string{"serve", "--config"}, map[string]any{
+		"api":           api,
 		"listen":        listen,
 		"policies":      map[string]any{"dir": "policies"},
 		"schema":        map[string]any{"enforcement": "reject"},
@@ -163,7 +180,7 @@ func (l *lab) edict(t *testing.T, name, httpAddress, grpcAddress string, secure 
 }
 
 // cerbos starts the real one.
-func (l *lab) cerbos(t *testing.T, name, httpAddress, grpcAddress string, secure bool) addresses {
+func (l *lab) cerbos(t *testing.T, name, httpAddress, grpcAddress string, has with) addresses {
 	t.Helper()
 	// It doesn't tell the port that it was given. Somebody could take these in
 	// between; nobody but whoever records answers would notice.
@@ -174,8 +191,11 @@ func (l *lab) cerbos(t *testing.T, name, httpAddress, grpcAddress string, secure
 		"httpListenAddr": httpAddress, "grpcListenAddr": grpcAddress,
 		"requestLimits": map[string]any{"maxActionsPerResource": maxActions, "maxResourcesPerRequest": maxResources},
 	}
-	if secure {
+	if has.tls {
 		server["tls"] = map[string]any{"cert": l.cert, "key": l.key}
+	}
+	if has.admin {
+		server["adminAPI"] = map[string]any{"enabled": true, "adminCredentials": map[string]any{"username": adminName, "passwordHash": adminHash}}
 	}
 	log := l.launch(t, name, []string{"server", "--debug-listen-addr=", "--config"}, map[string]any{
 		"server":    server,

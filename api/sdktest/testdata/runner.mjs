@@ -28,15 +28,15 @@ const CLIENTS = {
   // Node reads the authority of HTTPS from NODE_EXTRA_CA_CERTS.
   "js http": (target) => {
     if (!/^https?:/.test(target.http)) throw new CannotSay();
-    return new HTTP(target.http, { userAgent: "sdktest/1.0" });
+    return new HTTP(target.http, { userAgent: "sdktest/1.0", adminCredentials: target.admin });
   },
   "js grpc": (target) => {
     if (!target.grpc) throw new CannotSay();
     const tls = target.ca ? createSecureContext({ ca: readFileSync(target.ca) }) : false;
-    return new GRPC(target.grpc, { tls, channelOptions: { "grpc.enable_retries": 0 } });
+    return new GRPC(target.grpc, { tls, adminCredentials: target.admin, channelOptions: { "grpc.enable_retries": 0 } });
   },
   "js grpc throwing": (target) => {
-    if (!target.grpc || target.ca) throw new CannotSay();
+    if (!target.grpc || target.ca || target.admin) throw new CannotSay();
     return new GRPC(target.grpc, { tls: false, compression: "gzip", onValidationError: "throw", channelOptions: { "grpc.enable_retries": 0 } });
   },
 };
@@ -47,6 +47,11 @@ function present(fields) {
     ([, v]) => v !== undefined && v !== "" && !(Array.isArray(v) && v.length === 0) &&
       !(v?.constructor === Object && Object.keys(v).length === 0));
   return Object.fromEntries(kept);
+}
+
+// told is what the Admin API tells, as JSON, but for the hashes that Cerbos makes of policies.
+function told(value) {
+  return JSON.parse(JSON.stringify(value, (key, v) => (key === "hash" ? undefined : v)));
 }
 
 function auxData(the, tokens) {
@@ -128,6 +133,14 @@ async function call(client, the, tokens) {
     }
     case "listPolicies":
       return { policies: (await client.listPolicies()).ids };
+    case "getPolicies":
+      return { policies: (await client.getPolicies({ ids: the.ids })).policies.map(told) };
+    case "inspectPolicies":
+      return { policies: told((await client.inspectPolicies(the.filter)).policies) };
+    case "listSchemas":
+      return { schemas: (await client.listSchemas()).ids };
+    case "getSchemas":
+      return { schemas: (await client.getSchemas({ ids: the.ids })).schemas.map(({ id, definition }) => ({ id, definition: definition.toString() })) };
   }
   throw new CannotSay();
 }
@@ -149,23 +162,24 @@ const work = JSON.parse(Buffer.concat(input));
 
 for (const [transport, target] of Object.entries(work.targets)) {
   for (const [name, open] of Object.entries(CLIENTS)) {
-    let client, absent;
+    let client, absent, stranger;
     try {
       client = open(target);
       absent = open(work.nowhere);
+      stranger = open(target.admin ? { ...target, admin: { ...target.admin, password: "guess" } } : target);
     } catch (error) {
       if (error instanceof CannotSay) continue;
       throw error;
     }
     for (const the of work.cases) {
-      if (!target.whole && !the.everywhere) continue;
+      if ((!target.whole && !the.everywhere) || Boolean(the.admin) !== Boolean(target.admin)) continue;
       try {
-        const answer = await ask(the.nowhere ? absent : client, the, work.tokens);
+        const answer = await ask(the.nowhere ? absent : the.stranger ? stranger : client, the, work.tokens);
         console.log(JSON.stringify({ client: name, transport, case: the.name, answer }));
       } catch (error) {
         if (!(error instanceof CannotSay)) throw new Error(`${name}, ${the.name}`, { cause: error });
       }
     }
-    for (const opened of [client, absent]) opened.close?.();
+    for (const opened of [client, absent, stranger]) opened.close?.();
   }
 }

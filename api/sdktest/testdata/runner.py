@@ -22,7 +22,7 @@ from cerbos.request.v1 import request_pb2
 from cerbos.sdk import client as http_client
 from cerbos.sdk import model
 from cerbos.sdk.grpc import client as grpc_client
-from cerbos.sdk.grpc.utils import get_resource, is_allowed
+from cerbos.sdk.grpc.utils import AdminCredentials, get_resource, is_allowed
 from cerbos.svc.v1 import svc_pb2_grpc
 
 # The SDK hands the path of a CA to httpx in a way that httpx wants given up.
@@ -199,10 +199,26 @@ class GRPC:
 
 
 class Admin(GRPC):
-    async def call(self, client, case, tokens):
-        if case["call"] != "listPolicies":
+    def open(self, target):
+        if "grpc" not in target:
             raise CannotSay
-        return {"policies": list((await done(client.list_policies())).policy_ids)}
+        credentials = AdminCredentials(**target["admin"]) if "admin" in target else None
+        return self.kind(target["grpc"], credentials, tls_verify=target.get("ca", False), **self.options)
+
+    async def call(self, client, case, tokens):  # it has no way to inspect
+        match case["call"]:
+            case "listPolicies":
+                return {"policies": list((await done(client.list_policies())).policy_ids)}
+            case "getPolicies":
+                policies = [MessageToDict(p) for p in (await done(client.get_policy(case["ids"]))).policies]
+                for p in policies:  # Cerbos makes a hash of a policy
+                    p["metadata"].pop("hash", None)
+                return {"policies": policies}
+            case "listSchemas":
+                return {"schemas": list((await done(client.list_schemas())).schema_ids)}
+            case "getSchemas":
+                return {"schemas": [MessageToDict(s) for s in (await done(client.get_schema(case["ids"]))).schemas]}
+        raise CannotSay
 
 
 class Stub:
@@ -298,11 +314,14 @@ async def main():
                 except CannotSay:
                     continue
                 absent = await enter(stack, kind.open(work["nowhere"]))
+                guessing = target | {"admin": target["admin"] | {"password": "guess"}} if "admin" in target else target
+                stranger = await enter(stack, kind.open(guessing))
                 for case in work["cases"]:
-                    if not (target.get("whole") or case.get("everywhere")):
+                    if not (target.get("whole") or case.get("everywhere")) or case.get("admin", False) != ("admin" in target):
                         continue
+                    to = absent if case.get("nowhere") else stranger if case.get("stranger") else client
                     try:
-                        answer = await ask(kind, absent if case.get("nowhere") else client, case, work["tokens"])
+                        answer = await ask(kind, to, case, work["tokens"])
                     except CannotSay:
                         continue
                     print(json.dumps({"client": name, "transport": transport, "case": case["name"], "answer": answer}))
