@@ -83,12 +83,12 @@ func TestAdminAPIAnswersAsItSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policies, list := policyfile.ParseAll([]folder.File{{Name: "expense.yaml", Content: []byte(
+	policies, list := policyfile.ParseAll([]folder.File{{Name: "policies/expense.yaml", Content: []byte(
 		"apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: expense, version: default}\n")}})
 	if len(list) > 0 {
 		t.Fatal(list.Render())
 	}
-	store := admin.NewStore("policies", policies, nil)
+	store := admin.NewStore("./policies", policies, nil)
 	calls := &api.Server{}
 	s, err := admin.New(calls, func() *admin.Store { return store }, admin.Credentials{Username: config.API.Admin.Username, PasswordHash: hash})
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"edict/api"
+	"edict/engine/policy"
 	"edict/engine/policyfile"
 )
 
@@ -120,6 +121,26 @@ func TestCalls(t *testing.T) {
 	}
 	if len(list) < 20 {
 		t.Errorf("there are only %d calls", len(list))
+	}
+}
+
+// However the configuration spells the folder, the id of a policy is its path in
+// it.
+func TestIDsArePathsInTheFolder(t *testing.T) {
+	read := func(file string) []*policy.Policy {
+		p, list := policyfile.Parse(file, []byte("apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: x, version: default}\n"))
+		if len(list) > 0 {
+			t.Fatal(list.Render())
+		}
+		return []*policy.Policy{p}
+	}
+	for folder, file := range map[string]string{
+		"./policies": "policies/x/y.yaml", "policies/": "policies/x/y.yaml", "policies": "policies/x/y.yaml", "a//b/../policies": "a/policies/x/y.yaml",
+		"../policies": "../policies/x/y.yaml", "/etc/policies/": "/etc/policies/x/y.yaml", "/": "/x/y.yaml", ".": "x/y.yaml", "policies.zip": "policies.zip/x/y.yaml",
+	} {
+		if got := NewStore(folder, read(file), nil).policies[0].id; got != "x/y.yaml" {
+			t.Errorf("in %s the policy of %s has the id %s", folder, file, got)
+		}
 	}
 }
 

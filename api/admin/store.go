@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -24,8 +26,10 @@ type stored struct {
 // and of schemas by their paths.
 func NewStore(folder string, policies []*policy.Policy, schemas map[string][]byte) *Store {
 	s := &Store{policies: make([]stored, len(policies)), schemas: schemas}
+	// The names of files are clean: those of ./policies begin with policies/.
+	folder = strings.TrimSuffix(path.Clean(filepath.ToSlash(folder)), "/") + "/"
 	for i, p := range policies {
-		s.policies[i] = stored{p, strings.TrimPrefix(p.Pos.File, strings.TrimSuffix(folder, "/")+"/")}
+		s.policies[i] = stored{p, strings.TrimPrefix(p.Pos.File, folder)}
 	}
 	slices.SortFunc(s.policies, func(a, b stored) int { return strings.Compare(a.id, b.id) })
 	return s
