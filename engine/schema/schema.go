@@ -20,6 +20,11 @@ import (
 // takes is bounded by its decoders alone, which stop at ten thousand levels.
 const maxDepth = 500
 
+// maxPaths bounds the paths to all values of attributes together, in bytes. The
+// library makes a text of each: a long name with many members below it would take
+// more memory than there is.
+const maxPaths = 32 << 20
+
 // maxFailures is how many failures of one validation are reported.
 const maxFailures = 1000
 
@@ -157,6 +162,8 @@ func stable(message string) string {
 // JSON has not.
 type converter struct {
 	path    []step // to the value at hand
+	length  int    // of that path, about, in bytes
+	paths   int    // the lengths of all paths so far
 	failure *Failure
 }
 
@@ -217,8 +224,14 @@ func (c *converter) member(to step, v value.Value) any {
 	if len(c.path) > maxDepth {
 		return c.fail("nested deeper than %d levels", maxDepth)
 	}
+	size := 1 + max(1, len(to.name))
+	c.length += size
+	if c.paths += c.length; c.paths > maxPaths {
+		c.failure = &Failure{Path: "/", Message: fmt.Sprintf("the paths to all values take more than %d bytes", maxPaths)}
+		return nil
+	}
 	converted := c.value(v)
-	c.path = c.path[:len(c.path)-1]
+	c.path, c.length = c.path[:len(c.path)-1], c.length-size
 	return converted
 }
 

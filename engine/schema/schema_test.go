@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -387,5 +388,18 @@ func TestHugeAttributes(t *testing.T) {
 	}
 	if got := s.Validate(value.Values{"many": value.OfSequence(many)}, false); len(got) != maxFailures {
 		t.Errorf("%d failures, want %d", len(got), maxFailures)
+	}
+	// Each failure would repeat the name.
+	below := value.Values{}
+	for i := range 1000 {
+		below[strconv.Itoa(i)] = value.OfDouble(1)
+	}
+	s = mustCompile(t, `{"additionalProperties": {"additionalProperties": {"type": "string"}}}`)
+	got = s.Validate(value.Values{strings.Repeat("x", 100<<10): value.OfMapping(below)}, false)
+	if len(got) != 1 || got[0].Path != "/" || got[0].Message != "the paths to all values take more than 33554432 bytes" {
+		t.Errorf("long names give %d failures, want that they are too long", len(got))
+	}
+	if got := s.Validate(value.Values{strings.Repeat("x", 1<<10): value.OfMapping(below)}, false); len(got) != 1000 || got[0].Message != "expected string, but got number" {
+		t.Errorf("shorter names give %d failures", len(got))
 	}
 }
