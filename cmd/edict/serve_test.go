@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"edict/cmd/edict/internal/config"
 	"edict/extauthz"
 )
 
@@ -426,7 +427,7 @@ func TestNotReadyWhileStopping(t *testing.T) {
 
 // A reload that ends late does not make a daemon serve again that stops.
 func TestStoppedStaysStopped(t *testing.T) {
-	d := &daemon{health: newHealthServer()}
+	d := &daemon{config: new(config.Config), health: newHealthServer()}
 	d.setServing(true)
 	if !d.isServing() {
 		t.Fatal("it does not serve")
