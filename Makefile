@@ -83,8 +83,13 @@ demo-down: venv ## Stop the demo
 routes: build venv ## Make the demo's route map anew from the service's OpenAPI document
 	$(DEMO) openapi | bin/edict routes from-openapi - --schema ../../docs/schemas/routes.schema.json --output envoy/routes/expenses.yaml
 
+# Policies are compiled by the ten thousand here: with memory at hand, collecting
+# it less often saves a third of the time.
+test: export GOGC ?= 400
+
 .PHONY: test
-test: build venv sdks c-compiler lint ## Run all tests: unit, race, fuzz seeds, property, end to end
+test: ## Run all tests: unit, race, fuzz seeds, property, end to end
+	@$(MAKE) --no-print-directory -j 2 build venv sdks c-compiler lint
 	@test -e "$${CONFORMANCE_DIR:-../shared/conformance}/MANIFEST.json" || echo 'SKIPPED: the tests of conformance with Cerbos, since their data is not there (set CONFORMANCE_DIR)'
 	$(GO) test ./...
 	cd envoy/manifests && $(GO) test ./...

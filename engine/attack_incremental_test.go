@@ -155,7 +155,11 @@ func decisions(set *engine.PolicySet, requests []*engine.Request) []string {
 // would; and the sets that it gave before answer as they did.
 func TestKeptCompilerEqualsFresh(t *testing.T) {
 	requests := worldRequests()
-	for seed := range uint64(12) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		o := engine.Options{LenientEvaluation: seed%2 == 0}
 		kept, err := engine.NewCompiler(o)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"edict/engine"
 	"edict/engine/diag"
 	"edict/engine/expr"
+	"edict/engine/internal/oracle"
 	"edict/engine/value"
 )
 
@@ -39,6 +40,7 @@ func askDoc(set *engine.PolicySet, action string, attr value.Mapping, role strin
 // Variables that hold each other twice end in an error, whatever is done with
 // them, instead of taking all the memory and the time there is.
 func TestDoubledVariablesEnd(t *testing.T) {
+	oracle.SkipSequential(t)
 	for _, rule := range []string{
 		"condition: {match: {expr: V.v60 == V.v60}}",
 		"condition: {match: {expr: V.v60.size() == 2}}",
@@ -75,6 +77,7 @@ func TestDoubledVariablesEnd(t *testing.T) {
 // Under lenient evaluation a condition that fails counts as false. Who sends so
 // much data that a DENY rule can't be evaluated must not get away with it.
 func TestLargeRequestsAreNotExcused(t *testing.T) {
+	oracle.SkipSequential(t)
 	set := compileTexts(t, engine.Options{LenientEvaluation: true}, `apiVersion: api.cerbos.dev/v1
 resourcePolicy:
   resource: doc
@@ -110,6 +113,7 @@ resourcePolicy:
 // Policies made to take long end in errors, or compile, soon. A test that hangs
 // here has found one that does not.
 func TestHostilePoliciesCompileOrNot(t *testing.T) {
+	oracle.SkipSequential(t)
 	rule := func(expression string) string {
 		return "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: doc\n  version: default\n  rules:\n    - {actions: [a], effect: EFFECT_ALLOW, roles: [u], condition: {match: {expr: '" + expression + "'}}}"
 	}
@@ -262,11 +266,15 @@ func TestManyChecksAtOnce(t *testing.T) {
 	if want[0] == want[1] || want[1] == want[3] {
 		t.Fatalf("the requests are all alike: %v", want)
 	}
+	rounds := len(requests)
+	if testing.Short() {
+		rounds = 2
+	}
 	var group sync.WaitGroup
 	for worker := range 4 {
 		group.Go(func() {
 			var d engine.Decision
-			for n := range 8 {
+			for n := range rounds {
 				i := (n + worker) % len(requests)
 				if set.Check(requests[i], &d); answer(&d) != want[i] {
 					t.Errorf("request %d: %s, want %s", i, answer(&d), want[i])

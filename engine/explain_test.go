@@ -36,6 +36,7 @@ func forEachCase(t *testing.T, sets, requests int, visit func(name string, ps *e
 // Explain decides as Check does, and marks the rule that decided where it
 // decided.
 func TestExplainEqualsCheck(t *testing.T) {
+	oracle.SkipSequential(t)
 	outcomes := map[engine.Reason]int{}
 	forEachCase(t, 50, 12, func(name string, ps *engine.PolicySet, _ *oracle.Interpreter, req *engine.Request) {
 		var d engine.Decision
@@ -249,6 +250,7 @@ func explanationText(e *engine.Explanation) string {
 
 // What Explain evaluates once more does not use up the steps that a request has.
 func TestExplainSpendsNothing(t *testing.T) {
+	oracle.SkipSequential(t)
 	ps := compileTexts(t, engine.Options{}, header+`
 resourcePolicy:
   resource: album

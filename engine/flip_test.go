@@ -18,6 +18,7 @@ func unsafeString(memory []byte) string { return unsafe.String(&memory[0], len(m
 // Every flip turns the decision around, by the second opinion as well, and is
 // one change unless there are two.
 func TestFlipsFlip(t *testing.T) {
+	oracle.SkipSequential(t)
 	found := map[string]int{}
 	forEachCase(t, 40, 4, func(name string, ps *engine.PolicySet, reference *oracle.Interpreter, req *engine.Request) {
 		for i, action := range req.Actions {

@@ -54,7 +54,7 @@ func environmentNumber(t *testing.T, name string) uint64 {
 // request, made as small as they get.
 func TestCheckEqualsReference(t *testing.T) {
 	const reported = 3
-	requestsPerSet := 200
+	requestsPerSet := 500
 	if n := environmentNumber(t, "EDICT_PROPERTY_REQUESTS"); n > 0 {
 		requestsPerSet = int(n) // more of them make a long run shorter
 	}

@@ -112,6 +112,7 @@ func FuzzCompile(f *testing.F) {
 
 // TestDeepNestingIsBounded compiles text as deep as its length allows.
 func TestDeepNestingIsBounded(t *testing.T) {
+	skipSequential(t)
 	e := newTestEnv(t)
 	const n = 20000
 	rep := strings.Repeat
@@ -167,6 +168,7 @@ func TestNestingCostsNoMoreThanItsDepth(t *testing.T) {
 
 // TestWideExpressionsRun has no deep nesting, only many operands.
 func TestWideExpressionsRun(t *testing.T) {
+	skipSequential(t)
 	e := newTestEnv(t)
 	x := oddFacts()
 	for _, source := range []string{

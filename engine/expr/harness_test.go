@@ -27,6 +27,15 @@ const (
 
 var testNow = time.Date(2024, 5, 1, 10, 30, 15, 123456789, time.UTC)
 
+// skipSequential skips a long test of one goroutine in the run with the race
+// detector, which is a -short one.
+func skipSequential(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("one goroutine, in which the race detector has nothing to find; the run without it tries this")
+	}
+}
+
 func newTestEnv(t testing.TB) *Env {
 	t.Helper()
 	party := func(name, extra string) Struct {

@@ -104,6 +104,7 @@ func oddFacts() *facts {
 // function may get it. The operands are variables, so that their types are only
 // known when the expression runs, and constants.
 func TestNativeEqualsCELOnOddOperands(t *testing.T) {
+	skipSequential(t)
 	e, x := newTestEnv(t), oddFacts()
 	operands := []string{"R.attr.n", "R.attr.half", "R.attr.neg", "R.attr.nan", "R.attr.inf", "R.attr.huge", "R.attr.two53", "R.attr.two63", "R.attr.s", "R.attr.empty", "R.attr.uni", "R.attr.bad",
 		"R.attr.t", "R.attr.nothing", "R.attr.tags", "R.attr.m", "R.attr.list", "R.attr.time", "R.attr.wrong", "R.attr.missing", "V.i", "V.min", "V.max", "V.u", "V.umax", "V.b", "V.at", "V.d", "V.err",

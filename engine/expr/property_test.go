@@ -18,6 +18,7 @@ import (
 // frames: run natively, by cel-go over the views of this package, and by
 // nothing but cel-go over plain maps. EDICT_PROPERTY_SEED changes the seed.
 func TestNativeEqualsCELOnRandomExpressions(t *testing.T) {
+	skipSequential(t)
 	seed := uint64(20240501)
 	if s := os.Getenv("EDICT_PROPERTY_SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)

@@ -30,6 +30,7 @@ func largeFacts() *facts {
 // What an evaluation may cost does not depend on the size of the data, however
 // it is written. Each of these would take from seconds to hours.
 func TestEvaluationsEnd(t *testing.T) {
+	skipSequential(t)
 	e := newTestEnv(t)
 	x := largeFacts()
 	for _, source := range []string{
@@ -94,6 +95,7 @@ func TestPatternsOfDataAreBounded(t *testing.T) {
 
 // What is linear in the data may still be run on data as large.
 func TestLargeDataCanBeUsed(t *testing.T) {
+	skipSequential(t)
 	e := newTestEnv(t)
 	x := largeFacts()
 	x.now = testNow
@@ -126,6 +128,7 @@ func TestLargeDataCanBeUsed(t *testing.T) {
 
 // Values that hold each other twice are small to make and large to look at.
 func TestDoubledValuesEnd(t *testing.T) {
+	skipSequential(t)
 	e := newTestEnv(t)
 	v := value.OfSequence(value.Slice{value.OfInt(1)})
 	for range 60 {

@@ -352,6 +352,7 @@ type typedRuntime struct {
 // The grammar must not derive what CEL refuses when P, R, request and runtime
 // are messages: such a policy would not load, and so test nothing.
 func TestGeneratedExpressionsCompile(t *testing.T) {
+	SkipSequential(t)
 	object := func(x any) *cel.Type { return cel.ObjectType("oracle." + reflect.TypeOf(x).Name()) }
 	opts := append((&celEnv{}).language(),
 		ext.NativeTypes(reflect.TypeFor[typedSubject](), reflect.TypeFor[typedAux](), reflect.TypeFor[typedRequest](),
@@ -365,10 +366,7 @@ func TestGeneratedExpressionsCompile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sets := uint64(300)
-	if testing.Short() || Race {
-		sets = 60
-	}
+	const sets = uint64(300)
 	tried, refused := 0, 0
 	for n := range sets {
 		for _, p := range NewGenerator(99, n).Set().Policies {
@@ -438,6 +436,7 @@ func TestGeneratorIsAFunctionOfItsSeed(t *testing.T) {
 
 // A generator that hardly ever allows, or never fails, tests little.
 func TestGeneratedRequestsMeetEveryOutcome(t *testing.T) {
+	SkipSequential(t)
 	outcomes := map[string]int{}
 	total := 0
 	for n := range uint64(100) {
@@ -471,6 +470,7 @@ func TestGeneratedRequestsMeetEveryOutcome(t *testing.T) {
 }
 
 func TestShrinkFindsTheSmallestCase(t *testing.T) {
+	SkipSequential(t)
 	fails := func(c Case) bool { // any rule with edit and an expression that reads R.attr.owner
 		for _, p := range c.Set.Policies {
 			if p.Resource == nil {
