@@ -74,8 +74,8 @@ const (
 	maxEvaluated = 1000
 )
 
-// A context is what an expression stands in.
-type context struct {
+// Surroundings are what an expression stands in.
+type surroundings struct {
 	module *module
 	info   *ast.SourceInfo
 	bound  map[string]binding
@@ -84,12 +84,12 @@ type context struct {
 // A binding is what a variable of a loop, or of cel.bind, stands for.
 type binding struct {
 	alias   ast.Expr      // of cel.bind
-	within  *context      // of alias
+	within  *surroundings // of alias
 	list    use           // that is gone through; its target is nil if it is none
 	members []value.Value // of the list
 }
 
-func (c *context) with(name string, b binding) *context {
+func (c *surroundings) with(name string, b binding) *surroundings {
 	inner := *c
 	inner.bound = make(map[string]binding, len(c.bound)+1)
 	for k, v := range c.bound {
@@ -107,7 +107,7 @@ func (g *gatherer) text(source string, m *module, truth bool) {
 	}
 	g.visited[k] = true
 	if tree := g.parse(source); tree != nil {
-		g.walk(tree.Expr(), &context{module: m, info: tree.SourceInfo()}, truth)
+		g.walk(tree.Expr(), &surroundings{module: m, info: tree.SourceInfo()}, truth)
 	}
 }
 
@@ -122,7 +122,7 @@ func (g *gatherer) parse(source string) *ast.AST {
 }
 
 // variable gives the definition of V.x, if x is one.
-func (g *gatherer) variable(x ast.Expr, c *context) (*ast.AST, string) {
+func (g *gatherer) variable(x ast.Expr, c *surroundings) (*ast.AST, string) {
 	if x.Kind() != ast.SelectKind || c.module == nil || x.AsSelect().Operand().Kind() != ast.IdentKind {
 		return nil, ""
 	}
@@ -138,7 +138,7 @@ func (g *gatherer) variable(x ast.Expr, c *context) (*ast.AST, string) {
 }
 
 // walk reads x and what it is made of. Truth tells that x is a truth value.
-func (g *gatherer) walk(x ast.Expr, c *context, truth bool) {
+func (g *gatherer) walk(x ast.Expr, c *surroundings, truth bool) {
 	if u, ok := g.use(x, c); ok && u.target != nil && !u.element {
 		g.offerOthers(u.target, truth)
 	}
@@ -220,14 +220,14 @@ var transparent = map[string]bool{
 }
 
 // use tells what x reads: an attribute, or the roles of the principal.
-func (g *gatherer) use(x ast.Expr, c *context) (use, bool) {
+func (g *gatherer) use(x ast.Expr, c *surroundings) (use, bool) {
 	if g.depth > maxNesting {
 		return use{}, false
 	}
 	if tree, _ := g.variable(x, c); tree != nil {
 		g.depth++
 		defer func() { g.depth-- }()
-		return g.use(tree.Expr(), &context{module: c.module, info: tree.SourceInfo()})
+		return g.use(tree.Expr(), &surroundings{module: c.module, info: tree.SourceInfo()})
 	}
 	switch x.Kind() {
 	case ast.IdentKind:
@@ -302,7 +302,7 @@ func (g *gatherer) part(x ast.Expr) (Party, bool) {
 }
 
 // attribute tells which attribute x is, if it is one.
-func (g *gatherer) attribute(x ast.Expr, c *context) (Party, []string, bool) {
+func (g *gatherer) attribute(x ast.Expr, c *surroundings) (Party, []string, bool) {
 	var operand ast.Expr
 	var key value.Value
 	switch x.Kind() {
@@ -367,7 +367,7 @@ func targetKey(party Party, path []string) string { return fmt.Sprintf("%s %q", 
 
 // values gives what x comes to for the request as it is: one value, or one for
 // each member of the list that a loop goes over.
-func (g *gatherer) values(x ast.Expr, c *context) []value.Value {
+func (g *gatherer) values(x ast.Expr, c *surroundings) []value.Value {
 	switch x.Kind() {
 	case ast.IdentKind:
 		if b, ok := c.bound[x.AsIdent()]; ok {
@@ -425,7 +425,7 @@ func respelt(source string) string {
 }
 
 // bindsNothing tells whether x reads no variable of a loop around it.
-func bindsNothing(x ast.Expr, c *context) bool {
+func bindsNothing(x ast.Expr, c *surroundings) bool {
 	free := true
 	ast.PreOrderVisit(x, ast.NewExprVisitor(func(e ast.Expr) {
 		if e.Kind() == ast.IdentKind {
@@ -439,7 +439,7 @@ func bindsNothing(x ast.Expr, c *context) bool {
 
 // relateAll relates each operand of a function or operator that reads an
 // attribute to what the others come to.
-func (g *gatherer) relateAll(f string, operands []ast.Expr, c *context) {
+func (g *gatherer) relateAll(f string, operands []ast.Expr, c *surroundings) {
 	if f == operators.LogicalAnd || f == operators.LogicalOr || len(operands) < 2 {
 		return
 	}
@@ -655,7 +655,7 @@ func (g *gatherer) offerSizes(t *target, n value.Value) {
 
 // shift offers, for the numbers and instants that x is computed from, what
 // would bring x to v if they were added or multiplied.
-func (g *gatherer) shift(x ast.Expr, v value.Value, c *context) {
+func (g *gatherer) shift(x ast.Expr, v value.Value, c *surroundings) {
 	values := g.values(x, c)
 	if len(values) == 0 {
 		return

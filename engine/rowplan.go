@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -14,7 +15,8 @@ import (
 // PlanRows gives the filter that lets through the very resources on which Check
 // allows all of the actions, however their attributes, ID and policy version
 // turn out to be where req does not tell. An error means that there is no such
-// filter, or that it would be too large; it is a *PlanError.
+// filter, or that it would be too large or takes too many steps to find; it is a
+// *PlanError. It is that of ctx if that ends before there is a filter.
 //
 // The condition consists of and, or (of one operand or more) and not over
 //
@@ -29,9 +31,9 @@ import (
 // request.resource.attr.name with what is selected below.
 //
 // The Plan has no MatchedScopes.
-func (ps *PolicySet) PlanRows(req *PlanRequest) (*Plan, error) {
+func (ps *PolicySet) PlanRows(ctx context.Context, req *PlanRequest) (*Plan, error) {
 	st := ps.states.Get().(*state)
-	p := newRowPlanner(st, req)
+	p := newRowPlanner(ctx, st, req)
 	f, err := p.all(req.Actions)
 	st.end()
 	ps.states.Put(st)
@@ -68,14 +70,28 @@ type rowPlanner struct {
 // can't be evaluated, which are never the case both.
 type judgment struct{ holds, errs *formula }
 
-func newRowPlanner(st *state, req *PlanRequest) *rowPlanner {
-	p := &rowPlanner{state: st, reading: planning{st: st, req: req, exact: true}, plans: map[int32]judgment{}, formulas: newFormulas()}
+// maxRowSteps bounds the steps of a filter in all: those of expressions and those
+// of formulas.
+const maxRowSteps = 500_000
+
+func newRowPlanner(ctx context.Context, st *state, req *PlanRequest) *rowPlanner {
+	p := &rowPlanner{state: st, reading: planning{st: st, req: req, exact: true}, plans: map[int32]judgment{},
+		formulas: newFormulas(budget{ctx, st.frame})}
 	st.decision = new(Decision)
 	st.find(&Request{Principal: req.Principal, Resource: req.Resource, Actions: req.Actions, AuxData: req.AuxData, Now: req.Now})
 	if st.req.Now.IsZero() {
 		st.req.Now = time.Now()
 	}
+	st.start()
+	st.frame.Limit(maxRowSteps)
 	return p
+}
+
+// restart has variables evaluated anew, by the steps that are left.
+func (p *rowPlanner) restart() {
+	left := p.frame.Left()
+	p.start()
+	p.frame.Limit(left)
 }
 
 // all plans all actions.
@@ -103,14 +119,10 @@ func (p *rowPlanner) all(actions []string) (*formula, error) {
 			break
 		}
 	}
-	if result = p.simplified(result); p.spent() {
-		return nil, errTooLarge
-	}
-	return result, nil
+	result = p.simplified(result)
+	p.spend(result.size / bytesPerStep)
+	return result, p.exceeded()
 }
-
-// errTooLarge is of a filter as a whole, wherever that is found.
-var errTooLarge = &PlanError{Message: "the filter is too large"}
 
 // action plans one action, as state.decide decides it.
 func (p *rowPlanner) action(action string) (*formula, error) {
@@ -133,7 +145,7 @@ func (p *rowPlanner) byPrincipal(action string, n int) (*formula, error) {
 		rows = append(rows, planned{row: &o.rows[i], key: o.key})
 	}
 	// A denial is final here, as is an error.
-	j, err := p.visitAll(rows, o.scope.consent, no, func() (judgment, error) {
+	j, err := p.visitAll(rows, o.scope.consent, func() (judgment, error) {
 		f, err := p.byPrincipal(action, n+1)
 		return judgment{f, no}, err
 	})
@@ -177,7 +189,7 @@ func (p *rowPlanner) byScopes(action string, i, n int) (judgment, error) {
 			}
 		}
 	}
-	return p.visitAll(rows, s.scope.consent, no, func() (judgment, error) {
+	return p.visitAll(rows, s.scope.consent, func() (judgment, error) {
 		if closed {
 			return judgment{no, no}, nil
 		}
@@ -216,41 +228,40 @@ type planned struct {
 // visitAll plans rows in their order and, after them, what is next: when it is
 // allowed, and when it fails. In a scope without consent, an ALLOW among the rows
 // decides before that.
-func (p *rowPlanner) visitAll(rows []planned, consent bool, allowed *formula, next func() (judgment, error)) (judgment, error) {
-	if len(rows) == 0 {
-		if consent || allowed == no {
-			return next()
-		}
-		if allowed == yes {
-			return judgment{yes, no}, nil
-		}
-		j, err := next()
+func (p *rowPlanner) visitAll(rows []planned, consent bool, next func() (judgment, error)) (judgment, error) {
+	var errs, denies, allows []*formula // by row, but for allows
+	for _, r := range rows {
+		applies, err := p.applies(r)
 		if err != nil {
 			return judgment{}, err
 		}
-		return judgment{p.or(allowed, j.holds), p.and(p.not(allowed), j.errs)}, nil
+		denied := no
+		switch r.effect {
+		case Deny:
+			denied = applies.holds
+		case Allow:
+			allows = append(allows, applies.holds)
+		}
+		errs, denies = append(errs, applies.errs), append(denies, denied)
+		if denied == yes || applies.errs == yes {
+			return judgment{no, p.first(errs, denies)}, nil
+		}
 	}
-	r := rows[0]
-	applies, err := p.applies(r)
-	if err != nil {
-		return judgment{}, err
+	allowed := no
+	if !consent {
+		allowed = p.or(allows...)
 	}
-	ends := applies.errs
-	switch r.effect {
-	case Deny:
-		ends = p.or(applies.errs, applies.holds)
-	case Allow:
-		allowed = p.or(allowed, applies.holds)
+	after := judgment{no, no}
+	if allowed != yes {
+		var err error
+		if after, err = next(); err != nil {
+			return judgment{}, err
+		}
 	}
-	if ends == yes {
-		return judgment{no, applies.errs}, nil
-	}
-	j, err := p.visitAll(rows[1:], consent, allowed, next)
-	if err != nil {
-		return judgment{}, err
-	}
-	goesOn := p.not(ends)
-	return judgment{p.and(goesOn, j.holds), p.or(applies.errs, p.and(goesOn, j.errs))}, nil
+	return judgment{
+		p.and(p.none(errs), p.none(denies), p.or(allowed, after.holds)),
+		p.first(append(errs, p.and(p.not(allowed), after.errs)), append(denies, no)),
+	}, nil
 }
 
 // applies plans whether a row has its effect, as state.applies tells.
@@ -320,32 +331,29 @@ func (p *rowPlanner) tree(c *condition, n *conditionNode) (judgment, error) {
 	return p.group(c, n.op, n.of)
 }
 
-// group plans a group of conditions: the first one, and if that decides nothing,
-// the others.
+// group plans a group of conditions, which are evaluated one after the other until
+// one decides.
 func (p *rowPlanner) group(c *condition, op policy.Operator, of []*conditionNode) (judgment, error) {
-	if len(of) == 0 {
-		return judgment{constantly(op != policy.Any), no}, nil
+	var holds, fails, errs []*formula // fails: it does not hold
+	for _, n := range of {
+		j, err := p.tree(c, n)
+		if err != nil {
+			return judgment{}, err
+		}
+		holds, fails, errs = append(holds, j.holds), append(fails, p.not(j.holds)), append(errs, j.errs)
+		if j.errs == yes || j.holds == constantly(op != policy.All) {
+			break
+		}
 	}
-	first, err := p.tree(c, of[0])
-	if err != nil {
-		return judgment{}, err
+	switch op {
+	case policy.All:
+		return judgment{p.and(holds...), p.first(errs, fails)}, nil
+	case policy.Any:
+		failed := p.first(errs, holds)
+		return judgment{p.and(p.not(failed), p.or(holds...)), failed}, nil
+	default:
+		return judgment{p.and(p.and(fails...), p.none(errs)), p.first(errs, holds)}, nil
 	}
-	// What decides that the group holds, and that the others are looked at.
-	decides, goesOn := no, first.holds
-	if op != policy.All {
-		goesOn = p.and(p.not(first.holds), p.not(first.errs))
-	}
-	if op == policy.Any {
-		decides = first.holds
-	}
-	if goesOn == no {
-		return judgment{decides, first.errs}, nil
-	}
-	others, err := p.group(c, op, of[1:])
-	if err != nil {
-		return judgment{}, err
-	}
-	return judgment{p.or(decides, p.and(goesOn, others.holds)), p.or(first.errs, p.and(goesOn, others.errs))}, nil
 }
 
 // leaf plans one expression of a condition.
@@ -433,7 +441,7 @@ func (p *rowPlanner) cases(open []judgment, names []string, active value.Strings
 // choose is a where test holds, and b where it does not.
 func (p *rowPlanner) choose(test *formula, a, b judgment) judgment {
 	either := func(a, b *formula) *formula {
-		if a.graph == b.graph {
+		if a == b {
 			return a
 		}
 		return p.or(p.and(test, a), p.and(p.not(test), b))
@@ -444,20 +452,20 @@ func (p *rowPlanner) choose(test *formula, a, b judgment) judgment {
 // residual plans an expression, given a list of derived roles, and of some
 // variables whether they fail.
 func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Value, failing map[string]bool) (judgment, error) {
-	if p.spent() { // what comes of the other cases does not matter any more
-		return judgment{}, errTooLarge
-	}
 	r := rowReader{p, c.module, failing, nil}
-	p.start() // so that variables are evaluated anew
+	p.restart()
 	p.frame.Set(slotRuntime, value.OfMapping(roleView{list}))
 	p.enter(c.module)
 	known := expr.Partial{Frame: p.frame, Read: r.read, Exact: true}
 	r.known = &known
 	left, err := program.Residual(&known)
-	if open, ok := errors.AsType[*openVariable](err); ok {
+	open, isOpen := errors.AsType[*openVariable](err)
+	switch exceeded := p.exceeded(); {
+	case exceeded != nil:
+		return judgment{}, exceeded
+	case isOpen:
 		return p.underVariable(open, c, program, list, failing)
-	}
-	if err != nil {
+	case err != nil:
 		return judgment{}, &PlanError{Expression: program.Source(), Message: err.Error()}
 	}
 	j := p.judge(left)
@@ -469,14 +477,10 @@ func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Va
 
 // judge plans when what is left of an expression holds, and when it fails.
 func (p *rowPlanner) judge(left expr.Residual) judgment {
-	if left.Operand == nil {
-		return judgment{constantly(expr.IsTrue(left.Value)), constantly(left.Value.Kind() == value.Error)}
+	if left.Operand != nil {
+		return p.judgmentOf(left.Operand)
 	}
-	errs := no
-	if mayFail(left.Operand) {
-		errs = p.leafOf("errs", left.Operand)
-	}
-	return judgment{p.leafOf("holds", left.Operand), errs}
+	return judgment{constantly(expr.IsTrue(left.Value)), constantly(left.Value.Kind() == value.Error)}
 }
 
 // mayFail tells whether an operand of a filter can fail. If in doubt it can.
@@ -542,6 +546,9 @@ const attrPrefix = "request.resource.attr."
 // read is expr.Partial.Read. The list of derived roles is known, since it is
 // planned case by case.
 func (r *rowReader) read(path []string) expr.Reading {
+	if !r.spend(stepsPerMember) {
+		return expr.Reading{}
+	}
 	switch path[0] {
 	case "runtime":
 		return expr.Reading{Known: true}

@@ -2,19 +2,29 @@ package engine
 
 import (
 	"cmp"
+	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
+
+	"edict/engine/expr"
 )
 
-// A formula is true or false of each row. It is never changed. Negations stand
-// before leaves only.
+// A formula is true or false of each row. It never changes. Negations stand before
+// leaves only. Formulas of the same members are one formula, whoever made them.
 type formula struct {
 	op   formulaOp
 	of   []*formula // of isAnd and isOr, at least two; of isNot the leaf
 	leaf *Operand   // holds(E) or errs(E)
+	size int        // bytes of JSON, nearly, of each leaf as often as it stands there; at most maxSize
 
-	graph int32 // what it says, among formulas.graphs
-	size  int   // leaves, each as often as it stands there
+	number   int32    // among all formulas
+	negation *formula // nil: nobody asked for it yet
+
+	// Of leaves and their negations: which expression they are about, and after
+	// which ends of its evaluation they are true.
+	about int32
+	after ends
 }
 
 type formulaOp uint8
@@ -29,8 +39,8 @@ const (
 )
 
 var (
-	no  = &formula{op: isNo, graph: 0}
-	yes = &formula{op: isYes, graph: 1}
+	no  = &formula{op: isNo, number: 0}
+	yes = &formula{op: isYes, number: 1}
 )
 
 func constantly(b bool) *formula {
@@ -40,224 +50,352 @@ func constantly(b bool) *formula {
 	return no
 }
 
-// formulas makes formulas. What they say it keeps as binary decision diagrams:
-// graphs that ask one leaf after the other, in the order in which these came up.
-// Each is there once, so that formulas of one graph say the same.
-type formulas struct {
-	leaves map[string]*formula
-	graphs []graph
-	known  map[graph]int32    // graphs by what they are
-	chosen map[[3]int32]int32 // results of choice
+// ends is a set of what the evaluation of an expression may end in.
+type ends uint8
 
-	// possible says that no expression both holds and fails.
-	possible int32
-
-	tooLong bool // a formula would have had more than maxLeaves
-}
-
-// A graph asks leaf number leaf. Graph 0 is false and 1 is true.
-type graph struct{ leaf, ifTrue, ifFalse int32 }
-
-// maxGraphs and maxChosen bound what it takes to tell what a filter says, and
-// maxLeaves how long it is: a short graph may be that of a very long formula.
 const (
-	maxGraphs = 50_000
-	maxChosen = 500_000
-	maxLeaves = 30_000
+	inTrue  ends = 1 << iota
+	inError      // of the evaluation
+	inOther      // false, or a value that is no boolean
+
+	inAny = inTrue | inError | inOther
 )
 
-const noLeaf = 1 << 30
-
-func newFormulas() *formulas {
-	return &formulas{
-		leaves: map[string]*formula{}, graphs: []graph{{leaf: noLeaf}, {leaf: noLeaf}},
-		known: map[graph]int32{}, chosen: map[[3]int32]int32{}, possible: 1,
-	}
+// A budget is what may be spent on a filter: the steps of a frame, as long as ctx
+// lasts.
+type budget struct {
+	ctx   context.Context
+	frame *expr.Frame
 }
 
-// spent tells whether formulas have become too many. What was made since says
-// nothing.
-func (s *formulas) spent() bool {
-	return s.tooLong || len(s.graphs) > maxGraphs || len(s.chosen) > maxChosen
+// spend takes steps, and tells whether there were so many. What is made from then
+// on says nothing.
+func (b *budget) spend(steps int) bool { return b.frame.Spend(steps) && b.ctx.Err() == nil }
+
+// exceeded says why nothing more may be spent, if that is so.
+func (b *budget) exceeded() error {
+	if err := b.ctx.Err(); err != nil {
+		return err
+	}
+	if b.frame.Spent() {
+		return errTooLarge
+	}
+	return nil
 }
 
-// graphOf gives a graph, which is made if it is not there yet.
-func (s *formulas) graphOf(g graph) int32 {
-	if g.ifTrue == g.ifFalse {
-		return g.ifTrue
-	}
-	i, ok := s.known[g]
-	if !ok {
-		i = int32(len(s.graphs))
-		s.graphs = append(s.graphs, g)
-		s.known[g] = i
-	}
-	return i
+// errTooLarge is of a filter as a whole, wherever that is found.
+var errTooLarge = &PlanError{Message: "the filter is too large, or takes too many steps to find"}
+
+// What formulas take of the steps of a frame. A step is some twenty nanoseconds.
+const (
+	stepsPerMember = 3 // that a formula is made of, or that is looked at
+	bytesPerStep   = 8 // of JSON
+)
+
+const maxSize = 1 << 30
+
+// formulas makes formulas.
+type formulas struct {
+	budget
+	leaves map[string]judgment // by the JSON of expressions
+	joined map[string]*formula // by operator and numbers of members
+	made   int32               // formulas that there are
+	marks  []int32             // by number of formula: the join that met it last
+	joins  int32
+	key    []byte
+
+	// What is assumed of the rows in question.
+	possible []ends            // by expression
+	assumed  map[*formula]bool // of isAnd and isOr: whether they are true
+	trail    []assumption
+
+	graphs graphs
 }
 
-// choice gives what says a where test is true, and b where it is false.
-func (s *formulas) choice(test, a, b int32) int32 {
-	switch {
-	case test == 1 || a == b:
-		return a
-	case test == 0:
-		return b
-	case a == 1 && b == 0:
-		return test
-	case s.spent():
-		return 0
-	}
-	key := [3]int32{test, a, b}
-	if g, ok := s.chosen[key]; ok {
-		return g
-	}
-	top := min(s.graphs[test].leaf, s.graphs[a].leaf, s.graphs[b].leaf)
-	given := func(g int32, holds bool) int32 {
-		switch x := s.graphs[g]; {
-		case x.leaf != top:
-			return g
-		case holds:
-			return x.ifTrue
-		default:
-			return x.ifFalse
-		}
-	}
-	g := s.graphOf(graph{top,
-		s.choice(given(test, true), given(a, true), given(b, true)),
-		s.choice(given(test, false), given(a, false), given(b, false))})
-	s.chosen[key] = g
-	return g
+// An assumption is what was there before one.
+type assumption struct {
+	of       *formula // whose truth was not known; nil: the ends of an expression were more
+	about    int32
+	possible ends
 }
 
-// both gives what is true where a and b are; excluded what is where a is and b is
-// not.
-func (s *formulas) both(a, b int32) int32     { return s.choice(a, b, 0) }
-func (s *formulas) excluded(a, b int32) int32 { return s.choice(b, 0, a) }
+func newFormulas(b budget) *formulas {
+	return &formulas{budget: b, leaves: map[string]judgment{}, joined: map[string]*formula{}, made: 2, marks: make([]int32, 2), assumed: map[*formula]bool{}, graphs: newGraphs()}
+}
 
-// leafOf gives the leaf holds(E) or errs(E). Expressions are the same if their JSON
-// is: as text for people, the name of an attribute may look like other operands.
-func (s *formulas) leafOf(operator string, e *Operand) *formula {
+// add makes a formula one of those that there are.
+func (s *formulas) add(f *formula) *formula {
+	f.number = s.made
+	s.made++
+	s.marks = append(s.marks, 0)
+	return f
+}
+
+// judgmentOf tells by two leaves when an expression holds and when it fails.
+// Expressions are the same if their JSON is: as text for people, the name of an
+// attribute may look like other operands.
+func (s *formulas) judgmentOf(e *Operand) judgment {
 	encoded, err := e.AppendJSON(nil)
+	s.spend(len(encoded) / bytesPerStep)
 	text := string(encoded)
 	if err != nil { // it can't be sent
 		text = fmt.Sprintf("%p", e)
 	}
-	if f := s.leaves[operator+text]; f != nil {
-		return f
+	if j, ok := s.leaves[text]; ok {
+		return j
 	}
-	for _, name := range []string{"holds", "errs"} {
-		s.leaves[name+text] = &formula{
-			op: isLeaf, size: 1, graph: s.graphOf(graph{int32(len(s.leaves)), 1, 0}),
-			leaf: &Operand{Expression: &Expression{Operator: name, Operands: []Operand{*e}}},
-		}
+	leaf := func(name string, after ends) *formula {
+		f := &formula{op: isLeaf, leaf: &Operand{Expression: &Expression{Operator: name, Operands: []Operand{*e}}}, about: int32(len(s.possible)), after: after}
+		f.size = len(text) + len(`{"expression":{"operator":"holds","operands":[]}},`)
+		return s.add(f)
 	}
-	s.possible = s.excluded(s.possible, s.both(s.leaves["holds"+text].graph, s.leaves["errs"+text].graph))
-	return s.leaves[operator+text]
+	j, possible := judgment{leaf("holds", inTrue), no}, inTrue|inOther
+	if mayFail(e) {
+		j.errs, possible = leaf("errs", inError), inAny
+	}
+	s.possible = append(s.possible, possible)
+	s.leaves[text] = j
+	return j
 }
 
 // not pushes a negation down to the leaves.
 func (s *formulas) not(f *formula) *formula {
-	switch f.op {
-	case isNo:
+	switch {
+	case f == no:
 		return yes
-	case isYes:
+	case f == yes:
 		return no
-	case isLeaf:
-		return &formula{op: isNot, of: []*formula{f}, graph: s.choice(f.graph, 0, 1), size: 1}
-	case isNot:
-		return f.of[0]
+	case f.negation != nil:
+		return f.negation
 	}
-	negated := make([]*formula, len(f.of))
-	for i, m := range f.of {
-		negated[i] = s.not(m)
+	var n *formula
+	if f.op == isLeaf {
+		n = s.add(&formula{op: isNot, of: []*formula{f}, size: f.size + len(`{"expression":{"operator":"not","operands":[]}},`), about: f.about, after: inAny &^ f.after})
+	} else {
+		negated := make([]*formula, len(f.of))
+		for i, m := range f.of {
+			negated[i] = s.not(m)
+		}
+		n = s.join(isAnd+isOr-f.op, negated)
 	}
-	return s.join(isAnd+isOr-f.op, negated)
+	if n != no && n != yes { // those are everybody's
+		f.negation, n.negation = n, f
+	}
+	return n
 }
 
 func (s *formulas) and(of ...*formula) *formula { return s.join(isAnd, of) }
 func (s *formulas) or(of ...*formula) *formula  { return s.join(isOr, of) }
 
-// join is and, or or, flat and without repetitions.
+// none is true where all of the formulas are false.
+func (s *formulas) none(of []*formula) *formula { return s.not(s.or(of...)) }
+
+// first is true where one of some formulas is, and none of those that preclude it:
+// preclude[j] precludes what stands behind formula j.
+func (s *formulas) first(of, preclude []*formula) *formula {
+	if len(of) == 1 {
+		return of[0]
+	}
+	// Part by part, lest formulas are nested as deep as there are rules.
+	behind := no
+	for part := (len(of) + mostParts - 1) / mostParts; len(of) > 0; {
+		at := (len(of) - 1) / part * part
+		if behind != no {
+			behind = s.and(s.none(preclude[at:]), behind)
+		}
+		behind = s.or(s.first(of[at:], preclude[at:]), behind)
+		of, preclude = of[:at], preclude[:at]
+	}
+	return behind
+}
+
+// mostParts is how many formulas stand behind each other before they are nested.
+const mostParts = 4
+
+// join is and, or or, without repetitions.
 func (s *formulas) join(op formulaOp, members []*formula) *formula {
-	f := &formula{op: op, graph: yes.graph}
-	if op == isOr {
-		f.graph = no.graph
-	}
-	for _, m := range members {
-		flat := []*formula{m}
-		if m.op == op {
-			flat = m.of
-		}
-		for _, m := range flat {
-			if m.op <= isYes || slices.ContainsFunc(f.of, func(o *formula) bool { return o.graph == m.graph }) {
-				continue
-			}
-			f.of = append(f.of, m)
-			f.size += m.size
-		}
-		if s.tooLong = s.tooLong || f.size > maxLeaves; s.tooLong {
-			return no
-		}
-		if op == isAnd {
-			f.graph = s.both(f.graph, m.graph)
-		} else {
-			f.graph = s.choice(f.graph, 1, m.graph)
-		}
-	}
-	switch {
-	case s.both(f.graph, s.possible) == 0:
+	if !s.spend((len(members) + 1) * stepsPerMember) {
 		return no
-	case s.excluded(s.possible, f.graph) == 0:
-		return yes
-	case len(f.of) == 1:
-		return f.of[0]
+	}
+	neutral, decisive := yes, no
+	if op == isOr {
+		neutral, decisive = no, yes
+	}
+	s.joins++
+	s.key = append(s.key[:0], byte(op))
+	size, only, n := len(`{"expression":{"operator":"and","operands":[]}},`), neutral, 0
+	for _, m := range members {
+		switch {
+		case m == decisive:
+			return decisive
+		case m == neutral || s.marks[m.number] == s.joins:
+			continue
+		case n == 0:
+			only = m
+		}
+		s.marks[m.number] = s.joins
+		s.key = binary.LittleEndian.AppendUint32(s.key, uint32(m.number))
+		size, n = min(size+m.size, maxSize), n+1
+	}
+	if n < 2 {
+		return only
+	}
+	f := s.joined[string(s.key)]
+	if f == nil {
+		f = s.add(&formula{op: op, of: make([]*formula, 0, n), size: size})
+		for _, m := range members {
+			if m != neutral && s.marks[m.number] == s.joins {
+				f.of = append(f.of, m)
+				s.marks[m.number] = 0
+			}
+		}
+		key := string(s.key)
+		f = s.shortest(f)
+		s.joined[key] = f
 	}
 	return f
 }
 
-// simplified leaves out the parts of a formula that say nothing that the others
-// do not, the largest first.
+// simplified leaves out what says nothing that the rest of a formula does not.
 func (s *formulas) simplified(f *formula) *formula {
-	for {
-		next := s.within(f, s.possible)
-		if next.size == f.size {
-			return next
+	for s.exceeded() == nil {
+		next := s.within(f)
+		if next == f {
+			return s.refined(f)
 		}
 		f = next
 	}
+	return f
 }
 
-// within gives a formula that says what f does where another is true.
-func (s *formulas) within(f *formula, where int32) *formula {
-	switch {
-	case s.both(where, f.graph) == 0:
+// within gives a formula that says what another one does where that is true which
+// is assumed.
+func (s *formulas) within(f *formula) *formula {
+	if !s.spend(stepsPerMember) {
 		return no
-	case s.excluded(where, f.graph) == 0:
-		return yes
-	case f.op != isAnd && f.op != isOr:
+	}
+	switch f.op {
+	case isNo, isYes:
+		return f
+	case isLeaf, isNot:
+		switch possible := s.possible[f.about]; {
+		case possible&f.after == 0:
+			return no
+		case possible&^f.after == 0:
+			return yes
+		}
 		return f
 	}
-	members := slices.Clone(f.of)
-	order := make([]int, len(members))
+	if truth, ok := s.assumed[f]; ok {
+		return constantly(truth)
+	}
+	// A member of and matters only where the others are true, and one of or where
+	// they are false. So that is assumed for those behind it, which are the larger ones.
+	truth := f.op == isAnd
+	members := s.flattened(nil, f.op, f.of)
+	before := len(s.trail)
+	for _, i := range ordered(members, func(m *formula) int { return m.weight(truth) }) {
+		members[i] = s.within(members[i])
+		if !s.assume(members[i], truth) {
+			s.forget(before)
+			return constantly(!truth)
+		}
+	}
+	s.forget(before)
+	out := s.join(f.op, s.flattened(nil, f.op, members))
+	if truth, ok := s.assumed[out]; ok {
+		return constantly(truth)
+	}
+	return out
+}
+
+// ordered gives the indices of formulas, the lightest first.
+func ordered(of []*formula, weight func(*formula) int) []int {
+	order := make([]int, len(of))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(members[b].size, members[a].size) })
-	for _, i := range order {
-		// The member matters only where all others leave it to it.
-		matters := where
-		for j, other := range members {
-			switch {
-			case j == i:
-			case f.op == isAnd:
-				matters = s.both(matters, other.graph)
-			default:
-				matters = s.excluded(matters, other.graph)
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(weight(of[a]), weight(of[b])) })
+	return order
+}
+
+// flattened appends formulas, and in place of those with an operator their members,
+// but for those that something is assumed of.
+func (s *formulas) flattened(dst []*formula, op formulaOp, of []*formula) []*formula {
+	for _, m := range of {
+		if !s.spend(1) {
+			return dst
+		}
+		if _, known := s.assumed[m]; m.op == op && !known {
+			dst = s.flattened(dst, op, m.of)
+		} else {
+			dst = append(dst, m)
+		}
+	}
+	return dst
+}
+
+// weight orders the members of a formula: leaves before all others, and first those
+// of which more can be assumed.
+func (f *formula) weight(truth bool) int {
+	switch {
+	case f.op == isAnd || f.op == isOr:
+		return f.size
+	case truth == (f.op == isLeaf):
+		return 1
+	}
+	return 2
+}
+
+// assume takes a formula for true, or for false. It tells whether that is possible.
+func (s *formulas) assume(f *formula, truth bool) bool {
+	if !s.spend(stepsPerMember) {
+		return false
+	}
+	switch f.op {
+	case isNo, isYes:
+		return f == constantly(truth)
+	case isLeaf, isNot:
+		before, after := s.possible[f.about], f.after
+		if !truth {
+			after = inAny &^ after
+		}
+		s.trail = append(s.trail, assumption{about: f.about, possible: before})
+		s.possible[f.about] &= after
+		return before&after != 0
+	}
+	if known, ok := s.assumed[f]; ok {
+		return known == truth
+	}
+	s.remember(f, truth)
+	if n := f.negation; n != nil {
+		s.remember(n, !truth)
+	}
+	if truth == (f.op == isAnd) {
+		for _, m := range f.of {
+			if !s.assume(m, truth) {
+				return false
 			}
 		}
-		members[i] = s.within(members[i], matters)
 	}
-	return s.join(f.op, members)
+	return true
+}
+
+func (s *formulas) remember(f *formula, truth bool) {
+	s.assumed[f] = truth
+	s.trail = append(s.trail, assumption{of: f})
+}
+
+// forget takes assumptions back, down to the first n.
+func (s *formulas) forget(n int) {
+	for _, a := range slices.Backward(s.trail[n:]) {
+		if a.of != nil {
+			delete(s.assumed, a.of)
+		} else {
+			s.possible[a.about] = a.possible
+		}
+	}
+	s.trail = s.trail[:n]
 }
 
 // operand gives the formula as a filter has it.

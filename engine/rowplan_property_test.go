@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -160,7 +161,7 @@ func (r *rowTrial) rows(plan *engine.PlanRequest, n int) (out []engine.Resource)
 // compare says how the filter for a request differs from what Check says of
 // rows. It is empty if it does not.
 func (r *rowTrial) compare(policies *engine.PolicySet, req *engine.PlanRequest, rows []engine.Resource, counts, refused map[string]int) string {
-	plan, err := policies.PlanRows(req)
+	plan, err := policies.PlanRows(context.Background(), req)
 	if err != nil {
 		counts["not planned"]++
 		_, why, _ := strings.Cut(err.Error(), ": ")

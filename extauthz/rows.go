@@ -45,7 +45,12 @@ func (x *exchange) askRows(ctx context.Context) Outcome {
 	}
 	resource := q.Resource
 	resource.Attr = known
-	plan, err := x.rev.policies.PlanRows(&engine.PlanRequest{
+	if !x.due.IsZero() {
+		var end context.CancelFunc
+		ctx, end = context.WithDeadline(ctx, x.due)
+		defer end()
+	}
+	plan, err := x.rev.policies.PlanRows(ctx, &engine.PlanRequest{
 		Principal: q.Principal, Resource: resource, Actions: q.Actions, AuxData: q.AuxData, Now: q.Now,
 	})
 	switch {

@@ -47,6 +47,12 @@ func (f *Frame) Reset(now time.Time) {
 	f.now, f.clock, f.steps = now, false, MaxSteps
 }
 
+// Limit leaves no more than n steps.
+func (f *Frame) Limit(n int) { f.steps = min(f.steps, n) }
+
+// Left gives how many steps are left, which is negative once they are used up.
+func (f *Frame) Left() int { return f.steps }
+
 // Set puts v into a slot.
 func (f *Frame) Set(slot int, v value.Value) {
 	f.slots[slot] = v

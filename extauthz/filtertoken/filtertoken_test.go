@@ -302,8 +302,50 @@ func TestHandlesAreFewAndEnd(t *testing.T) {
 	}
 }
 
+// However many may wait, no more bytes do than Options.WaitingBytes, and those of
+// a filter that was fetched, or that nobody fetched in time, are free again.
+func TestBytesThatWaitAreFew(t *testing.T) {
+	s := newHandles(100, 5000, time.Minute)
+	now := time.Now()
+	put := func(size int, at time.Time) (handle, bool) {
+		h := newHandle()
+		return h, s.put(h, make([]byte, size), at)
+	}
+	first, _ := put(2000, now)
+	if _, ok := put(3000, now.Add(time.Second)); !ok {
+		t.Error("there is no room for as many bytes as there may be")
+	}
+	if _, ok := put(1, now.Add(time.Second)); ok {
+		t.Error("there is room for one byte more")
+	}
+	if _, ok := s.take(first, now.Add(2*time.Second)); !ok {
+		t.Fatal("the first is not there")
+	}
+	if _, ok := put(2001, now.Add(2*time.Second)); ok {
+		t.Error("one that was fetched leaves room for more than it had")
+	}
+	if _, ok := put(2000, now.Add(2*time.Second)); !ok {
+		t.Error("the room of one that was fetched stays taken")
+	}
+	if _, ok := put(3000, now.Add(61*time.Second)); !ok {
+		t.Error("the room of one that expired stays taken")
+	}
+
+	i := issuer(t, Options{MaxBytes: MinBytes, WaitingBytes: 3000})
+	c := claims()
+	for _, step := range []struct {
+		size int
+		want error
+	}{{3100, ErrTooLarge}, {2000, nil}, {2000, ErrFull}} {
+		c.Filter = large(step.size)
+		if token, err := i.Append(nil, c, now); !errors.Is(err, step.want) || (err != nil) != (len(token) == 0) {
+			t.Errorf("a filter of %d bytes: %v, want %v", step.size, err, step.want)
+		}
+	}
+}
+
 func TestOneOfManyTakes(t *testing.T) {
-	s := newHandles(10, time.Minute)
+	s := newHandles(10, 1000, time.Minute)
 	now := time.Now()
 	for range 20 {
 		h := newHandle()
@@ -439,6 +481,8 @@ func TestOptionsOutOfBounds(t *testing.T) {
 		"negative handles":   {Handles: -1},
 		"a tiny filter":      {HandleBytes: 1},
 		"a huge filter":      {HandleBytes: 1 << 30},
+		"few bytes":          {WaitingBytes: 1},
+		"too many bytes":     {WaitingBytes: 1<<30 + 1},
 	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%s is taken", name)

@@ -1,6 +1,7 @@
 package filtertoken
 
 import (
+	"bytes"
 	"container/list"
 	"crypto/rand"
 	"crypto/sha256"
@@ -30,10 +31,12 @@ func parseHandle(s string) (h handle, ok bool) {
 // handles. All wait for the same time, so that their order is that in which
 // they expire.
 type handles struct {
-	most int
-	wait time.Duration
+	most      int
+	mostBytes int
+	wait      time.Duration
 
 	mu     sync.Mutex
+	bytes  int
 	by     map[[sha256.Size]byte]*list.Element
 	oldest list.List // of waiting
 }
@@ -44,20 +47,21 @@ type waiting struct {
 	until  time.Time
 }
 
-func newHandles(most int, wait time.Duration) handles {
-	return handles{most: most, wait: wait, by: map[[sha256.Size]byte]*list.Element{}}
+func newHandles(most, mostBytes int, wait time.Duration) handles {
+	return handles{most: most, mostBytes: mostBytes, wait: wait, by: map[[sha256.Size]byte]*list.Element{}}
 }
 
-// put keeps a filter, and tells whether there was room.
+// put keeps a copy of a filter, and tells whether there was room.
 func (s *handles) put(h handle, filter []byte, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.prune(now)
-	if len(s.by) >= s.most {
+	if len(s.by) >= s.most || len(filter) > s.mostBytes-s.bytes {
 		return false
 	}
-	w := waiting{sha256.Sum256(h[:]), filter, now.Add(s.wait)}
+	w := waiting{sha256.Sum256(h[:]), bytes.Clone(filter), now.Add(s.wait)}
 	s.by[w.hash] = s.oldest.PushBack(w)
+	s.bytes += len(filter)
 	return true
 }
 
@@ -90,5 +94,6 @@ func (s *handles) prune(now time.Time) {
 func (s *handles) drop(e *list.Element) waiting {
 	w := s.oldest.Remove(e).(waiting)
 	delete(s.by, w.hash)
+	s.bytes -= len(w.filter)
 	return w
 }

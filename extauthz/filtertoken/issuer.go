@@ -11,25 +11,28 @@ import (
 
 // Options says how tokens are made. Zero values mean the defaults.
 type Options struct {
-	KeyFile     string        // Ed25519 in PKCS#8 and PEM; empty: a key is made that no other process has
-	Lifetime    time.Duration // of a token; DefaultLifetime
-	MaxBytes    int           // of a token; DefaultMaxBytes
-	Handles     int           // filters that wait to be fetched; DefaultHandles
-	HandleBytes int           // of one of them; DefaultHandleBytes
+	KeyFile      string        // Ed25519 in PKCS#8 and PEM; empty: a key is made that no other process has
+	Lifetime     time.Duration // of a token; DefaultLifetime
+	MaxBytes     int           // of a token; DefaultMaxBytes
+	Handles      int           // filters that wait to be fetched; DefaultHandles
+	HandleBytes  int           // of one of them; DefaultHandleBytes
+	WaitingBytes int           // of all of them; DefaultWaitingBytes
 }
 
 // The defaults, and the bounds of what options can say. Lifetimes are of whole
 // seconds, since claims are.
 const (
-	DefaultLifetime    = 30 * time.Second
-	DefaultMaxBytes    = 4096
-	DefaultHandles     = 4096
-	DefaultHandleBytes = 256 << 10
+	DefaultLifetime     = 30 * time.Second
+	DefaultMaxBytes     = 4096
+	DefaultHandles      = 4096
+	DefaultHandleBytes  = 256 << 10
+	DefaultWaitingBytes = 64 << 20
 
-	MinLifetime, MaxLifetime       = time.Second, 10 * time.Minute
-	MinBytes, MaxBytes             = 1024, 16 << 10
-	MaxHandles                     = 1 << 20
-	MinHandleBytes, MaxHandleBytes = 1024, 16 << 20
+	MinLifetime, MaxLifetime         = time.Second, 10 * time.Minute
+	MinBytes, MaxBytes               = 1024, 16 << 10
+	MaxHandles                       = 1 << 20
+	MinHandleBytes, MaxHandleBytes   = 1024, 16 << 20
+	MinWaitingBytes, MaxWaitingBytes = 1024, 1 << 30
 )
 
 // An Issuer makes tokens. It is safe for concurrent use.
@@ -46,7 +49,7 @@ func New(o Options) (*Issuer, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	i := &Issuer{options: o, handles: newHandles(o.Handles, o.Lifetime)}
+	i := &Issuer{options: o, handles: newHandles(o.Handles, o.WaitingBytes, o.Lifetime)}
 	if o.KeyFile != "" {
 		if err := i.Reload(); err != nil {
 			return nil, err
@@ -68,7 +71,7 @@ func (o *Options) withDefaults() {
 	for _, d := range [...]struct {
 		at        *int
 		otherwise int
-	}{{&o.MaxBytes, DefaultMaxBytes}, {&o.Handles, DefaultHandles}, {&o.HandleBytes, DefaultHandleBytes}} {
+	}{{&o.MaxBytes, DefaultMaxBytes}, {&o.Handles, DefaultHandles}, {&o.HandleBytes, DefaultHandleBytes}, {&o.WaitingBytes, DefaultWaitingBytes}} {
 		if *d.at == 0 {
 			*d.at = d.otherwise
 		}
@@ -86,6 +89,7 @@ func (o *Options) check() error {
 		{"the bytes of a token", o.MaxBytes, MinBytes, MaxBytes},
 		{"the number of handles", o.Handles, 1, MaxHandles},
 		{"the bytes of a filter", o.HandleBytes, MinHandleBytes, MaxHandleBytes},
+		{"the bytes of filters that wait", o.WaitingBytes, MinWaitingBytes, MaxWaitingBytes},
 	} {
 		if b.n < b.least || b.n > b.most {
 			return fmt.Errorf("%s: from %d to %d, not %d", b.what, b.least, b.most, b.n)

@@ -54,10 +54,12 @@ type payload struct {
 // Errors of Append, beside those that say that a claim can't be written.
 var (
 	// ErrTooLarge says that the filter is larger than Options.HandleBytes, or
-	// that the token is larger than Options.MaxBytes even without it.
+	// than all that may wait, or that the token is larger than Options.MaxBytes
+	// even without it.
 	ErrTooLarge = errors.New("the filter is too large")
 
-	// ErrFull says that Options.Handles filters are waiting to be fetched.
+	// ErrFull says that Options.Handles filters are waiting to be fetched, or that
+	// with this one they would be more than Options.WaitingBytes.
 	ErrFull = errors.New("too many filters are waiting to be fetched")
 )
 
@@ -94,10 +96,10 @@ func (i *Issuer) Append(dst []byte, c *Claims, now time.Time) ([]byte, error) {
 		if body, err = p.encode(); err != nil {
 			return dst, err
 		}
-		if key.length(body) > i.options.MaxBytes || len(c.Filter) > i.options.HandleBytes {
+		if key.length(body) > i.options.MaxBytes || len(c.Filter) > min(i.options.HandleBytes, i.options.WaitingBytes) {
 			return dst, ErrTooLarge
 		}
-		if !i.handles.put(handle, bytes.Clone(c.Filter), now) {
+		if !i.handles.put(handle, c.Filter, now) {
 			return dst, ErrFull
 		}
 	}

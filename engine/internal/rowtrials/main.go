@@ -10,6 +10,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -168,7 +169,7 @@ func (m *maker) makeTrials() error {
 			break
 		}
 		req := m.generator.PlanRequest(m.set)
-		plan, err := m.policies.PlanRows(req)
+		plan, err := m.policies.PlanRows(context.Background(), req)
 		switch {
 		case err != nil:
 			m.refused++

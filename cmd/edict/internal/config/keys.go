@@ -150,6 +150,8 @@ func Keys() []Key {
 			filterNumber("filter.handles", 1, filtertoken.MaxHandles, func(o *filtertoken.Options) *int { return &o.Handles })},
 		{"filter.handleBytes", "262144", "The largest filter that may be fetched; a request with a larger one is denied.",
 			filterNumber("filter.handleBytes", filtertoken.MinHandleBytes, filtertoken.MaxHandleBytes, func(o *filtertoken.Options) *int { return &o.HandleBytes })},
+		{"filter.waitingBytes", "67108864", "How many bytes all filters that wait to be fetched may have; a request whose filter would be more is denied.",
+			filterNumber("filter.waitingBytes", filtertoken.MinWaitingBytes, filtertoken.MaxWaitingBytes, func(o *filtertoken.Options) *int { return &o.WaitingBytes })},
 		{"respond.detail", "none", "What denials tell of their reason. `none`: nothing. `full`: how the check ended, and which policy and rule decided; for development alone.",
 			enum(func(c *Config, s string) { c.Checks.Respond.FullDetail = s == "full" }, "none", "full")},
 		{"respond.onAllow", "{}", "What becomes of requests that are allowed; see [responses](responses.md). Route maps and routes add to it.",

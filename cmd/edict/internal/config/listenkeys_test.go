@@ -23,6 +23,7 @@ func TestListenKeysThatAreRefused(t *testing.T) {
 		"filter.maxBytes=512":                                                         "from 1024 to 16384",
 		"filter.handles=0":                                                            "from 1 to 1048576",
 		"filter.handleBytes=1":                                                        "from 1024 to",
+		"filter.waitingBytes=1023":                                                    "from 1024 to",
 		"filter.header=X-Filter":                                                      "not in lower case",
 		"listen.extAuthzHTTP=9003":                                                    "not an address",
 		"listen.socket.mode=0660":                                                     "expected a string",

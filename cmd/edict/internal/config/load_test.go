@@ -46,7 +46,7 @@ func defaults() Config {
 		},
 		Filters: filtertoken.Options{
 			Lifetime: filtertoken.DefaultLifetime, MaxBytes: filtertoken.DefaultMaxBytes,
-			Handles: filtertoken.DefaultHandles, HandleBytes: filtertoken.DefaultHandleBytes,
+			Handles: filtertoken.DefaultHandles, HandleBytes: filtertoken.DefaultHandleBytes, WaitingBytes: filtertoken.DefaultWaitingBytes,
 		},
 		LogLevel: "info", LogFormat: "auto",
 		ShutdownDelay: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
@@ -135,7 +135,7 @@ identity:
 upstream: {principalHeader: "", rolesHeader: x-r, decisionHeader: x-d, ignores: [x-host, _method]}
 respond: {detail: none, onAllow: {}, onDeny: {}, decisionHeader: x-id, metadata: {keys: [effect, outputs], prefix: edge_}}
 body: {limit: 8192}
-filter: {header: x-f, lifetime: 1m, maxBytes: 2048, keyFile: f.pem, handles: 7, handleBytes: 65536}
+filter: {header: x-f, lifetime: 1m, maxBytes: 2048, keyFile: f.pem, handles: 7, handleBytes: 65536, waitingBytes: 1000000}
 log: {level: warn, format: console}
 shutdown: {delay: 0s, timeout: 1h}
 `, want: func(c *Config) {
@@ -178,7 +178,7 @@ shutdown: {delay: 0s, timeout: 1h}
 					Respond: extauthz.Respond{DecisionHeader: "x-id", MetadataKeys: []string{"effect", "outputs"}, MetadataPrefix: "edge_"},
 					Filter:  extauthz.Filter{Header: "x-f"},
 				},
-				Filters:  filtertoken.Options{KeyFile: "f.pem", Lifetime: time.Minute, MaxBytes: 2048, Handles: 7, HandleBytes: 65536},
+				Filters:  filtertoken.Options{KeyFile: "f.pem", Lifetime: time.Minute, MaxBytes: 2048, Handles: 7, HandleBytes: 65536, WaitingBytes: 1000000},
 				LogLevel: "warn", LogFormat: "console", ShutdownDelay: 0, ShutdownTimeout: time.Hour,
 				Warnings: c.Warnings, // of which TestWarnings knows
 			}
