@@ -92,6 +92,9 @@ func (p *proxy) chain(listener *node, network *filter, hcm *node) *chain {
 	for _, early := range hcm.list("early_header_mutation_extensions") {
 		_, typed := early.get("typed_config").typeName()
 		p.mutations(typed.list("mutations"))
+		if len(authz) > 0 {
+			p.removals(typed.list("mutations"))
+		}
 	}
 	rc := p.routesOf(hcm)
 	if rc != nil {
@@ -109,6 +112,18 @@ func (p *proxy) mutations(list []*node) {
 	for _, m := range list {
 		if added := m.get("append"); added != nil {
 			p.addedHeader(added, strings.ToLower(added.str("header", "key")))
+		}
+	}
+}
+
+// removals reports headers with tokens and keys that are removed from requests
+// before Edict is asked.
+func (p *proxy) removals(list []*node) {
+	for _, m := range list {
+		name := strings.ToLower(m.str("remove"))
+		if p.needs != nil && slices.Contains(p.needs.TokenHeaders, name) {
+			p.reportf(m, CodeTokenRemoved, "leave it: Edict has keys removed that it has read, and tokens if their source says forward: false",
+				"%s is removed before Edict is asked, which takes identity from it: nobody has an identity", name)
 		}
 	}
 }
