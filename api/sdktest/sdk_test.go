@@ -33,6 +33,7 @@ func TestSDKs(t *testing.T) {
 	t.Run("table", l.runTable)
 	if *cerbos == "" {
 		t.Run("docs/fastapi.md", l.runPage)
+		t.Run("docs/api.md", l.runAPIPage)
 	}
 }
 

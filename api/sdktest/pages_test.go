@@ -77,3 +77,28 @@ func (l *lab) runPage(t *testing.T) {
 		}
 	}
 }
+
+// runAPIPage runs the Python of the page about the API, unchanged but for the
+// address, by the first policy that the page shows.
+func (l *lab) runAPIPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(l.root, "docs", "api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(info string) string {
+		m := regexp.MustCompile("(?ms)^```" + info + "\n(.*?)^```$").FindStringSubmatch(string(page))
+		if m == nil {
+			t.Fatalf("the page has no block %q", info)
+		}
+		return m[1]
+	}
+	l = l.within(t, "api")
+	l.write(t, "policies/expense.yaml", block("yaml policy"))
+	at := l.edict(t, "edict", "127.0.0.1:0", "127.0.0.1:0", with{})
+	cmd := exec.CommandContext(t.Context(), python(t, l.root), "-c", strings.ReplaceAll(block("python"), "127.0.0.1:3592", at.http))
+	cmd.Env = append(os.Environ(), "NO_PROXY=*", "no_proxy=*")
+	out, err := cmd.CombinedOutput()
+	if err != nil || string(out) != "True\n" {
+		t.Errorf("%v, printed %q", err, out)
+	}
+}
