@@ -301,6 +301,10 @@ func TestPlanFailsClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	few, err := filtertoken.New(filtertoken.Options{MaxBytes: filtertoken.MinBytes, WaitingBytes: 1500})
+	if err != nil {
+		t.Fatal(err)
+	}
 	long := get("/tenants/"+strings.Repeat("t", 200)+"/albums?status="+strings.Repeat("s", 200)).as("alice", "user")
 	longer := get("/tenants/t/albums?status="+strings.Repeat("s", 3000)).as("alice", "user")
 	for _, tc := range []struct {
@@ -312,6 +316,7 @@ func TestPlanFailsClosed(t *testing.T) {
 		{"no signer", func(o *Options) { o.Filter.Tokens = nil }, []testRequest{get("/names").as("alice", "user")}, "unplannable no_filter_tokens"},
 		{"no header", func(o *Options) { o.Filter.Header = "" }, []testRequest{get("/names").as("alice", "user")}, "unplannable no_filter_tokens"},
 		{"a second handle of one", func(o *Options) { o.Filter.Tokens = small }, []testRequest{long, long}, "unplannable too_many_filters"},
+		{"more bytes than may wait", func(o *Options) { o.Filter.Tokens = few }, []testRequest{long, long}, "unplannable too_many_filters"},
 		{"a filter that is too large", func(o *Options) { o.Filter.Tokens = small }, []testRequest{longer}, "unplannable filter_too_large"},
 	} {
 		s, _, record := shelf(t, tc.change)

@@ -5,6 +5,7 @@ It shares no code with the package. A value of CEL is a value of Python: None, b
 """
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -199,7 +200,9 @@ def to_timestamp(v):
     if not isinstance(v, str):
         raise CELError
     try:
-        whole = datetime.fromisoformat(v.replace("Z", "+00:00"))
+        # Python 3.10 reads no fractions but those of three or six digits.
+        text = re.sub(r"\.(\d+)", lambda m: f".{m[1][:6]:0<6}", v)
+        whole = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise CELError from None
     return instant((whole - EPOCH) // timedelta(microseconds=1) * 1000)
