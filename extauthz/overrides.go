@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -22,6 +23,7 @@ const (
 	overridesTarget // path and query
 	overridesPrefix // the part of the path that a proxy took away
 	overridesHost
+	overridesForwarded // the host, by a parameter of Forwarded
 )
 
 // overrideOf tells what a name overrides. It is asked of nearly every header.
@@ -48,13 +50,15 @@ func overrideOf(name string) override {
 		"x-original-host", // ASP.NET
 		"x-host":          // Symfony, of old
 		return overridesHost
+	case "forwarded": // RFC 7239: Spring, ASP.NET, aiohttp, Quarkus
+		return overridesForwarded
 	}
 	return noOverride
 }
 
 // overrideNames are the names that overrideOf knows.
 var overrideNames = []string{
-	methodParameter, "x-envoy-original-path", "x-forwarded-host", "x-forwarded-method", "x-forwarded-path",
+	methodParameter, "forwarded", "x-envoy-original-path", "x-forwarded-host", "x-forwarded-method", "x-forwarded-path",
 	"x-forwarded-prefix", "x-forwarded-uri", "x-host", "x-http-method", "x-http-method-override", "x-method-override",
 	"x-original-host", "x-original-method", "x-original-uri", "x-original-url", "x-rewrite-url", "x-script-name",
 }
@@ -81,7 +85,7 @@ const longestOverride = len("x-http-method-override")
 // than the request does, and what of it, "" if not. Names are taken as CGI,
 // WSGI and their kin fold them: _ is -.
 func (x *exchange) contradicts(name, text string) string {
-	if name == "" || len(name) > longestOverride || name[0] != 'x' && name[0] != 'X' {
+	if name == "" || len(name) > longestOverride || name[0] != 'x' && name[0] != 'f' {
 		return ""
 	}
 	if strings.IndexByte(name, '_') >= 0 {
@@ -105,11 +109,58 @@ func (x *exchange) contradicts(name, text string) string {
 			return "prefix_override"
 		}
 	case overridesHost:
-		if !strings.EqualFold(text, x.in.Host()) && !strings.EqualFold(text, x.host) {
+		if !x.isHost(text) {
 			return "host_override"
+		}
+	case overridesForwarded:
+		for host := range forwardedHosts(text) {
+			if !x.isHost(host) {
+				return "host_override"
+			}
 		}
 	}
 	return ""
+}
+
+// isHost tells whether text is the host of the request, with or without the port.
+func (x *exchange) isHost(text string) bool {
+	return strings.EqualFold(text, x.in.Host()) || strings.EqualFold(text, x.host)
+}
+
+// forwardedHosts yields what follows "host=" in a Forwarded header (RFC 7239 §5.3),
+// out of its quotes. Not all that read the header heed its quotes, so a host within
+// those of another parameter counts, too; one with a backslash comes as it is, which
+// is no host.
+func forwardedHosts(text string) iter.Seq[string] {
+	const parameter = "host"
+	return func(yield func(string) bool) {
+		for i := 0; i+len(parameter) <= len(text); i++ {
+			if !strings.EqualFold(text[i:i+len(parameter)], parameter) || i > 0 && isTokenChar(text[i-1]) {
+				continue
+			}
+			rest, ok := strings.CutPrefix(strings.TrimLeft(text[i+len(parameter):], " \t"), "=")
+			if !ok {
+				continue
+			}
+			rest = strings.TrimLeft(rest, " \t")
+			delimiters := ",; \t\""
+			if quoted, ok := strings.CutPrefix(rest, `"`); ok {
+				rest, delimiters = quoted, `"`
+			}
+			if end := strings.IndexAny(rest, delimiters); end >= 0 {
+				rest = rest[:end]
+			}
+			if !yield(rest) {
+				return
+			}
+		}
+	}
+}
+
+// isTokenChar tells whether a name of a parameter may have a byte (RFC 9110 §5.6.2);
+// of the signs, those that names of parameters do have.
+func isTokenChar(c byte) bool {
+	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }
 
 // isTarget tells whether text is the target of the request: its path, with or

@@ -52,6 +52,22 @@ func TestOverridesAreRefused(t *testing.T) {
 		{"x-forwarded-host: x.example, evil.example", "host_override"},
 		{"x-original-host: evil.example", "host_override"},
 		{"x-host: evil.example", "host_override"},
+		{"forwarded: for=10.0.0.1", ""},
+		{"forwarded: for=10.0.0.1;host=x.example:8443;proto=https", ""},
+		{`forwarded: for=10.0.0.1; Host="X.example:8443"`, ""},
+		{"forwarded: host=x.example", ""},
+		{"forwarded: host=evil.example", "host_override"},
+		{"forwarded: for=10.0.0.1;HOST=evil.example;proto=https", "host_override"},
+		{"forwarded: host=x.example, for=10.0.0.2;host=evil.example", "host_override"},
+		{"forwarded: host=evil.example, host=x.example", "host_override"},
+		{`forwarded: host="evil.example"`, "host_override"},
+		{`forwarded: host="x.example\"evil.example"`, "host_override"},
+		{`forwarded: host = evil.example`, "host_override"},
+		{`forwarded: for="a;host=evil.example"`, "host_override"}, // to those that split at each ;
+		{"forwarded: host=", "host_override"},
+		{"forwarded: for=host;by=host", ""},
+		{"forwarded: vhost=evil.example", ""}, // a parameter of another name
+		{"forwarded-host: evil.example", ""},
 		{"x-forwarded-for: 10.0.0.1", ""},
 		{"x-forwarded-proto: https", ""},
 	} {
