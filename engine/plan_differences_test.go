@@ -14,7 +14,7 @@ import (
 // docs/compatibility.md lists them.
 func TestPlanDifferences(t *testing.T) {
 	principal := engine.Principal{ID: "ann", Roles: []string{"user"}, PolicyVersion: "v2", Attr: value.Attributes{
-		"key": "x", "grades": map[string]any{"a": 1.0, "b": 2.0}, "words": []any{"a", 1.0}, "tags": []any{"a", "b"}}}
+		"key": "x", "grades": map[string]any{"a": 1.0, "b": 2.0}, "words": []any{"a", 1.0}, "none": []any{}, "tags": []any{"a", "b"}}}
 	for _, test := range []struct {
 		name, condition string
 		known           value.Attributes
@@ -72,6 +72,8 @@ func TestPlanDifferences(t *testing.T) {
 		{"no comparison", `now()`, nil, true, `(false)`},
 		{"no comparison of what is not known", `timestamp(R.attr.at)`, nil, true, `(false)`},
 		{"an int that is no double", `R.attr.n == 9007199254740993`, nil, true, `9007199254740993 can't be part of a filter`},
+		{"a loop over nothing", `R.attr.x in P.attr.none.filter(e, e == R.attr.y)`, nil, false, `(false)`},
+		{"no boolean", `P.attr.key && R.attr.x`, nil, true, `(and request.resource.attr.x request.principal.attr.key)`},
 		{"an error of an element", `R.attr.list.exists(e, e + 1 > 2)`, nil, true, `a part that fails on every resource`},
 		{"an error that does not matter", `P.id == "ann" || R.attr.n + 1 > 2`, nil, true, `(true)`},
 		{"a refusal that does not matter", `P.id != "ann" && R.attr.?x.orValue(1) == 1`, nil, true, `(false)`},

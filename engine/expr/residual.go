@@ -595,12 +595,27 @@ func (r *reducer) loop(n *fragment) (outcome, error) {
 		return outcome{}, err
 	case r.failed(&over):
 		return over, nil
+	case !over.unknown && isEmpty(r.value(&over)):
+		return knownAs(overNothing(n.macro)), nil
 	case !over.unknown && (n.macro == "exists" || n.macro == "all"):
 		if out, ok, err := r.unroll(n, &over); ok || err != nil {
 			return out, err
 		}
 	}
 	return r.lambda(n, over)
+}
+
+// overNothing gives what a loop over an empty collection gives, whatever is in it.
+func overNothing(macro string) value.Value {
+	switch macro {
+	case "all":
+		return isTrue
+	case "exists", "exists_one":
+		return isFalse
+	case "transformMap", "transformMapEntry":
+		return value.OfMapping(value.Values{})
+	}
+	return value.OfSequence(value.Slice{})
 }
 
 // unroll evaluates a loop over a known collection, for one member after the

@@ -220,9 +220,6 @@ func (r *reducer) loopKinds(over *outcome, two bool) []kinds {
 	case k&isJSON != 0:
 		member, key = jsonKind, intKind|stringKind
 	}
-	if member.only(0) {
-		member = anyKind // of no member at all
-	}
 	if two {
 		return []kinds{key, member}
 	}

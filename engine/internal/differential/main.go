@@ -70,6 +70,9 @@ func main() {
 
 	fmt.Printf("seed %d: %d requests on %d policy sets compared in %s; to %d more Cerbos had no answer, since it can't write one; %d differences\n",
 		d.seed, d.compared, d.sets, time.Since(start).Round(time.Second), d.noJSON, d.differences)
+	if *plans {
+		fmt.Printf("plans were held against %d checks of resources; %d could not be, since CEL does not compile them\n", d.checked, d.unread)
+	}
 	for _, why := range slices.Sorted(maps.Keys(d.known)) {
 		fmt.Printf("%7d %s\n", d.known[why], why)
 	}
@@ -87,6 +90,7 @@ type differential struct {
 
 	mu                     sync.Mutex
 	sets, compared, noJSON int
+	checked, unread        int // checks that plans were held against; plans that CEL can't read
 	differences            int
 	known                  map[string]int // differences of plans that are known
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -27,6 +28,7 @@ type planAnswer struct {
 	scopes    map[string]string
 	invalid   []string
 	failure   string // why there is no answer
+	reason    string // of the engine's failure: what can't be planned, without where that is
 }
 
 func (a *planAnswer) String() string {
@@ -93,7 +95,11 @@ func (c *cerbos) plan(req *engine.PlanRequest) (*planAnswer, error) {
 func (d *decider) plan(req *engine.PlanRequest) *planAnswer {
 	plan, err := d.set.Plan(req)
 	if err != nil {
-		return &planAnswer{failure: err.Error()}
+		a := &planAnswer{failure: err.Error(), reason: err.Error()}
+		if e, ok := errors.AsType[*engine.PlanError](err); ok {
+			a.reason = e.Message
+		}
+		return a
 	}
 	a := &planAnswer{kind: plan.Filter.Kind.String(), debug: plan.Debug, scopes: plan.MatchedScopes}
 	if plan.Filter.Condition != nil {
@@ -110,83 +116,6 @@ func (d *decider) plan(req *engine.PlanRequest) *planAnswer {
 	}
 	slices.Sort(a.invalid)
 	return a
-}
-
-// canonical gives an operand in one of the forms that mean the same: conjunctions
-// and disjunctions without nesting, repetition and order, no double negation, short
-// names of variables, and the present instant by its name.
-func canonical(x any) any {
-	m, _ := x.(map[string]any)
-	e, _ := m["expression"].(map[string]any)
-	if name, ok := m["variable"].(string); ok {
-		for long, short := range map[string]string{"globals.": "G.", "constants.": "C."} {
-			if after, ok := strings.CutPrefix(name, long); ok {
-				return map[string]any{"variable": short + after}
-			}
-		}
-	}
-	if e == nil {
-		return x
-	}
-	operator, _ := e["operator"].(string)
-	list, _ := e["operands"].([]any)
-	var operands []any
-	for _, o := range list {
-		o = canonical(o)
-		inner, _ := o.(map[string]any)["expression"].(map[string]any)
-		if inner != nil && inner["operator"] == operator && (operator == "and" || operator == "or") {
-			operands = append(operands, inner["operands"].([]any)...)
-		} else {
-			operands = append(operands, o)
-		}
-	}
-	switch operator {
-	case "and", "or":
-		sortByText(operands)
-		if operands = slices.CompactFunc(operands, func(a, b any) bool { return jsonText(a) == jsonText(b) }); len(operands) == 1 {
-			return operands[0]
-		}
-	case "not":
-		inner, _ := operands[0].(map[string]any)["expression"].(map[string]any)
-		if inner != nil && inner["operator"] == "not" {
-			return inner["operands"].([]any)[0]
-		}
-	case "struct":
-		sortByText(operands)
-	case "timestamp":
-		text, _ := operands[0].(map[string]any)["value"].(string)
-		if at, err := time.Parse(time.RFC3339Nano, text); err == nil && time.Since(at).Abs() < time.Hour {
-			operands = []any{map[string]any{"value": "now()"}} // the clocks of the two are not one
-		}
-	}
-	return map[string]any{"expression": map[string]any{"operator": operator, "operands": operands}}
-}
-
-func sortByText(list []any) {
-	slices.SortFunc(list, func(a, b any) int { return strings.Compare(jsonText(a), jsonText(b)) })
-}
-
-func jsonText(x any) string {
-	text, err := json.Marshal(x)
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
-}
-
-// samePlan tells whether two answers are the same but for the order and nesting of
-// operands.
-func samePlan(a, b *planAnswer) bool {
-	switch {
-	case a.failure != "" || b.failure != "":
-		return a.failure != "" && b.failure != ""
-	case len(a.scopes) != 0 || len(b.scopes) != 0:
-		if !reflect.DeepEqual(a.scopes, b.scopes) {
-			return false
-		}
-	}
-	return a.kind == b.kind && reflect.DeepEqual(canonical(a.condition), canonical(b.condition)) &&
-		slices.Equal(a.invalid, b.invalid) && (a.debug == "NO_MATCH") == (b.debug == "NO_MATCH")
 }
 
 // planRequest makes a plan request of a request: some attributes of the resource
@@ -215,26 +144,38 @@ func (d *differential) planRequest(req *engine.Request, n uint64) *engine.PlanRe
 // has(), and of the set under lenient evaluation.
 type planTrial struct {
 	*differential
-	number  uint64 // of the set
-	set     *oracle.Set
-	server  *cerbos
-	decider *decider
+	workshop *oracle.Workshop
+	number   uint64 // of the set
+	set      *oracle.Set
+	server   *cerbos
+	decider  *decider
 
-	readings map[string]*decider // by the names of the attributes that are known; nil: like decider
-	lenient  *planTrial
+	rows []engine.Resource // on which plans are held against checks
+
+	readings  map[string]*decider // by the names of the attributes that are known; nil: like decider
+	lenient   *planTrial
+	forgiving *decider // under lenient evaluation and without schemas
 }
 
-func (d *differential) newPlanTrial(number uint64, set *oracle.Set) (*planTrial, error) {
+func (d *differential) newPlanTrial(w *oracle.Workshop, number uint64, set *oracle.Set) (*planTrial, error) {
 	server, err := startCerbos(d.ctx, d.program, set)
 	if err != nil {
 		return nil, err
 	}
-	t := &planTrial{differential: d, number: number, set: set, server: server, readings: map[string]*decider{}}
+	t := &planTrial{differential: d, workshop: w, number: number, set: set, server: server, readings: map[string]*decider{}}
 	if t.decider, err = newDecider(set); err != nil {
 		server.stop()
 		return nil, fmt.Errorf("the engine refuses what Cerbos takes: %w", err)
 	}
 	return t, nil
+}
+
+func (t *planTrial) reader(asked *engine.PlanRequest) reader {
+	r := reader{req: asked}
+	if g := t.set.Options.Globals; g != nil {
+		r.globals = g
+	}
+	return r
 }
 
 func (t *planTrial) stop() {
@@ -253,7 +194,10 @@ func (t *planTrial) differs(req *engine.Request) (what, known string, err error)
 		return "", "", err
 	}
 	mine := t.decider.plan(asked)
-	if samePlan(got, mine) {
+	if what, _, err := t.onRows(asked, nil); what != "" || err != nil {
+		return what, "", err
+	}
+	if t.reader(asked).same(got, mine) {
 		return "", "", nil
 	}
 	if known, err = t.explained(req, asked, got, mine); err != nil {
@@ -262,13 +206,16 @@ func (t *planTrial) differs(req *engine.Request) (what, known string, err error)
 	return fmt.Sprintf("attributes of the resource that are known: %s\nengine:\n%s\nCerbos:\n%s\n", jsonText(attributes(asked.Resource.Attr)), mine, got), known, nil
 }
 
+// rowsPerPlan is how many resources a plan is held against.
+const rowsPerPlan = 20
+
 // comparePlans compares plans on one policy set.
 func (d *differential) comparePlans(w *oracle.Workshop, n uint64) {
 	g := oracle.NewGenerator(d.seed, n)
 	g.Portable = true
 	g.Try(w)
 	set := g.Set()
-	t, err := d.newPlanTrial(n, set)
+	t, err := d.newPlanTrial(w, n, set)
 	if err != nil {
 		d.report(n, oracle.Case{Set: set, Request: &engine.Request{}}, err.Error()+"\n", nil)
 		return
@@ -277,7 +224,12 @@ func (d *differential) comparePlans(w *oracle.Workshop, n uint64) {
 	compared := 0
 	defer func() { d.count(compared, 0) }()
 	for range d.batches {
-		for _, req := range g.Batch(set, batchSize) {
+		requests := g.Batch(set, batchSize)
+		t.rows = nil
+		for _, req := range requests[:rowsPerPlan] {
+			t.rows = append(t.rows, req.Resource)
+		}
+		for _, req := range requests {
 			if d.enough() {
 				return
 			}
@@ -290,7 +242,7 @@ func (d *differential) comparePlans(w *oracle.Workshop, n uint64) {
 			if known != "" {
 				d.explain(known)
 			} else if what != "" {
-				d.report(n, oracle.Case{Set: set, Request: req}, what, func(c oracle.Case) (string, bool) { return d.smallPlanDiffers(c, n) })
+				d.report(n, oracle.Case{Set: set, Request: req}, what, func(c oracle.Case) (string, bool) { return d.smallPlanDiffers(w, c, n, t.rows) })
 				return
 			}
 		}
@@ -299,12 +251,13 @@ func (d *differential) comparePlans(w *oracle.Workshop, n uint64) {
 
 // smallPlanDiffers tells whether plans differ in a way that is not known, on a set
 // of its own.
-func (d *differential) smallPlanDiffers(c oracle.Case, n uint64) (string, bool) {
-	t, err := d.newPlanTrial(n, c.Set)
+func (d *differential) smallPlanDiffers(w *oracle.Workshop, c oracle.Case, n uint64, rows []engine.Resource) (string, bool) {
+	t, err := d.newPlanTrial(w, n, c.Set)
 	if err != nil {
 		return "", false
 	}
 	defer t.stop()
+	t.rows = rows
 	what, known, err := t.differs(c.Request)
 	return what, err == nil && what != "" && known == ""
 }
@@ -327,19 +280,20 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 	case cerbos.failure != "":
 		return "Cerbos has no plan", nil
 	case mine.failure != "":
-		return "the engine refuses: " + mine.failure[strings.LastIndex(mine.failure, ": ")+2:], nil
+		return "the engine refuses: " + mine.reason, nil
 	}
-	if samePlan(cerbos, mine.searchingKeys()) {
+	r := t.reader(asked)
+	if r.same(cerbos, mine.searchingKeys()) {
 		return "a map that is written out is a list of its keys for Cerbos", nil
 	}
 	anonymous := *asked
 	anonymous.Principal.PolicyVersion = ""
-	if samePlan(cerbos, t.decider.plan(&anonymous)) {
+	if r.same(cerbos, t.decider.plan(&anonymous)) {
 		return "principal.policyVersion is empty for Cerbos' plans", nil
 	}
 	reading := t.readingHas(asked)
 	if reading != nil {
-		if like := reading.plan(asked); samePlan(cerbos, like) || samePlan(cerbos, reading.plan(&anonymous)) {
+		if like := reading.plan(asked); r.same(cerbos, like) || r.same(cerbos, reading.plan(&anonymous)) {
 			return "has() is true for Cerbos, or the value of the attribute", nil
 		} else if like.failure == "" {
 			mine = like
@@ -348,6 +302,8 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 	denied := engine.AlwaysDenied.String()
 	sameErrors := slices.Equal(cerbos.invalid, mine.invalid)
 	switch {
+	case sameErrors && r.sameFilter(cerbos, mine) && (mine.kind == denied || t.scoped(asked, cerbos, mine)):
+		return "the scope of a plan, where a rule that never holds, or always does, has a condition for Cerbos", nil
 	case sameErrors && (cerbos.kind == denied || mine.kind == denied) && !t.set.Options.LenientEvaluation:
 		switch agree, err := t.agreeLeniently(req); {
 		case err != nil || !agree:
@@ -358,8 +314,18 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 			return "the scope of a plan that denies, where an error denied for one and a condition for the other", nil
 		}
 		return "an error denies for Cerbos and is a condition for the engine", nil
-	case !sameErrors || !reflect.DeepEqual(cerbos.scopes, mine.scopes):
+	case !sameErrors:
 		return "", nil
+	case t.fewerLeaves(r, cerbos, mine): // and what decides for sure may be in another scope
+		_, less, err := t.onRows(asked, cerbos)
+		if !less {
+			return "what fails on every resource, or is never true, is a condition for Cerbos", err
+		}
+		return "", err
+	case !reflect.DeepEqual(cerbos.scopes, mine.scopes):
+		return "", nil
+	case cerbos.condition != nil && mine.condition != nil && reflect.DeepEqual(r.canonical(cerbos.condition, true), withoutFailures(r.canonical(mine.condition, true))):
+		return "what is known to be no boolean does not fail for Cerbos, but is left out", nil
 	case readsKnown.MatchString(cerbos.debug) && !readsKnown.MatchString(mine.debug):
 		return "Cerbos leaves what is known as it is", nil
 	case mine.kind == denied && !t.allows(req):
@@ -409,9 +375,10 @@ func (t *planTrial) agreeLeniently(req *engine.Request) (bool, error) {
 		set := *t.set
 		set.Options.LenientEvaluation = true
 		var err error
-		if t.lenient, err = t.newPlanTrial(t.number, &set); err != nil {
+		if t.lenient, err = t.newPlanTrial(t.workshop, t.number, &set); err != nil {
 			return false, err
 		}
+		t.lenient.rows = t.rows
 	}
 	what, known, err := t.lenient.differs(req)
 	return what == "" || known != "", err
@@ -464,10 +431,122 @@ func (t *planTrial) readingHas(asked *engine.PlanRequest) *decider {
 }
 
 // readsKnown finds variables that are known.
-var readsKnown = regexp.MustCompile(`[ (](request\.(principal|auxData)|G|globals|C|constants)\.`)
+var readsKnown = regexp.MustCompile(`[ (](request\.(principal|auxData)|G|globals|C|constants)\.|request\.resource\.(kind|scope)\b`)
 
 // allows tells whether the engine allows all of a request.
 func (t *planTrial) allows(req *engine.Request) bool {
 	t.decider.set.Check(req, &t.decider.decision)
 	return t.decider.decision.Allowed()
+}
+
+// fewerLeaves tells whether the engine's plan is made of conditions that Cerbos'
+// plan has, and not of all of them.
+func (t *planTrial) fewerLeaves(r reader, cerbos, mine *planAnswer) bool {
+	if cerbos.condition == nil {
+		return false
+	}
+	of, some := leaves(r.canonical(cerbos.searchingKeys().condition, true), map[string]bool{}), map[string]bool{}
+	if mine.condition != nil {
+		leaves(r.canonical(mine.searchingKeys().condition, true), some)
+	}
+	for leaf := range some {
+		if !of[leaf] && leaf != jsonText(failure) {
+			return false
+		}
+	}
+	return len(some) < len(of)
+}
+
+// onRows holds the engine's plan for a request against its checks, resource by
+// resource, under lenient evaluation and without schemas, since a filter says
+// nothing of errors and of what is wrong with a resource. It says how the plan lets
+// through what is denied, if it does; less tells that Cerbos' plan, if there is one,
+// lets through more of what is allowed.
+func (t *planTrial) onRows(asked *engine.PlanRequest, cerbos *planAnswer) (what string, less bool, err error) {
+	if t.forgiving == nil {
+		set := *t.set
+		set.Options.LenientEvaluation, set.Options.SchemaEnforcement = true, engine.SchemaNone
+		if t.forgiving, err = newDecider(&set); err != nil {
+			return "", false, err
+		}
+	}
+	mine := t.forgiving.plan(asked)
+	if mine.failure != "" {
+		return "", false, nil // which lets nothing through
+	}
+	compared := 0
+	for _, row := range t.rows {
+		req := checkOf(asked, row)
+		lets, readable := t.lets(mine, req)
+		if !readable {
+			t.mu.Lock()
+			t.unread++
+			t.mu.Unlock()
+			return "", true, nil
+		}
+		compared++
+		t.forgiving.set.Check(req, &t.forgiving.decision)
+		allowed := t.forgiving.decision.Allowed()
+		if lets && !allowed {
+			return fmt.Sprintf("the plan lets through what is denied: %s\nof %s: %s\n", mine, row.ID, jsonText(attributes(req.Resource.Attr))), false, nil
+		}
+		if cerbos != nil && allowed && !lets {
+			lets, readable = t.lets(cerbos, req)
+			less = less || lets || !readable
+		}
+	}
+	t.mu.Lock()
+	t.checked += compared
+	t.mu.Unlock()
+	return "", less, nil
+}
+
+// checkOf asks about a resource what a plan was asked for, with what was known then.
+func checkOf(asked *engine.PlanRequest, row engine.Resource) *engine.Request {
+	known := value.Values{}
+	for _, of := range []value.Mapping{row.Attr, asked.Resource.Attr} {
+		if of != nil {
+			of.Range(func(name string, v value.Value) bool {
+				known[name] = v
+				return true
+			})
+		}
+	}
+	resource := asked.Resource
+	resource.ID, resource.Attr = row.ID, known
+	return &engine.Request{Principal: asked.Principal, Resource: resource, Actions: asked.Actions, AuxData: asked.AuxData, Now: asked.Now}
+}
+
+// scoped tells whether the scopes of the engine's plan, where they are others than
+// those of Cerbos' plan, are those of its checks, of some resource at least.
+func (t *planTrial) scoped(asked *engine.PlanRequest, cerbos, mine *planAnswer) bool {
+	open := map[string]bool{}
+	for action, scope := range mine.scopes {
+		if scope != cerbos.scopes[action] {
+			open[action] = true
+		}
+	}
+	for _, row := range t.rows {
+		t.decider.set.Check(checkOf(asked, row), &t.decider.decision)
+		for _, r := range t.decider.decision.Results {
+			if r.Scope == mine.scopes[r.Action] {
+				delete(open, r.Action)
+			}
+		}
+	}
+	return len(open) == 0
+}
+
+// lets tells whether a filter lets a resource through. What CEL does not even
+// compile, such as a constant index that can never be one, can't be read.
+func (t *planTrial) lets(a *planAnswer, req *engine.Request) (lets, readable bool) {
+	if a.condition == nil {
+		return a.kind == engine.AlwaysAllowed.String(), true
+	}
+	defer func() {
+		if recover() != nil {
+			lets, readable = false, false
+		}
+	}()
+	return t.workshop.Holds([]byte(jsonText(a.condition)), req), true
 }
