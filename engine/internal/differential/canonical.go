@@ -40,7 +40,7 @@ func (r reader) canonical(x any, truth bool) any {
 	}
 	operator, _ := e["operator"].(string)
 	list, _ := e["operands"].([]any)
-	var operands []any
+	operands := []any{}
 	for i, o := range list {
 		if operator == "get-field" && i == 1 { // which is a name
 			operands = append(operands, o)
