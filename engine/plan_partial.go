@@ -31,7 +31,7 @@ func (p *planning) leaf(program *expr.Program, m *module) (expr.Residual, error)
 	}
 	partial := p.partials[m]
 	if partial == nil {
-		partial = &expr.Partial{Frame: p.st.frame}
+		partial = &expr.Partial{Frame: p.st.frame, Lenient: p.st.set.options.LenientEvaluation}
 		partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
 		partial.Name = nameOf
 		if p.partials == nil {

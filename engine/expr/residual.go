@@ -44,6 +44,9 @@ type Partial struct {
 	// expression does not, also to those whose numbers are of one type.
 	Exact bool
 
+	// Lenient tells that an expression that fails is one that does not hold.
+	Lenient bool
+
 	programs map[*Program]bool // those that Known was asked about
 }
 
@@ -438,10 +441,39 @@ func (r *reducer) logical(n *fragment, and bool) (outcome, error) {
 		}
 		list = append(list, o)
 	}
-	if refused != nil {
+	sound := list
+	if !r.Exact && slices.ContainsFunc(list, r.fails) && r.decides(r.root, n) {
+		sound = slices.DeleteFunc(slices.Clone(list), r.fails)
+	}
+	switch {
+	case and && len(sound) < len(list):
+		return knownAs(noOverload), nil // false or an error, but never true
+	case refused != nil:
 		return outcome{}, refused
+	case r.Lenient:
+		return r.logic(and, sound) // of ||, a member that fails is one that does not hold
 	}
 	return r.logic(and, list)
+}
+
+// decides tells whether all that matters of a part is where it is true: within
+// the whole expression, it is below nothing but && and ||.
+func (r *reducer) decides(whole, n *fragment) bool {
+	switch {
+	case whole == nil || whole == n:
+		return whole != nil
+	case whole.op == operators.LogicalAnd || whole.op == operators.LogicalOr:
+		return slices.ContainsFunc(whole.args, func(a *fragment) bool { return r.decides(a, n) })
+	}
+	return false
+}
+
+// fails tells whether an operand of && or || is known to be no boolean.
+func (r *reducer) fails(o outcome) bool {
+	if o.unknown {
+		return !o.kinds.has(boolKind)
+	}
+	return r.value(&o).Kind() != value.Bool
 }
 
 // byKey is R.attr[key] as R.attr.name, and key in R.attr as has(R.attr.name), if
@@ -595,7 +627,9 @@ func (r *reducer) loop(n *fragment) (outcome, error) {
 		return outcome{}, err
 	case r.failed(&over):
 		return over, nil
-	case !over.unknown && isEmpty(r.value(&over)):
+	case !over.unknown && over.v.Kind() != value.List && over.v.Kind() != value.Map:
+		return knownAs(noOverload), nil
+	case !over.unknown && isEmpty(over.v):
 		return knownAs(overNothing(n.macro)), nil
 	case !over.unknown && (n.macro == "exists" || n.macro == "all"):
 		if out, ok, err := r.unroll(n, &over); ok || err != nil {

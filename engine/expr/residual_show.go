@@ -125,7 +125,7 @@ func (r *reducer) shown(o *outcome, compared bool) (Operand, error) {
 		return op, nil
 	}
 	switch {
-	case o.part == nil && v.Kind() == value.Error:
+	case v.Kind() == value.Error:
 		return Operand{}, refuse("a part that fails on every resource (%s)", v.Err())
 	case o.part == nil:
 		return Operand{}, refuse("%s", v)

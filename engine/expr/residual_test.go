@@ -59,7 +59,7 @@ func (p *testPlan) frame(resource value.Mapping) *Frame {
 
 func (p *testPlan) partial(exact bool) *Partial {
 	name := func(path []string) string { return strings.Join(path, ".") }
-	return &Partial{Frame: p.frame(p.supplied), Exact: exact, Name: name, Read: func(path []string) Reading {
+	return &Partial{Frame: p.frame(p.supplied), Exact: exact, Lenient: true, Name: name, Read: func(path []string) Reading {
 		switch path[0] {
 		case "V", "variables":
 			switch {
