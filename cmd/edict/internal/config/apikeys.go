@@ -1,13 +1,22 @@
 package config
 
 import (
+	"fmt"
+
 	"edict/engine/yamldoc"
 	"edict/extauthz"
 )
 
 func apiKeys(n yamldoc.Node) *extauthz.APIKeys {
 	k := new(extauthz.APIKeys)
-	o, ok := n.Object("from", "file", "pepper")
+	fields := []string{"from", "file", "pepper"}
+	for _, place := range []string{"header", "cookie", "query"} {
+		if key, ok := n.Key(place); ok { // a place of from, where that has been forgotten
+			key.Report(yamldoc.UnknownField, fmt.Sprintf("unknown field %q", place), fmt.Sprintf("write from: [{%s: …}]", place))
+			fields = append(fields, place)
+		}
+	}
+	o, ok := n.Object(fields...)
 	if !ok {
 		return k
 	}

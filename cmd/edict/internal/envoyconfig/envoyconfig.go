@@ -244,8 +244,6 @@ func (v *view) body() {
 
 // mutations finds out which headers Edict may change.
 func (v *view) mutations() {
-	const own = "x-edict-"
-	names := []string{own + "[a-z0-9-]+"}
 	v.UpstreamPatterns = []string{"{prefix: " + own + "}"}
 	for _, name := range v.Needs.Upstream {
 		if !strings.HasPrefix(name, own) {
@@ -258,15 +256,30 @@ func (v *view) mutations() {
 			default:
 				v.OtherUpstream = append(v.OtherUpstream, quote(name))
 			}
-			names = append(names, regexp.QuoteMeta(name))
 			v.UpstreamPatterns = append(v.UpstreamPatterns, "{exact: "+quote(name)+"}")
 		}
 	}
 	v.ClientCerts = v.Needs.Peer || v.Needs.Certificate || v.ForwardedCert
-	v.Mutations = "^" + names[0] + "$"
-	if len(names) > 1 {
-		v.Mutations = "^(" + strings.Join(names, "|") + ")$"
+	v.Mutations = Mutations(v.Needs.Upstream)
+}
+
+// own is what the names of Edict's own headers begin with.
+const own = "x-edict-"
+
+// Mutations gives the regular expression, in the syntax of RE2, of the headers
+// that Edict may change in a request: its own, and those of upstream (see
+// extauthz.Needs) that have other names.
+func Mutations(upstream []string) string {
+	names := []string{own + "[a-z0-9-]+"}
+	for _, name := range upstream {
+		if !strings.HasPrefix(name, own) {
+			names = append(names, regexp.QuoteMeta(name))
+		}
 	}
+	if len(names) == 1 {
+		return "^" + names[0] + "$"
+	}
+	return "^(" + strings.Join(names, "|") + ")$"
 }
 
 // URI gives the address of the HTTP variant as a URI.

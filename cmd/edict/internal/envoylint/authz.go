@@ -1,9 +1,12 @@
 package envoylint
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"edict/cmd/edict/internal/envoyconfig"
 )
 
 // longest is the longest time that a check may take before the limit does not
@@ -51,6 +54,7 @@ func (p *proxy) filter(f *filter, c *chain) {
 	if n := t.get("validate_mutations"); !n.isTrue() {
 		p.report(at(n, f.node), CodeValidateMutations, "headers that Edict sets are not validated by Envoy", "write validate_mutations: true")
 	}
+	p.mutationsRefused(t)
 	p.body(f)
 	if t.has("http_service") {
 		p.httpService(f)
@@ -130,6 +134,62 @@ func percentage(n *node) (float64, bool) {
 	return numerator, true
 }
 
+// mutationsRefused reports rules under which Envoy does not change in a request
+// what Edict's answer says, such as a key that it has removed.
+func (p *proxy) mutationsRefused(t *node) {
+	rules := t.get("decoder_header_mutation_rules")
+	if rules == nil || p.needs == nil {
+		return
+	}
+	var refused, secret []string
+	for _, name := range p.needs.Upstream {
+		if !admits(rules, name) {
+			refused = append(refused, name)
+			if slices.Contains(p.needs.TokenHeaders, name) {
+				secret = append(secret, name)
+			}
+		}
+	}
+	if len(refused) == 0 {
+		return
+	}
+	after := "the backend gets what the client sent instead"
+	switch {
+	case rules.isTrue("disallow_is_error"):
+		after = "each request that it says so for is answered with 500"
+	case len(secret) > 0:
+		after = "the backend gets the key or token that the client sent in " + strings.Join(secret, ", ")
+	}
+	p.reportf(at(rules.get("allow_expression"), rules), CodeMutationsRefused, p.mutationsHint(),
+		"Envoy does not change %s as Edict says: %s", strings.Join(refused, ", "), after)
+}
+
+// admits tells whether HeaderMutationRules let a header be set and removed, as
+// Envoy's HeaderMutationRules say it: expressions go before the rest.
+func admits(rules *node, name string) bool {
+	matches := func(field string) bool { return rules.has(field) && fullMatch(rules.str(field, "regex"), name) }
+	switch {
+	case matches("disallow_expression"):
+		return false
+	case matches("allow_expression"):
+		return true
+	case rules.isTrue("disallow_all"):
+		return false
+	case strings.HasPrefix(name, "x-envoy-"):
+		return rules.isTrue("allow_envoy")
+	}
+	return true // a name of routing is none that Edict changes
+}
+
+// mutationsHint says which rules let Edict change its headers alone.
+func (p *proxy) mutationsHint() string {
+	var upstream []string
+	if p.needs != nil {
+		upstream = p.needs.Upstream
+	}
+	return fmt.Sprintf("write decoder_header_mutation_rules: {disallow_all: true, allow_expression: {regex: %q}, disallow_is_error: true}", envoyconfig.Mutations(upstream))
+}
+
 // body judges what of bodies a filter hands on.
 func (p *proxy) body(f *filter) {
 	b := f.typed.get("with_request_body")
@@ -161,10 +221,8 @@ func (p *proxy) grpcFilter(f *filter) {
 	if n := t.get("encode_raw_headers"); !n.isTrue() {
 		p.report(at(n, f.node), CodeRawHeaders, "repeated headers reach Edict as one, and bytes that are not UTF-8 as !", "write encode_raw_headers: true")
 	}
-	rules := t.get("decoder_header_mutation_rules")
-	if rules == nil {
-		p.report(f.node, CodeMutationRules, "Edict may change any header of a request",
-			`write decoder_header_mutation_rules: {disallow_all: true, allow_expression: {regex: "^x-edict-[a-z0-9-]+$"}, disallow_is_error: true}`)
+	if !t.has("decoder_header_mutation_rules") {
+		p.report(f.node, CodeMutationRules, "Edict may change any header of a request", p.mutationsHint())
 	}
 	if n := t.get("allowed_headers"); n != nil {
 		p.report(n, CodeHeadersHidden, "Edict is shown some headers alone, and can't refuse what hides in the others", "remove allowed_headers")

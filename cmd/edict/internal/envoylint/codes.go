@@ -104,6 +104,9 @@ const (
 	// CodeMutationRules warns of mutations that are not limited.
 	CodeMutationRules diag.Code = "envoy-mutation-rules"
 
+	// CodeMutationsRefused is for changes that Edict makes and Envoy does not.
+	CodeMutationsRefused diag.Code = "envoy-mutations-refused"
+
 	// CodePartialEnforcement is for a filter that is off for some requests.
 	CodePartialEnforcement diag.Code = "envoy-partial-enforcement"
 

@@ -46,6 +46,8 @@ func needsOf(name string) *extauthz.Needs {
 		return &extauthz.Needs{SNI: true, Labels: true, RouteNamespaces: []string{"acme"}}
 	case "tokens":
 		return &extauthz.Needs{Headers: []string{"authorization"}, TokenHeaders: []string{"authorization"}}
+	case "keys":
+		return &extauthz.Needs{Headers: []string{"x-api-key"}, TokenHeaders: []string{"x-api-key"}, Upstream: []string{"x-api-key", "x-edict-principal", "x-tier"}}
 	case "headers":
 		return &extauthz.Needs{Headers: []string{"x-user"}, IdentityHeaders: []string{"x-user"}, Upstream: []string{"x-user"}}
 	}
