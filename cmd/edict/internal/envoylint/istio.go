@@ -428,6 +428,7 @@ func (l *linter) envoyFilter(n *node) {
 			l.mesh.patched = append(l.mesh.patched, typed.texts("metadata_context_namespaces")...)
 			p.failOpen(typed)
 			p.partialEnforcement(typed)
+			p.mutationsRefused(typed)
 			if shadow := typed.get("shadow_mode"); shadow.isTrue() {
 				l.report(shadow, CodeShadowOnly, "the filter only watches: every request passes", "remove shadow_mode")
 			}
