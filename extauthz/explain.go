@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"edict/engine"
@@ -15,7 +16,7 @@ type Explained struct {
 	Err        error  // as in Record
 	Method     string
 	Host       string // without the port, in lower case; empty if it could not be read
-	Path       string // as received, query excluded
+	Path       string // as received, query excluded; also one that was refused
 	Route      string // name of the route map and route, "" if none matched
 	Identity   string // name of the source of the identity, "" if there is none
 	Provenance Provenance
@@ -56,6 +57,9 @@ func (r *Revision) ExplainAt(ctx context.Context, request []byte, now time.Time)
 		Outcome: outcome, Detail: x.detail, Err: x.err, Answer: answer,
 		Method: x.in.Method(), Host: x.host, Path: x.target.RawPath(),
 		Identity: x.sourceName(), Provenance: x.provenance(),
+	}
+	if e.Path == "" {
+		e.Path, _, _ = strings.Cut(x.in.Path(), "?")
 	}
 	if x.route != nil {
 		e.Route = x.route.name

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -48,6 +49,10 @@ const (
 	// CodeRouteKind is for a constant resource kind that no policy is for: the
 	// route would deny every request.
 	CodeRouteKind diag.Code = "route-kind"
+
+	// CodeRouteAction warns of a constant action on a constant kind that no rule
+	// could allow: the route denies every request that asks for it.
+	CodeRouteAction diag.Code = "route-action"
 
 	// CodeRouteItem is for an expression that reads item where there is none.
 	CodeRouteItem diag.Code = "route-item"
@@ -152,6 +157,7 @@ type attribute struct {
 // A Compiler turns policies and route maps into Revisions.
 type Compiler struct {
 	policies *engine.Compiler
+	version  string // of the policies for a resource that names none
 	env      *expr.Env
 	options  Options
 	sources  []identitySource
@@ -180,7 +186,7 @@ func NewCompiler(policies engine.Options, options Options) (*Compiler, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Compiler{policies: c, env: env, options: options, sources: sources, metadata: names}
+	out := &Compiler{policies: c, version: cmp.Or(policies.DefaultPolicyVersion, "default"), env: env, options: options, sources: sources, metadata: names}
 	if list := out.check(); len(list) > 0 {
 		return nil, list
 	}

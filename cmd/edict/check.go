@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/lestrrat-go/jwx/v3/jws"
@@ -333,7 +335,7 @@ func answerText(told *extauthz.Explained, a *envoycheck.Answer, filter string, c
 	if color {
 		verdict = paint + verdict + "\x1b[0m"
 	}
-	fmt.Fprintf(&b, "%s: %s", strings.TrimSpace(told.Method+" "+printable(told.Path)), verdict)
+	fmt.Fprintf(&b, "%s: %s", strings.TrimSpace(printable(told.Method)+" "+printable(told.Path)), verdict)
 	if told.Outcome != extauthz.Allowed {
 		fmt.Fprintf(&b, " (%s)", told.Outcome)
 	}
@@ -370,9 +372,12 @@ func answerText(told *extauthz.Explained, a *envoycheck.Answer, filter string, c
 	return b.String()
 }
 
-// printable shows a text of a client without what would move a terminal.
+// printable shows a text of a client without what would move a terminal or change
+// the order in which text is read.
 func printable(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || 0x80 <= r && r <= 0x9f }) {
+	if strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || r == utf8.RuneError || unicode.Is(unicode.Bidi_Control, r)
+	}) {
 		return url.QueryEscape(s)
 	}
 	return s

@@ -277,12 +277,13 @@ func (r *compileRun) compile() error {
 	}
 	r.policies = len(enabled)
 	var list diag.List
+	var routes *extauthz.Compiler // nil: routes are not looked at
 	if r.routes != "" && len(r.list) == 0 {
-		c, err := extauthz.NewCompiler(options, r.cfg.Checks)
-		if err != nil {
+		var err error
+		if routes, err = extauthz.NewCompiler(options, r.cfg.Checks); err != nil {
 			return err
 		}
-		_, list = c.Compile("", enabled, r.files.schemas, r.routeMap)
+		_, list = routes.Compile("", enabled, r.files.schemas, r.routeMap)
 		r.files.locate(list)
 	} else {
 		var err error
@@ -306,6 +307,9 @@ func (r *compileRun) compile() error {
 		return err
 	}
 	r.list = lint.Check(enabled, r.files.schemas, env)
+	if routes != nil {
+		r.list = append(r.list, routes.Doubts(enabled, r.routeMap)...)
+	}
 	if r.policies == 0 {
 		r.list = append(r.list, diag.Diagnostic{Pos: diag.Position{File: r.dir}, Severity: diag.Warning, Code: extauthz.CodeNoPolicies,
 			Message: "there are no policies", Hint: "is the folder the right one?"})

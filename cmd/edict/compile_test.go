@@ -94,7 +94,7 @@ func TestCompileSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestCompileIsDone(t *testing.T) {
-	inFolder(t, map[string]string{"p/thing.yaml": policy("a"), "p/old.yaml": "disabled: true\n" + policy("a"), "r/things.yaml": routes("a"),
+	inFolder(t, map[string]string{"p/thing.yaml": policy("a"), "p/old.yaml": "disabled: true\n" + policy("a"), "r/things.yaml": strings.ReplaceAll(routes("a"), "action: other", "action: a"),
 		"p/_schemas/x.json": "{}", "p/README.md": "no policy"})
 	for _, test := range []struct {
 		args []string
@@ -135,6 +135,31 @@ func TestCompileRoutes(t *testing.T) {
 	e := answer.RouteErrors.Errors[0]
 	if e.File != "r/things.yaml" || e.Code != "route-kind" || e.Position.Line != 7 || !strings.HasSuffix(e.Position.Path, ".resource.kind") {
 		t.Errorf("got %+v", e)
+	}
+}
+
+// An action that no rule could allow is doubtful: the route denies everybody.
+func TestCompileDoubtsRoutes(t *testing.T) {
+	inFolder(t, map[string]string{"p/thing.yaml": policy("others"), "p/old.yaml": "disabled: true\n" + policy("a"), "r/things.yaml": routes("\"o:*\"")})
+	status, stdout, stderr := command(nil, "compile", "p", "--routes", "r")
+	if want := `r/things.yaml:8:15: warning: no rule allows anybody the action "o:*" on the resource kind "thing" [route-action]
+    8 |       action: "o:*"
+      |               ^
+      hint: add a rule that allows it
+      see: edict compile --explain route-action
+r/things.yaml:12:15: warning: no rule allows anybody the action "other" on the resource kind "thing" [route-action]
+   12 |       action: other
+      |               ^
+      hint: did you mean "others"?
+p compiled: 1 policy, 1 route map
+`; status != exitOK || stdout != want || stderr != "" {
+		t.Errorf("got %d, %q and\n%s", status, stderr, stdout)
+	}
+	if status, stdout, _ := command(nil, "compile", "p", "--routes", "r", "--warnings=false"); status != exitOK || strings.Contains(stdout, "route-action") {
+		t.Errorf("got %d and\n%s", status, stdout)
+	}
+	if status, _, _ := command(nil, "compile", "p", "--routes", "r", "--werror"); status != exitUncompiled {
+		t.Errorf("got %d", status)
 	}
 }
 

@@ -68,7 +68,7 @@ func newFromOpenAPI(stderr io.Writer) *cobra.Command {
 			"An operation of which nothing says what it is about is an error: every operation is mapped, public by word,\n" +
 			"or left out by word. It ends with 3 if there is one.",
 		Example: "  edict routes from-openapi openapi.json > routes/shop.yaml\n" +
-			"  python -c 'import json, app; print(json.dumps(app.app.openapi()))' | edict routes from-openapi - --name shop",
+			"  python -c 'import json, app; print(json.dumps(app.app.openapi(), indent=1))' | edict routes from-openapi - --name shop",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] == "" {
 				return fmt.Errorf("`%s` takes one file, or - for standard input", c.CommandPath())
@@ -155,6 +155,14 @@ func newRoutesCheck(environ []string, stderr io.Writer) *cobra.Command {
 }
 
 func (o *routesCheck) run(c *cobra.Command, environ []string, stderr io.Writer) error {
+	var d document
+	if o.document != "" {
+		// First of all, so that what writes it into a pipe can always end.
+		var err error
+		if d.name, d.content, err = readInput(c.InOrStdin(), o.document); err != nil {
+			return err
+		}
+	}
 	cfg, err := loadSettings(o.config, environ, o.sets, stderr)
 	if err != nil {
 		return err
@@ -176,27 +184,33 @@ func (o *routesCheck) run(c *cobra.Command, environ []string, stderr io.Writer) 
 		return statusError{exitUsage, err}
 	}
 	compiled := 0
+	var doubts diag.List
 	if len(list) == 0 {
 		var revision *extauthz.Revision
 		if revision, list = compiler.Compile("checked", p.sources.Policies, p.schemas, parsed); revision != nil {
 			compiled = revision.Routes()
+			doubts = compiler.Doubts(p.sources.Policies, parsed)
 		}
 		p.locate(list)
 	}
 	status, complaint := exitUncompiled, "the policies and routes do not compile"
+	well := fmt.Sprintf("%s compiled: %s in %s\n", routes, plural(compiled, "route", "routes"), plural(len(parsed), "route map", "route maps"))
 	if len(list) == 0 && o.document != "" {
-		if list, err = o.drift(c, files, parsed); err != nil {
-			return err
-		}
+		var made *openapi.RouteMap
+		made, list = o.drift(c, d, files, parsed)
 		status, complaint = exitGate, "the route map is not what the document says"
 		if slices.ContainsFunc(list, func(d diag.Diagnostic) bool { return !drifted[d.Code] }) {
 			status, complaint = exitUncompiled, "the document is not sound"
 		}
+		if len(list) == 0 {
+			well += fmt.Sprintf("%s agrees with the route map %s: %s\n", d.name, made.Name, plural(len(made.Routes)+made.Left, "operation", "operations"))
+		}
 	}
-	if err := o.write(c.OutOrStdout(), list.Sorted(), fmt.Sprintf("%s compiled: %s in %s\n", routes, plural(compiled, "route", "routes"), plural(len(parsed), "route map", "route maps"))); err != nil {
+	failed := len(list) > 0
+	if err := o.write(c.OutOrStdout(), slices.Concat(list, doubts).Sorted(), well); err != nil {
 		return statusError{exitFailure, err}
 	}
-	if len(list) > 0 {
+	if failed {
 		return statusError{status, errors.New(complaint)}
 	}
 	return nil
@@ -204,15 +218,18 @@ func (o *routesCheck) run(c *cobra.Command, environ []string, stderr io.Writer) 
 
 var drifted = map[diag.Code]bool{openapi.DriftMissing: true, openapi.DriftExtra: true, openapi.DriftChanged: true}
 
-// drift compares the document with the route map of its name.
-func (o *routesCheck) drift(c *cobra.Command, files []folder.File, parsed []*routemap.File) (diag.List, error) {
-	name, content, err := readInput(c.InOrStdin(), o.document)
-	if err != nil {
-		return nil, err
-	}
-	made, list := openapi.Generate(name, content, o.options(c))
+// A document is an OpenAPI document as it was read.
+type document struct {
+	name    string
+	content []byte
+}
+
+// drift makes the route map of the document, nil if it is not sound, and
+// compares it with the one of its name.
+func (o *routesCheck) drift(c *cobra.Command, d document, files []folder.File, parsed []*routemap.File) (*openapi.RouteMap, diag.List) {
+	made, list := openapi.Generate(d.name, d.content, o.options(c))
 	if len(list) > 0 {
-		return list, nil
+		return nil, list
 	}
 	for _, f := range parsed {
 		if f.Name.Value != made.Name {
@@ -220,31 +237,33 @@ func (o *routesCheck) drift(c *cobra.Command, files []folder.File, parsed []*rou
 		}
 		for i := range files {
 			if files[i].Name == f.Name.Pos.File {
-				return openapi.Drift(made, name, files[i].Name, files[i].Content), nil
+				return made, openapi.Drift(made, d.name, files[i].Name, files[i].Content)
 			}
 		}
 	}
-	return diag.List{{Pos: diag.Position{File: name}, Code: openapi.DriftMissing,
-		Message: fmt.Sprintf("there is no route map called %s", made.Name), Hint: "make it: edict routes from-openapi"}}, nil
+	return made, diag.List{{Pos: diag.Position{File: d.name}, Code: openapi.DriftMissing,
+		Message: fmt.Sprintf("there is no route map called %s", made.Name), Hint: "make it: edict routes from-openapi"}}
 }
 
-// write writes what is wrong, or that all is well.
+// write writes what is wrong or doubtful, and, if nothing is wrong, that all is
+// well.
 func (o *routesCheck) write(w io.Writer, list diag.List, well string) error {
 	switch o.format {
 	case "json":
 		type problem struct {
-			File    string `json:"file"`
-			Line    int    `json:"line,omitempty"`
-			Column  int    `json:"column,omitempty"`
-			Code    string `json:"code"`
-			Message string `json:"message"`
-			Hint    string `json:"hint,omitempty"`
+			File     string `json:"file"`
+			Line     int    `json:"line,omitempty"`
+			Column   int    `json:"column,omitempty"`
+			Severity string `json:"severity"`
+			Code     string `json:"code"`
+			Message  string `json:"message"`
+			Hint     string `json:"hint,omitempty"`
 		}
 		out := struct {
 			Problems []problem `json:"problems"`
 		}{[]problem{}}
 		for _, d := range list {
-			out.Problems = append(out.Problems, problem{d.Pos.File, d.Pos.Line, d.Pos.Column, string(d.Code), d.Message, d.Hint})
+			out.Problems = append(out.Problems, problem{d.Pos.File, d.Pos.Line, d.Pos.Column, d.Severity.String(), string(d.Code), d.Message, d.Hint})
 		}
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
@@ -259,10 +278,10 @@ func (o *routesCheck) write(w io.Writer, list diag.List, well string) error {
 		}
 		return report.GitHub(w, list)
 	}
-	if len(list) == 0 {
-		_, err := io.WriteString(w, well)
-		return err
+	text := diag.Style{Severities: true}.Render(list)
+	if list.Count(diag.Error) == 0 {
+		text += well
 	}
-	_, err := io.WriteString(w, list.Render())
+	_, err := io.WriteString(w, text)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"edict/engine"
+	"edict/engine/diag"
 )
 
 // JSON writes documents in their stable form: {"results": […]}.
@@ -127,7 +128,8 @@ func (t *text) check(c *Check) {
 		asked += " at " + c.Host
 	}
 	if asked != "" {
-		t.line("%s", t.paint(bold, asked))
+		// What is refused can hold anything.
+		t.line("%s", t.paint(bold, strings.ReplaceAll(diag.Printable(asked), "\n", "\uFFFD")))
 	}
 	switch {
 	case c.Route != "" && c.At != nil:

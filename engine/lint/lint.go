@@ -159,13 +159,13 @@ func (l *linter) unsilenced() diag.List {
 	var out diag.List
 	comments := map[*policy.Policy][]ignore{}
 	for _, p := range l.policies {
-		comments[p] = ignoresIn(p)
+		comments[p] = ignoresIn(p.Source)
 	}
 	for _, f := range l.findings {
 		silenced := false
 		ignores := comments[f.policy]
 		for i := range ignores {
-			if ignores[i].code == f.Code && slices.ContainsFunc(append(f.lines, f.Pos.Line), func(line int) bool { return reaches(f.policy, ignores[i].line, line) }) {
+			if ignores[i].code == f.Code && slices.ContainsFunc(append(f.lines, f.Pos.Line), func(line int) bool { return reaches(f.policy.Source, ignores[i].line, line) }) {
 				ignores[i].used, silenced = true, true
 			}
 		}
@@ -202,10 +202,16 @@ func codeNames() []string {
 	return out
 }
 
+// Ignored tells whether a comment in a file, given by its lines, silences a code
+// in a line, counted from 1.
+func Ignored(source []string, line int, code diag.Code) bool {
+	return slices.ContainsFunc(ignoresIn(source), func(i ignore) bool { return i.code == code && reaches(source, i.line, line) })
+}
+
 // ignoresIn finds the comments of a file.
-func ignoresIn(p *policy.Policy) []ignore {
+func ignoresIn(source []string) []ignore {
 	var out []ignore
-	for i, line := range p.Source {
+	for i, line := range source {
 		if !strings.Contains(line, "edict:ignore") {
 			continue
 		}
@@ -223,9 +229,9 @@ func ignoresIn(p *policy.Policy) []ignore {
 
 // reaches tells whether a comment in one line is about another: it is in it,
 // or above it with nothing but comments between.
-func reaches(p *policy.Policy, comment, line int) bool {
+func reaches(source []string, comment, line int) bool {
 	for ; comment < line; comment++ {
-		if !strings.HasPrefix(strings.TrimSpace(p.Line(comment)), "#") {
+		if comment > len(source) || !strings.HasPrefix(strings.TrimSpace(source[comment-1]), "#") {
 			return false
 		}
 	}

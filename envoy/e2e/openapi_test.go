@@ -39,7 +39,7 @@ func TestOpenAPIPage(t *testing.T) {
 		}
 		return m[1]
 	}
-	document := python(t, "-c", block("python")+"\nimport json; print(json.dumps(app.openapi()))")
+	document := python(t, "-c", block("python")+"\nimport json; print(json.dumps(app.openapi(), indent=1))")
 	made := exec.Command(tools.edict, "routes", "from-openapi", "-")
 	made.Stdin = strings.NewReader(document)
 	out, err := made.Output()
