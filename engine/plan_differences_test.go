@@ -43,6 +43,15 @@ func TestPlanDifferences(t *testing.T) {
 		{"an error or what is not known", `P.attr.missing == 1 || R.attr.x`, nil, true, `request.resource.attr.x`},
 		{"an error or what is not known, strict", `P.attr.missing == 1 || R.attr.x`, nil, false, `a part that fails on every resource (no such key: missing)`},
 		{"not an error or what is not known", `!(P.attr.missing || R.attr.x)`, nil, true, `a part that fails on every resource`},
+		{"in nothing", `R.attr.x in P.attr.none`, nil, true, `(false)`},
+		{"not in nothing", `!(R.attr.x in P.attr.none)`, nil, true, `(not (in request.resource.attr.x []))`},
+		{"not in nothing that is written out", `!((R.attr.x + 1) in [])`, nil, true, `(true)`},
+		{"in nothing, or more", `R.attr.x in P.attr.none || R.attr.y`, nil, true, `request.resource.attr.y`},
+		{"in nothing, chosen", `!(R.attr.x in P.attr.none) ? R.attr.y : false`, nil, true, `(if (not (in request.resource.attr.x [])) request.resource.attr.y false)`},
+		{"a field of a text", `has(V.sum.y)`, nil, true, `(false)`},
+		{"no field of a text", `!has(V.sum.y)`, nil, true, `has() of what has no fields`},
+		{"what may be no boolean, compared", `(R.attr.x && P.id == "ann") == P.attr.key`, nil, true, `&& or || of what may be no boolean`},
+		{"what may be no boolean", `!(R.attr.x && P.id == "ann")`, nil, true, `(not request.resource.attr.x)`},
 		{"errors alone", `P.attr.missing || P.attr.key`, nil, true, `(false)`},
 		{"an error and what is not known", `P.attr.missing == R.attr.y && R.attr.x`, nil, true, `(false)`},
 		{"an error and what is not known, strict", `P.attr.missing == R.attr.y && R.attr.x`, nil, false, `(false)`},
@@ -96,7 +105,7 @@ func TestPlanDifferences(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			set := planPolicies(t, test.lenient, map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{
-				"resource": "doc", "version": "default", "variables": map[string]any{"local": map[string]any{"unknown": "R.attr.v", "known": "P.id", "moment": "now()"}},
+				"resource": "doc", "version": "default", "variables": map[string]any{"local": map[string]any{"unknown": "R.attr.v", "known": "P.id", "moment": "now()", "sum": "R.attr.x + 'z'"}},
 				"rules": []any{map[string]any{"actions": []string{"read"}, "roles": []string{"user"}, "effect": "EFFECT_ALLOW",
 					"condition": map[string]any{"match": map[string]any{"expr": test.condition}}}}}})
 			req := &engine.PlanRequest{Principal: principal, Resource: engine.Resource{Kind: "doc"}, Actions: []string{"read"}}
@@ -128,6 +137,42 @@ func planPolicies(t *testing.T, lenient bool, policies ...any) *engine.PolicySet
 	set, list := engine.Compile(mustParse(t, files), engine.Options{LenientEvaluation: lenient})
 	fatalIfAny(t, list)
 	return set
+}
+
+// What Cerbos makes of x in "text" widens no plan but where a rule allows by it.
+func TestInTextOfDenials(t *testing.T) {
+	const inText = "R.attr.x in P.attr.text"
+	for _, test := range []struct {
+		effect string
+		match  map[string]any
+		want   string
+	}{
+		{"EFFECT_ALLOW", map[string]any{"any": map[string]any{"of": []any{map[string]any{"expr": inText}}}}, `(eq request.resource.attr.x "a")`},
+		{"EFFECT_ALLOW", map[string]any{"none": map[string]any{"of": []any{map[string]any{"expr": inText}}}}, "(true)"},
+		{"EFFECT_DENY", map[string]any{"expr": inText}, "(true)"},
+		{"EFFECT_DENY", map[string]any{"none": map[string]any{"of": []any{map[string]any{"expr": inText}}}}, "(false)"},
+	} {
+		rule := func(effect string, condition any) map[string]any {
+			out := map[string]any{"actions": []string{"read"}, "roles": []string{"user"}, "effect": effect}
+			if condition != nil {
+				out["condition"] = map[string]any{"match": condition}
+			}
+			return out
+		}
+		rules := []any{rule(test.effect, test.match)}
+		if test.effect == "EFFECT_DENY" {
+			rules = append(rules, rule("EFFECT_ALLOW", nil))
+		}
+		set := planPolicies(t, true, map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{
+			"resource": "doc", "version": "default", "rules": rules}})
+		plan, err := set.Plan(&engine.PlanRequest{
+			Principal: engine.Principal{ID: "ann", Roles: []string{"user"}, Attr: value.Attributes{"text": "a"}},
+			Resource:  engine.Resource{Kind: "doc"}, Actions: []string{"read"},
+		})
+		if err != nil || plan.Debug != test.want {
+			t.Errorf("%s where %v: got %v %v, want %s", test.effect, test.match, plan, err, test.want)
+		}
+	}
 }
 
 // A DENY of a principal's own policy outweighs what rules of the resource allow.

@@ -107,10 +107,7 @@ func simplified(o Operand) Operand {
 	op, before := o.Expression.Operator, o.Expression.Operands
 	if op == "in" && len(before) == 2 {
 		if list := before[1]; list.Expression == nil && list.Variable == "" {
-			switch s := list.Value.Sequence(); {
-			case s != nil && s.Len() == 0:
-				return constant(value.OfBool(false))
-			case s != nil && s.Len() == 1:
+			if s := list.Value.Sequence(); s != nil && s.Len() == 1 {
 				op, before = "eq", []Operand{before[0], constant(s.At(0))}
 			}
 		}

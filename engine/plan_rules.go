@@ -13,9 +13,9 @@ import (
 // Plan gives the filter of the resources on which the principal may perform all
 // of the actions, in the form that PlanResources of the Cerbos API has. What it
 // lets through, Check allows under lenient evaluation, as long as a condition
-// that fails counts as one that does not hold, and but for a condition that is
-// x in "text" as a whole. An error means that there is no safe filter; it is a
-// *PlanError.
+// that fails counts as one that does not hold, and but for rules that allow where
+// x in "text" is an expression, or a member of all or any. An error means that
+// there is no safe filter; it is a *PlanError.
 func (ps *PolicySet) Plan(req *PlanRequest) (*Plan, error) {
 	st := ps.states.Get().(*state)
 	p := planning{st: st, req: req}
@@ -90,7 +90,8 @@ type actionPlan struct {
 	action string
 	scope  string // that had the last say
 
-	rule *Rule // in progress
+	rule   *Rule // in progress
+	inText bool  // x in "text" is planned as Cerbos does
 }
 
 // errStrict is that a condition can't be evaluated, whatever the resource is. It
@@ -316,6 +317,7 @@ func (a *actionPlan) rows(rows []row, about []int32, role bits, key string, out 
 
 // row gives where a row applies.
 func (a *actionPlan) row(r *row) (*clause, error) {
+	a.inText = r.effect == Allow && !r.negated
 	own, err := a.condition(r)
 	if err != nil || r.derived == nil || r.derived.condition == nil {
 		return own, err
@@ -350,6 +352,10 @@ func (a *actionPlan) condition(r *row) (*clause, error) {
 func (a *actionPlan) tree(n *conditionNode, m *module) (*clause, error) {
 	if n.op == policy.Expr {
 		return a.expression(n.program, m)
+	}
+	if n.op == policy.None {
+		defer func(before bool) { a.inText = before }(a.inText)
+		a.inText = false
 	}
 	// A constant member either decides, as in Check, or is of no interest.
 	var kept []*clause
@@ -393,7 +399,7 @@ func (a *actionPlan) expression(program *expr.Program, m *module) (*clause, erro
 		return &clause{leaf: sure(*res.Operand)}, nil
 	case res.Value.Kind() == value.Error && !a.st.set.options.LenientEvaluation:
 		return nil, errStrict
-	case res.InText != nil: // the one thing that a check denies: Cerbos' own tests demand it
+	case res.InText != nil && a.inText: // the one thing that a check denies: Cerbos' own tests demand it
 		return &clause{leaf: *res.InText}, nil
 	}
 	return settled(expr.IsTrue(res.Value)), nil

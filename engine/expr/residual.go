@@ -336,8 +336,13 @@ func (r *reducer) selection(n *fragment) (outcome, error) {
 		return outcome{}, err
 	case !from.unknown:
 		return r.applied(n, from)
-	case !r.Exact && !from.kinds.has(mapKind|opaqueKind):
+	case r.Exact || from.kinds.has(mapKind|opaqueKind):
+	case !n.test:
 		return knownAs(noOverload), nil
+	case r.decides(n):
+		return knownAs(isFalse), nil // or an error, but never true
+	default:
+		return outcome{}, refuse("has() of what has no fields")
 	}
 	op, err := r.below(from.op, n.field)
 	if err != nil {
@@ -386,6 +391,9 @@ func (r *reducer) call(n *fragment) (outcome, error) {
 	if n.op == operators.LogicalAnd || n.op == operators.LogicalOr {
 		return r.logical(n, n.op == operators.LogicalAnd)
 	}
+	if n.op == operators.In && n.args[1].kind == listFragment && len(n.args[1].args) == 0 {
+		return knownAs(isFalse), nil // evaluation does not look at the operand, either
+	}
 	list, unknown, err := r.all(n.args)
 	switch {
 	case err != nil:
@@ -398,10 +406,13 @@ func (r *reducer) call(n *fragment) (outcome, error) {
 			return list[i], nil
 		}
 	}
-	if n.op == operators.In && !list[1].unknown && isEmpty(r.value(&list[1])) && (!r.Exact || n.args[1].kind == listFragment) {
-		return knownAs(isFalse), nil // of a list that is written out, evaluation does not look at the operand, either
-	}
 	k := r.resultKinds(n, list)
+	if n.op == operators.In && !r.Exact && !list[1].unknown && isEmpty(r.value(&list[1])) {
+		if r.decides(n) {
+			return knownAs(isFalse), nil // or an error, but never true
+		}
+		return r.joined(n, k, list)
+	}
 	if k.only(0) {
 		out := knownAs(noOverload)
 		if n.op == operators.In && n == r.root && r.kindsOf(&list[1]).has(stringKind) {
@@ -442,7 +453,7 @@ func (r *reducer) logical(n *fragment, and bool) (outcome, error) {
 		list = append(list, o)
 	}
 	sound := list
-	if !r.Exact && slices.ContainsFunc(list, r.fails) && r.decides(r.root, n) {
+	if !r.Exact && slices.ContainsFunc(list, r.fails) && r.decides(n) {
 		sound = slices.DeleteFunc(slices.Clone(list), r.fails)
 	}
 	switch {
@@ -451,19 +462,28 @@ func (r *reducer) logical(n *fragment, and bool) (outcome, error) {
 	case refused != nil:
 		return outcome{}, refused
 	case r.Lenient:
-		return r.logic(and, sound) // of ||, a member that fails is one that does not hold
+		list = sound // of ||, a member that fails is one that does not hold
 	}
-	return r.logic(and, list)
+	out, err := r.logic(and, list)
+	if err == nil && !r.Exact && out.unknown && !out.kinds.only(boolKind) &&
+		!isBelow(r.root, n, operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot) {
+		return outcome{}, refuse("&& or || of what may be no boolean")
+	}
+	return out, err
 }
 
-// decides tells whether all that matters of a part is where it is true: within
-// the whole expression, it is below nothing but && and ||.
-func (r *reducer) decides(whole, n *fragment) bool {
+// decides tells whether all that matters of a part is where it is true.
+func (r *reducer) decides(n *fragment) bool {
+	return isBelow(r.root, n, operators.LogicalAnd, operators.LogicalOr)
+}
+
+// isBelow tells whether a part of the whole is below nothing but some operators.
+func isBelow(whole, n *fragment, through ...string) bool {
 	switch {
 	case whole == nil || whole == n:
 		return whole != nil
-	case whole.op == operators.LogicalAnd || whole.op == operators.LogicalOr:
-		return slices.ContainsFunc(whole.args, func(a *fragment) bool { return r.decides(a, n) })
+	case slices.Contains(through, whole.op):
+		return slices.ContainsFunc(whole.args, func(a *fragment) bool { return isBelow(a, n, through...) })
 	}
 	return false
 }
