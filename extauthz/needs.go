@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"edict/extauthz/target"
+	"edict/extauthz/wire"
 )
 
 // Needs says what a Revision needs of the proxy's configuration: what it reads
@@ -58,8 +59,10 @@ type Needs struct {
 	TokenHeaders    []string
 
 	// Upstream are the headers that an allow can set in a request or remove
-	// from it, sorted.
+	// from it, sorted. Set are those among them that it sets whatever the client
+	// sent, so that the upstream may take them for Edict's word.
 	Upstream []string
+	Set      []string
 }
 
 // Claims is a place of verified claims in dynamic metadata.
@@ -77,7 +80,8 @@ type evaluation struct {
 
 // Needs gives what the revision needs of the proxy's configuration.
 func (r *Revision) Needs() Needs {
-	n := Needs{BodyLimit: r.options.BodyLimit, IdentityHeaders: r.sourceHeaders(), Upstream: r.upstreamHeaders()}
+	n := Needs{BodyLimit: r.options.BodyLimit, IdentityHeaders: r.sourceHeaders(), Set: r.setHeaders()}
+	n.Upstream = slices.Concat(n.Set, r.changedHeaders())
 	for _, s := range r.options.Identity {
 		switch {
 		case s.JWTMetadata != nil:
@@ -98,7 +102,7 @@ func (r *Revision) Needs() Needs {
 			}
 		}
 	}
-	for _, list := range []*[]string{&n.Namespaces, &n.RouteNamespaces, &n.BodyRoutes, &n.Headers, &n.TokenHeaders, &n.Upstream} {
+	for _, list := range []*[]string{&n.Namespaces, &n.RouteNamespaces, &n.BodyRoutes, &n.Headers, &n.TokenHeaders, &n.Upstream, &n.Set} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
@@ -125,15 +129,36 @@ func (n *Needs) claims(m *JWTMetadata) {
 	}
 }
 
-// upstreamHeaders lists the headers that an allow can set in a request or remove
-// from it.
-func (r *Revision) upstreamHeaders() []string {
-	out := r.sourceHeaders()
+// setHeaders lists the headers that an allow sets in a request whatever the
+// client sent.
+func (r *Revision) setHeaders() []string {
+	var out []string
 	for _, h := range []string{r.options.PrincipalHeader, r.options.RolesHeader, r.options.DecisionHeader, r.options.Filter.Header} {
 		if h != "" {
 			out = append(out, h)
 		}
 	}
+	for i := range r.routes {
+		a := r.routes[i].allow
+		if a == nil {
+			continue
+		}
+		for _, h := range a.headers {
+			if h.action == wire.Overwrite {
+				out = append(out, h.name)
+			}
+		}
+		for _, h := range a.constant.Headers {
+			out = append(out, h.Name)
+		}
+	}
+	return out
+}
+
+// changedHeaders lists the headers that an allow removes from a request, or sets
+// if the client sent them or did not.
+func (r *Revision) changedHeaders() []string {
+	out := r.sourceHeaders()
 	for i := range r.sources {
 		if r.sources[i].strip {
 			out = append(out, r.sources[i].tokenHeaders...)
@@ -145,10 +170,9 @@ func (r *Revision) upstreamHeaders() []string {
 			continue
 		}
 		for _, h := range a.headers {
-			out = append(out, h.name)
-		}
-		for _, h := range slices.Concat(a.constant.Headers, a.constant.AppendHeaders) {
-			out = append(out, h.Name)
+			if h.action != wire.Overwrite {
+				out = append(out, h.name)
+			}
 		}
 		out = slices.Concat(out, a.removeHeaders, a.constant.RemoveHeaders)
 	}

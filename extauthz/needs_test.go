@@ -48,6 +48,7 @@ routeMap:
 		Headers:         []string{"accept-language", "cookie", "user-agent", "x-groups", "x-user"},
 		IdentityHeaders: []string{"x-groups", "x-user"},
 		Upstream:        []string{"x-edict-filter", "x-edict-principal", "x-edict-roles", "x-groups", "x-user"},
+		Set:             []string{"x-edict-filter", "x-edict-principal", "x-edict-roles"},
 	}
 	if got := compile(t, o, albumPolicy, routes).Needs(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -77,13 +78,19 @@ routeMap:
         headers:
           x-tenant: acme
           x-album: {expr: path.id}
+          via: {value: edict, action: append}
+          x-level: {value: low, action: overwriteIfExists}
+          x-trace: {value: {expr: path.id}, action: addIfAbsent}
         removeHeaders: [x-debug]
 `
 	o := jwtOnly
 	o.Identity = []Source{{JWTMetadata: &JWTMetadata{Keys: []string{"a", "b"}, FailureKey: "why"}}}
 	got := compile(t, o, albumPolicy, routes).Needs()
-	if want := []string{"x-album", "x-debug", "x-edict-principal", "x-edict-roles", "x-tenant"}; !reflect.DeepEqual(got.Upstream, want) {
+	if want := []string{"via", "x-album", "x-debug", "x-edict-principal", "x-edict-roles", "x-level", "x-tenant", "x-trace"}; !reflect.DeepEqual(got.Upstream, want) {
 		t.Errorf("got %q, want %q", got.Upstream, want)
+	}
+	if want := []string{"x-album", "x-edict-principal", "x-edict-roles", "x-tenant"}; !reflect.DeepEqual(got.Set, want) {
+		t.Errorf("got %q, want %q", got.Set, want)
 	}
 	const ns = "envoy.filters.http.jwt_authn"
 	if want := []Claims{{ns, "a", "why"}, {ns, "b", "why"}}; !reflect.DeepEqual(got.Claims, want) {

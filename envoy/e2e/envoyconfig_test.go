@@ -109,10 +109,11 @@ func TestPrintedConfigIsTaken(t *testing.T) {
 	}
 }
 
-// What is printed works: Edict is asked, and gets what it reads.
+// What is printed works: Edict is asked, and gets what it reads, and jwt_authn
+// gets the token that goes no further than Edict.
 func TestPrintedConfigServes(t *testing.T) {
 	r := newRig(t)
-	printed := apply(t, "what edict envoy-config prints", envoyConfig(t), patient...)
+	printed := apply(t, "what edict envoy-config prints", envoyConfig(t, "--set", "respond.onAllow={headers: {cookie: none}, removeHeaders: [authorization]}"), patient...)
 	printed = apply(t, "what edict envoy-config prints", printed, []edit{
 		{"issuer: https://idp.example.com/", "issuer: https://idp.edict.example/"},
 		{"audiences: [example]", "audiences: [expenses]"},

@@ -84,7 +84,7 @@ type view struct {
 	Streams     bool // some routes are for gRPC and do not read the body
 
 	Mutations        string   // a regular expression of the headers that Edict changes
-	OtherUpstream    []string // those that do not begin with x-edict-, and are Edict's alone
+	OtherUpstream    []string // those that do not begin with x-edict-, and that Edict alone sets
 	Believed         []string // those that identity is taken from
 	ForwardedCert    bool     // … with what other proxies say of certificates
 	ClientCerts      bool     // of the clients are read
@@ -252,7 +252,9 @@ func (v *view) mutations() {
 				v.ForwardedCert = true
 			case slices.Contains(v.Needs.IdentityHeaders, name):
 				v.Believed = append(v.Believed, name)
-			case slices.Contains(v.Needs.Headers, name): // Edict reads what the client sends, such as a key, before it removes it
+			case !slices.Contains(v.Needs.Set, name): // nobody takes it for Edict's, and other routes get what the client sent
+			case slices.Contains(v.Needs.Headers, name): // Edict reads what the client sends, such as a key
+			case slices.Contains(clients, name):
 			default:
 				v.OtherUpstream = append(v.OtherUpstream, quote(name))
 			}
@@ -261,6 +263,14 @@ func (v *view) mutations() {
 	}
 	v.ClientCerts = v.Needs.Peer || v.Needs.Certificate || v.ForwardedCert
 	v.Mutations = Mutations(v.Needs.Upstream)
+}
+
+// clients are headers that clients send of themselves, and that filters before
+// Edict (jwt_authn, oauth2, cors), Envoy or Edict read whatever the routes say.
+// They are not taken from all requests because some route sets one of them.
+var clients = []string{
+	"accept", "accept-encoding", "accept-language", "authorization", "content-encoding", "content-type", "cookie",
+	"origin", "proxy-authorization", "referer", "user-agent", "x-forwarded-for", "x-forwarded-proto",
 }
 
 // own is what the names of Edict's own headers begin with.

@@ -1,6 +1,8 @@
 package envoyconfig_test
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,13 +19,15 @@ func TestGeneratedIsClean(t *testing.T) {
 	needs := map[string]extauthz.Needs{
 		"nothing": {},
 		"claims": {Claims: []extauthz.Claims{jwt, {Namespace: jwt.Namespace, Key: "partner", Failure: "why"}, {Namespace: "acme.tokens", Key: "x"}},
-			Namespaces: []string{"acme.tokens", jwt.Namespace}, Upstream: []string{"x-edict-principal"}},
+			Namespaces: []string{"acme.tokens", jwt.Namespace}, Upstream: []string{"x-edict-principal"}, Set: []string{"x-edict-principal"}},
 		"all": {RouteNamespaces: []string{"acme", "odd: {name}"}, BodyRoutes: []string{"a/b", "a/c", "a/d", "a/e"}, BodyLimit: 20000, StreamRoutes: []string{"a/f"},
 			SNI: true, Labels: true, Headers: []string{"cookie", "x-user"}, IdentityHeaders: []string{"x-user"}, Upstream: []string{"x-edict-roles", "x-user"}},
 		"spellings": {EncodedSlashes: true, EmptySegments: true},
 		"proxies":   {Headers: []string{"x-forwarded-client-cert"}, IdentityHeaders: []string{"x-forwarded-client-cert"}, Upstream: []string{"x-forwarded-client-cert"}},
 		"tokens":    {Headers: []string{"authorization"}, TokenHeaders: []string{"authorization"}, Upstream: []string{"authorization"}},
-		"keys":      {Headers: []string{"x-api-key", "x-tenant"}, TokenHeaders: []string{"x-api-key"}, Upstream: []string{"x-api-key", "x-tenant"}},
+		"keys":      {Headers: []string{"x-api-key", "x-tenant"}, TokenHeaders: []string{"x-api-key"}, Upstream: []string{"x-api-key", "x-tenant", "x-tier"}, Set: []string{"x-tenant", "x-tier"}},
+		"removed":   {Claims: []extauthz.Claims{jwt}, Namespaces: []string{jwt.Namespace}, Upstream: []string{"authorization", "cookie", "via", "x-tier"}, Set: []string{"x-tier"}},
+		"replaced":  {Claims: []extauthz.Claims{jwt}, Namespaces: []string{jwt.Namespace}, Upstream: []string{"authorization", "cookie", "x-tier"}, Set: []string{"authorization", "cookie", "x-tier"}},
 		"both":      {Claims: []extauthz.Claims{jwt}, Namespaces: []string{jwt.Namespace}, TokenHeaders: []string{"authorization"}},
 		"peers":     {Peer: true, Certificate: true},
 		"any":       {AnyHeader: true, AnyNamespace: true, BodyRoutes: []string{"a/b"}},
@@ -34,7 +38,7 @@ func TestGeneratedIsClean(t *testing.T) {
 				t.Run(target+" "+what+" "+address, func(t *testing.T) {
 					out, err := envoyconfig.Generate(target, envoyconfig.Edict{Needs: n, GRPC: envoyconfig.Listener{Address: "127.0.0.1:9001"}, Address: address})
 					switch refused := err != nil; {
-					case refused != ((what == "claims" || what == "both") && target != envoyconfig.Envoy && target != envoyconfig.Network || what == "peers" && (target == envoyconfig.HTTP || target == envoyconfig.Gateway) || target == envoyconfig.Gateway && strings.HasPrefix(address, "unix:")):
+					case refused != (len(n.Claims) > 0 && target != envoyconfig.Envoy && target != envoyconfig.Network || what == "peers" && (target == envoyconfig.HTTP || target == envoyconfig.Gateway) || target == envoyconfig.Gateway && strings.HasPrefix(address, "unix:")):
 						t.Fatalf("got %v", err)
 					case refused:
 						return
@@ -51,10 +55,13 @@ func TestGeneratedIsClean(t *testing.T) {
 					if _, err := envoyconfig.JSON(out); err != nil {
 						t.Error(err)
 					}
-					for _, name := range n.Headers {
-						if strings.Contains(string(out), "remove: "+name) {
-							t.Errorf("%s is removed before Edict reads it:\n%s", name, out)
+					for _, name := range slices.Concat(n.Headers, []string{"authorization", "cookie", "via"}) {
+						if regexp.MustCompile(`(remove:|-) ` + name + `\n`).Match(out) {
+							t.Errorf("%s is removed before anybody reads it:\n%s", name, out)
 						}
+					}
+					if forged := slices.Contains(n.Set, "x-tier") && target != envoyconfig.Network; forged != regexp.MustCompile(`(remove:|-) x-tier\n`).Match(out) {
+						t.Errorf("clients can send x-tier: %t\n%s", forged, out)
 					}
 				})
 			}
@@ -83,7 +90,7 @@ func TestGeneratedTLS(t *testing.T) {
 }
 
 func TestGeneratedFits(t *testing.T) {
-	n := extauthz.Needs{Upstream: []string{"x-edict-roles", "x-group", "x.user"}, IdentityHeaders: []string{"x-group"}, BodyRoutes: []string{"a/b"}, BodyLimit: 40000, StreamRoutes: []string{"a/c"}}
+	n := extauthz.Needs{Upstream: []string{"x-edict-roles", "x-group", "x.user"}, Set: []string{"x-edict-roles", "x.user"}, IdentityHeaders: []string{"x-group"}, BodyRoutes: []string{"a/b"}, BodyLimit: 40000, StreamRoutes: []string{"a/c"}}
 	for _, tt := range []struct{ target, address, want string }{
 		{"envoy", "edict.internal:9001", "type: STRICT_DNS"},
 		{"envoy", "10.0.0.1:9001", "type: STATIC"},
