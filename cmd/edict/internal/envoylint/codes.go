@@ -71,7 +71,8 @@ const (
 	// the token is missing.
 	CodeClaimHeaders diag.Code = "envoy-claim-headers"
 
-	// CodeTokenRemoved is for tokens that are gone when Edict is to verify them.
+	// CodeTokenRemoved is for tokens that are gone when Edict or jwt_authn is to
+	// verify them.
 	CodeTokenRemoved diag.Code = "envoy-token-removed"
 
 	// CodeMetadataMissing is for metadata that Edict reads and is not given.

@@ -93,7 +93,7 @@ func (p *proxy) chain(listener *node, network *filter, hcm *node) *chain {
 		_, typed := early.get("typed_config").typeName()
 		p.mutations(typed.list("mutations"))
 		if len(authz) > 0 {
-			p.removals(typed.list("mutations"))
+			p.removals(typed.list("mutations"), all)
 		}
 	}
 	rc := p.routesOf(hcm)
@@ -116,16 +116,60 @@ func (p *proxy) mutations(list []*node) {
 	}
 }
 
-// removals reports headers with tokens and keys that are removed from requests
-// before Edict is asked.
-func (p *proxy) removals(list []*node) {
-	for _, m := range list {
-		name := strings.ToLower(m.str("remove"))
-		if p.needs != nil && slices.Contains(p.needs.TokenHeaders, name) {
-			p.reportf(m, CodeTokenRemoved, "leave it: Edict has keys removed that it has read, and tokens if their source says forward: false",
-				"%s is removed before Edict is asked, which takes identity from it: nobody has an identity", name)
+// removals reports headers with tokens and keys that mutations take from requests
+// before Edict, or jwt_authn among the filters that follow, reads them.
+func (p *proxy) removals(list []*node, following []*filter) {
+	var verified []string // by jwt_authn
+	for _, f := range following {
+		if f.kind == typeJWT {
+			verified = append(verified, tokenHeaders(f)...)
 		}
 	}
+	for _, m := range list {
+		if p.needs != nil {
+			if name := takes(m, p.needs.TokenHeaders); name != "" {
+				p.reportf(m, CodeTokenRemoved, "leave it: Edict has keys removed that it has read, and tokens if their source says forward: false",
+					"%s is removed before Edict is asked, which takes identity from it: nobody has an identity", name)
+				continue
+			}
+		}
+		if name := takes(m, verified); name != "" {
+			p.reportf(m, CodeTokenRemoved, "leave it: jwt_authn removes a token that it has verified, and Edict what onAllow.removeHeaders says",
+				"%s is removed before jwt_authn reads it: no token is verified, and nobody has claims", name)
+		}
+	}
+}
+
+// takes gives the first of the headers whose value a mutation takes away: it is
+// removed, or replaced by what is not made of the request; "" if none is.
+func takes(m *node, headers []string) string {
+	added := m.get("append")
+	replaced := strings.HasPrefix(added.str("append_action"), "OVERWRITE_IF_EXISTS") && !strings.Contains(added.str("header", "value"), "%")
+	matcher := m.get("remove_on_match", "key_matcher")
+	for _, name := range headers {
+		if strings.EqualFold(m.str("remove"), name) || replaced && strings.EqualFold(added.str("header", "key"), name) ||
+			matcher != nil && matchesAny([]*node{matcher}, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// tokenHeaders gives the headers that jwt_authn reads tokens from.
+func tokenHeaders(f *filter) []string {
+	var out []string
+	for _, provider := range f.typed.get("providers").children() {
+		for _, h := range provider.list("from_headers") {
+			out = append(out, strings.ToLower(h.str("name")))
+		}
+		if len(provider.list("from_cookies")) > 0 {
+			out = append(out, "cookie")
+		}
+		if !provider.has("from_headers") && !provider.has("from_cookies") && !provider.has("from_params") {
+			out = append(out, "authorization") // the default
+		}
+	}
+	return out
 }
 
 // bodyMissing reports that routes of Edict read the body and that none is
@@ -210,7 +254,11 @@ func (p *proxy) order(all []*filter, authz *filter) {
 			continue
 		}
 		if f.kind == typeMutation {
-			p.mutations(f.typed.list("mutations", "request_mutations"))
+			changes := f.typed.list("mutations", "request_mutations")
+			p.mutations(changes)
+			if !after {
+				p.removals(changes, all[i+1:])
+			}
 		}
 		switch {
 		case f.kind == typeRouter && i < len(all)-1:
