@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"edict/engine/diag"
@@ -100,7 +101,11 @@ func tokenPlace(n yamldoc.Node) (p extauthz.TokenPlace) {
 	switch {
 	case !ok:
 	case name == "header":
-		if isHeader(n, t.Value) {
+		switch {
+		case !isHeader(n, t.Value):
+		case strings.HasPrefix(t.Value, "x-edict-"):
+			n.Report(CodeBadValue, fmt.Sprintf("%q is a name of Edict's own headers, which the proxy removes from what clients send", t.Value), "name another header, like "+strings.Replace(t.Value, "x-edict-", "x-", 1))
+		default:
 			p.Header = t.Value
 		}
 		if p.Header == "authorization" && p.Prefix == "" {

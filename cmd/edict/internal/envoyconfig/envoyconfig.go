@@ -112,6 +112,11 @@ func Generate(target string, e Edict) ([]byte, error) {
 	if err := v.claims(target); err != nil {
 		return nil, err
 	}
+	for _, name := range e.Needs.Headers {
+		if strings.HasPrefix(name, own) && target != Network {
+			return nil, fmt.Errorf("sources of identity or routes read the header %s of clients, which lose all that begin with %s; read another", name, own)
+		}
+	}
 	v.body()
 	v.mutations()
 	t, err := template.New("").Funcs(template.FuncMap{"q": quote, "list": list}).ParseFS(files, "templates/*.tmpl")

@@ -89,6 +89,17 @@ func TestGeneratedTLS(t *testing.T) {
 	}
 }
 
+// What is printed takes Edict's own headers from clients, so that nothing can be
+// read from them.
+func TestGeneratedReadsNoOwnHeader(t *testing.T) {
+	for _, target := range envoyconfig.Targets() {
+		_, err := envoyconfig.Generate(target, envoyconfig.Edict{Needs: extauthz.Needs{Headers: []string{"x-edict-user"}}, GRPC: envoyconfig.Listener{Address: "127.0.0.1:9001"}, Address: "127.0.0.1:9001"})
+		if refused := err != nil && strings.Contains(err.Error(), "read the header x-edict-user"); refused == (target == envoyconfig.Network) {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+}
+
 func TestGeneratedFits(t *testing.T) {
 	n := extauthz.Needs{Upstream: []string{"x-edict-roles", "x-group", "x.user"}, Set: []string{"x-edict-roles", "x.user"}, IdentityHeaders: []string{"x-group"}, BodyRoutes: []string{"a/b"}, BodyLimit: 40000, StreamRoutes: []string{"a/c"}}
 	for _, tt := range []struct{ target, address, want string }{

@@ -132,6 +132,12 @@ func (g *gateway) filterOrder(l *linter, n *node) {
 // clientTrafficPolicy judges how a gateway reads requests.
 func (l *linter) clientTrafficPolicy(n *node) {
 	spec := n.get("spec")
+	for _, m := range spec.list("headers", "earlyRequestHeaders", "remove") {
+		if name := strings.ToLower(m.str()); l.needs != nil && slices.Contains(l.needs.TokenHeaders, name) {
+			l.reportf(m, CodeTokenRemoved, "leave it: Edict has keys removed that it has read, and tokens if their source says forward: false",
+				"%s is removed before Edict is asked, which takes identity from it: nobody has an identity", name)
+		}
+	}
 	if a := spec.get("path", "escapedSlashesAction"); a.str() == "KeepUnchanged" && (l.needs == nil || !l.needs.EncodedSlashes) {
 		l.report(a, CodeEscapedSlashes, "%2f and %5c in a path stay as they are: one more decoding makes another path of it", "write escapedSlashesAction: RejectRequest")
 	}

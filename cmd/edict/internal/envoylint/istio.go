@@ -444,6 +444,10 @@ func (l *linter) envoyFilter(n *node) {
 
 // merged judges what a merge turns off in a connection manager.
 func (p *proxy) merged(hcm *node) {
+	for _, early := range hcm.list("early_header_mutation_extensions") {
+		_, typed := early.get("typed_config").typeName()
+		p.removals(typed.list("mutations"), nil)
+	}
 	if n := hcm.get("normalize_path"); n != nil && !n.isTrue() {
 		p.report(n, CodeNormalizePath, "normalize_path is off: Edict and the backend can read /a/../b in two ways", "write normalize_path: true")
 	}
