@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -293,5 +294,74 @@ func TestUnplannable(t *testing.T) {
 	const want = `rule copy of resource.doc.vdefault: cel.bind(o, R.attr.original, o != "" && o == R.id): a construct such as cel.bind or sortBy on unknown data can't be part of a filter`
 	if len(told) != 1 || told[0].Error() != want {
 		t.Errorf("told of %v", told)
+	}
+}
+
+// What a client says is coming takes no memory before it is there.
+func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
+	s, _ := newServer(t)
+	h := s.Handler(HTTPOptions{})
+	const calls = 50
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range calls {
+		r := httptest.NewRequest("POST", paths["CheckResources"], strings.NewReader(allowed))
+		r.ContentLength = int64(s.Limits.Message)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	runtime.ReadMemStats(&after)
+	if got := (after.TotalAlloc - before.TotalAlloc) / calls; got > 512<<10 {
+		t.Errorf("%d bytes are taken for a body of %d", got, len(allowed))
+	}
+}
+
+// Bodies that are arriving are bounded in all. Small ones still get through, and
+// large ones as soon as the others are here.
+func TestArrivingBodiesAreBounded(t *testing.T) {
+	s, _ := newServer(t)
+	s.Limits.Message = 128 << 10 // of which the second half counts
+	var told atomic.Int64
+	s.Overloaded = func() { told.Add(1) }
+	h := s.Handler(HTTPOptions{})
+	large := strings.Repeat(" ", s.Limits.Message-len(allowed)) + allowed
+	var under sync.WaitGroup
+	var open []*io.PipeWriter
+	for range 2 * mostArriving {
+		sent, sending := io.Pipe()
+		open = append(open, sending)
+		under.Go(func() {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("POST", paths["CheckResources"], sent))
+			sent.Close()
+			if w.Code != 200 {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+		})
+		for _, part := range []string{large[:len(large)-10], large[len(large)-10 : len(large)-9]} { // the second is read once the first is counted
+			if _, err := io.WriteString(sending, part); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if w := ask(h, "POST", paths["CheckResources"], large); w.Code != 503 || w.Body.String() != `{"code":14,"message":"too many bodies are arriving"}` || told.Load() != 1 {
+		t.Errorf("one too many: got %d %s, told of %d", w.Code, w.Body, told.Load())
+	}
+	if w := ask(h, "POST", paths["CheckResources"], allowed); w.Code != 200 {
+		t.Errorf("a small one: got %d %s", w.Code, w.Body)
+	}
+	for _, sending := range open {
+		if _, err := io.WriteString(sending, large[len(large)-9:]); err != nil {
+			t.Error(err)
+		}
+		sending.Close()
+	}
+	under.Wait()
+	for range 3 {
+		if w := ask(h, "POST", paths["CheckResources"], large); w.Code != 200 {
+			t.Errorf("afterwards: got %d %s", w.Code, w.Body)
+		}
+	}
+	if n := s.arriving.Load(); n != 0 {
+		t.Errorf("%d bytes are held for nobody", n)
 	}
 }

@@ -53,8 +53,11 @@ func (s *Server) planResources(ctx context.Context, c *call, in *cerbospb.PlanRe
 	if in.GetAction() != "" {
 		request.Actions = []string{in.GetAction()}
 	}
-	plan, err := ps.Plan(request)
+	plan, err := ps.Plan(ctx, request)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, inTime(ctx)
+		}
 		if s.Unplanned != nil {
 			s.Unplanned(err)
 		}
@@ -74,17 +77,20 @@ func (s *Server) planResources(ctx context.Context, c *call, in *cerbospb.PlanRe
 		ValidationErrors: validationErrorsOf(plan.ValidationErrors),
 		CerbosCallId:     newCallID(now),
 	}
-	if in.GetIncludeMeta() {
-		out.Meta = &cerbospb.PlanResourcesResponse_Meta{FilterDebug: plan.Debug}
+	weight := s.weight()
+	if err := weight.add(proto.Size(out)); err != nil {
+		return nil, err
+	}
+	if in.GetIncludeMeta() { // as text, the filter is about as long again
+		out.Meta = &cerbospb.PlanResourcesResponse_Meta{FilterDebug: plan.Debug()}
 		if in.GetAction() != "" {
 			out.Meta.MatchedScope = plan.MatchedScopes[in.GetAction()]
 		} else {
 			out.Meta.MatchedScopes = plan.MatchedScopes
 		}
-	}
-	weight := s.weight()
-	if err := weight.add(proto.Size(out)); err != nil {
-		return nil, err
+		if err := weight.add(sizeField(proto.Size(out.Meta))); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }

@@ -49,7 +49,12 @@ type Server struct {
 
 	calls    sync.Pool // of *call
 	inFlight atomic.Int64
+	arriving atomic.Int64 // bytes of bodies
 }
+
+// mostArriving bounds the bodies that are arriving at once, in messages of the
+// greatest length: what waits for slow clients takes memory, but no place of a call.
+const mostArriving = 16
 
 // Limits bounds what calls may ask. Zero means that there is no such limit.
 type Limits struct {
@@ -115,15 +120,20 @@ func (s *Server) policies() (*engine.PolicySet, error) {
 // Bounds gives what calls are let in by, those of other services that ask this one
 // included.
 func (s *Server) Bounds() transport.Bounds {
-	return transport.Bounds{Message: s.Limits.Message, Enter: s.enter, Leave: s.leave}
+	return transport.Bounds{Message: s.Limits.Message, Enter: s.enter, Leave: s.leave, Hold: s.hold, Release: s.letGo}
 }
 
 // enter counts a call in, unless it is one too many.
-func (s *Server) enter() (err error) {
+func (s *Server) enter() error {
 	if n := s.inFlight.Add(1); s.Limits.InFlight <= 0 || n <= int64(s.Limits.InFlight) {
 		return nil
 	}
 	s.leave()
+	return s.overloaded("too many calls are being answered")
+}
+
+// overloaded gives the error of a call that is one too many, and tells of it.
+func (s *Server) overloaded(message string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = status.Error(codes.Internal, "internal error")
@@ -134,11 +144,23 @@ func (s *Server) enter() (err error) {
 		s.Overloaded()
 	}
 	// Clients that try again do so after this code, and wait before.
-	return status.Error(codes.Unavailable, "too many calls are being answered")
+	return status.Error(codes.Unavailable, message)
 }
 
 // leave counts out a call that was let in.
 func (s *Server) leave() { s.inFlight.Add(-1) }
+
+// hold counts in bytes of a body that is arriving, unless they are too many.
+func (s *Server) hold(bytes int) error {
+	if n := s.arriving.Add(int64(bytes)); s.Limits.Message <= 0 || n <= mostArriving*int64(s.Limits.Message) {
+		return nil
+	}
+	s.letGo(bytes)
+	return s.overloaded("too many bodies are arriving")
+}
+
+// letGo counts out bytes that were held.
+func (s *Server) letGo(bytes int) { s.arriving.Add(-int64(bytes)) }
 
 // due bounds the time of a call.
 func (s *Server) due(ctx context.Context) (context.Context, context.CancelFunc) {

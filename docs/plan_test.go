@@ -58,15 +58,15 @@ func TestPlanPage(t *testing.T) {
 			t.Errorf("%s: %s", row[0], diagnostics.Render())
 			continue
 		}
-		plan, err := set.Plan(&engine.PlanRequest{Principal: engine.Principal{ID: principal.ID, Roles: principal.Roles, Attr: principal.Attr},
+		plan, err := set.Plan(t.Context(), &engine.PlanRequest{Principal: engine.Principal{ID: principal.ID, Roles: principal.Roles, Attr: principal.Attr},
 			Resource: engine.Resource{Kind: "doc"}, Actions: []string{"list"}})
 		switch refusal, refused := strings.CutPrefix(row[1], "refused: "); {
 		case refused != (err != nil):
 			t.Errorf("%s: got %v (%v), want %s", row[0], plan, err, row[1])
 		case refused && !strings.Contains(err.Error(), refusal):
 			t.Errorf("%s: got %v, want %s", row[0], err, refusal)
-		case !refused && plan.Debug != plain(row[1]):
-			t.Errorf("%s: got %s, want %s", row[0], plan.Debug, row[1])
+		case !refused && plan.Debug() != plain(row[1]):
+			t.Errorf("%s: got %s, want %s", row[0], plan.Debug(), row[1])
 		}
 	}
 	if planned < 20 {

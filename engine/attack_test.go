@@ -1,8 +1,10 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -283,4 +285,64 @@ func TestManyChecksAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// comparing is a policy with rules that compare attributes with what the principal
+// sends.
+func comparing(rules int) string {
+	var b strings.Builder
+	b.WriteString("apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: doc\n  version: default\n  rules:\n")
+	for i := range rules {
+		fmt.Fprintf(&b, "    - {actions: ['*'], effect: EFFECT_ALLOW, roles: [u], condition: {match: {any: {of: [{expr: R.attr.a%d == P.id}, {expr: R.attr.b%d in P.attr.list}]}}}}\n", i, i)
+	}
+	return b.String()
+}
+
+// What a principal sends goes into a filter once for each condition and action. Who
+// sends much gets none, before it is made.
+func TestLargePlansEnd(t *testing.T) {
+	set := compileTexts(t, engine.Options{}, comparing(30))
+	actions := make([]string, 20)
+	for i := range actions {
+		actions[i] = fmt.Sprintf("a%d", i)
+	}
+	long := func(n int) value.Value { return value.OfString(strings.Repeat("é", n/2)) }
+	few := value.OfSequence(value.Strings{"a", "b"})
+	for _, test := range []struct {
+		name    string
+		id      int // its length
+		list    value.Value
+		actions int
+		fits    bool
+	}{
+		{name: "usual", list: few, id: 100, actions: 20, fits: true},
+		{name: "a long id", list: few, id: 100_000, actions: 1, fits: true},
+		{name: "a long id, many actions", list: few, id: 100_000, actions: 20},
+		{name: "a huge id", list: few, id: 4_000_000, actions: 1},
+		{name: "a long member", list: value.OfSequence(value.Slice{long(4_000_000)}), actions: 1},
+		{name: "a long key", list: value.OfMapping(value.Values{strings.Repeat("k", 4_000_000): value.OfBool(true)}), actions: 1},
+		{name: "a thousand members", list: value.OfSequence(value.Slice(slices.Repeat([]value.Value{long(10)}, 1000))), actions: 1, fits: true},
+		{name: "many members", list: value.OfSequence(value.Slice(slices.Repeat([]value.Value{value.OfInt(1)}, 100_000))), actions: 1},
+	} {
+		principal := engine.Principal{ID: strings.Repeat("x", max(test.id, 1)), Roles: []string{"u"}, Attr: value.Values{"list": test.list}}
+		req := &engine.PlanRequest{Principal: principal, Resource: engine.Resource{Kind: "doc"}, Actions: actions[:test.actions]}
+		plan, err := set.Plan(t.Context(), req)
+		planError, refused := errors.AsType[*engine.PlanError](err)
+		switch {
+		case test.fits && (err != nil || plan.Filter.Kind != engine.Conditional):
+			t.Errorf("%s: got %v", test.name, err)
+		case !test.fits && (!refused || len(planError.Error()) > 1000):
+			t.Errorf("%s: got %.1000v", test.name, err)
+		}
+	}
+}
+
+func TestPlanEndsWithItsContext(t *testing.T) {
+	set := compileTexts(t, engine.Options{}, comparing(1))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := set.Plan(ctx, &engine.PlanRequest{Principal: engine.Principal{ID: "p", Roles: []string{"u"}}, Resource: engine.Resource{Kind: "doc"}, Actions: []string{"a"}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
 }

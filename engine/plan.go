@@ -37,8 +37,16 @@ type Plan struct {
 	// the policy, if Options.SchemaEnforcement asks for that.
 	ValidationErrors []ValidationError
 
-	// Debug is the filter as text, as meta.filterDebug of the Cerbos API has it.
-	Debug string
+	unmatched bool // no rule is about any of the actions
+}
+
+// Debug gives the filter as text, as meta.filterDebug of the Cerbos API has it. It
+// is made anew each time, and may be as long as the filter.
+func (p *Plan) Debug() string {
+	if p.unmatched {
+		return NoMatch
+	}
+	return p.Filter.String()
 }
 
 // FilterKind tells the three kinds of filters apart.

@@ -28,11 +28,11 @@ func TestPlanAllocations(t *testing.T) {
 		t.Skip("the race detector makes pools forget what they hold, so that counts mean nothing; the run without it counts")
 	}
 	set, req := mustCompile(t, demoPolicies(t)), demoPlan()
-	plan, err := set.Plan(req)
-	if err != nil || plan.Debug != demoPlanText {
+	plan, err := set.Plan(t.Context(), req)
+	if err != nil || plan.Debug() != demoPlanText {
 		t.Fatalf("got %v %v, want %s", plan, err, demoPlanText)
 	}
-	n := testing.AllocsPerRun(200, func() { _, _ = set.Plan(req) })
+	n := testing.AllocsPerRun(200, func() { _, _ = set.Plan(t.Context(), req) })
 	if n > mostPlanAllocations {
 		t.Errorf("%v allocations, want at most %d", n, mostPlanAllocations)
 	}
@@ -43,7 +43,7 @@ func BenchmarkPlan(b *testing.B) {
 	set, req := mustCompile(b, demoPolicies(b)), demoPlan()
 	b.ReportAllocs()
 	for b.Loop() {
-		if plan, err := set.Plan(req); err != nil || plan.Debug != demoPlanText {
+		if plan, err := set.Plan(b.Context(), req); err != nil || plan.Debug() != demoPlanText {
 			b.Fatal(plan, err)
 		}
 	}

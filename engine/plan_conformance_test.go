@@ -118,7 +118,7 @@ func TestConformancePlanner(t *testing.T) {
 					req := planRequest(&in, c.Action, c.Actions)
 					req.AuxData.JWT = value.Attributes{"customInt": 42.0}
 					req.Now = time.Date(2024, 1, 16, 10, 18, 27, 395e6, time.FixedZone("", 13*3600))
-					plan, err := set.Plan(req)
+					plan, err := set.Plan(t.Context(), req)
 					if err != nil {
 						if !c.WantErr {
 							t.Errorf("%v: %v", req.Actions, err)
@@ -127,7 +127,7 @@ func TestConformancePlanner(t *testing.T) {
 					}
 					if got := asJSON(t, &plan.Filter); c.WantErr || !sameFilter(got, c.Want) {
 						want, _ := json.Marshal(c.Want)
-						t.Errorf("%v of %s: got %s, want error %v, %s", req.Actions, req.Resource.Kind, plan.Debug, c.WantErr, want)
+						t.Errorf("%v of %s: got %s, want error %v, %s", req.Actions, req.Resource.Kind, plan.Debug(), c.WantErr, want)
 					}
 				}
 			})
@@ -187,13 +187,13 @@ func TestConformanceFilters(t *testing.T) {
 				t.Fatal(err)
 			}
 			set := mustCompile(t, mustParse(t, []folder.File{{Path: "p.json", Content: content}}))
-			plan, err := set.Plan(&engine.PlanRequest{Principal: engine.Principal{ID: "p", Roles: []string{"user"}},
+			plan, err := set.Plan(t.Context(), &engine.PlanRequest{Principal: engine.Principal{ID: "p", Roles: []string{"user"}},
 				Resource: engine.Resource{Kind: "thing"}, Actions: []string{"do"}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := asJSON(t, &plan.Filter); !sameFilter(got, c.WantFilter) || plan.Debug != c.WantString {
-				t.Errorf("got %s, want %s", plan.Debug, c.WantString)
+			if got := asJSON(t, &plan.Filter); !sameFilter(got, c.WantFilter) || plan.Debug() != c.WantString {
+				t.Errorf("got %s, want %s", plan.Debug(), c.WantString)
 			}
 		})
 	}
@@ -261,12 +261,12 @@ func TestConformanceServerPlans(t *testing.T) {
 			for name, token := range in.AuxData.JWTs {
 				req.AuxData.JWTs[name] = token.claims(t)
 			}
-			plan, err := set.Plan(req)
+			plan, err := set.Plan(t.Context(), req)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := asJSON(t, &plan.Filter); !sameFilter(got, want.Filter) || plan.Debug != want.Meta.FilterDebug {
-				t.Errorf("got %s, want %s", plan.Debug, want.Meta.FilterDebug)
+			if got := asJSON(t, &plan.Filter); !sameFilter(got, want.Filter) || plan.Debug() != want.Meta.FilterDebug {
+				t.Errorf("got %s, want %s", plan.Debug(), want.Meta.FilterDebug)
 			}
 			if in.Action != "" && plan.MatchedScopes[in.Action] != want.Meta.MatchedScope {
 				t.Errorf("the scope is %q, want %q", plan.MatchedScopes[in.Action], want.Meta.MatchedScope)
@@ -326,13 +326,13 @@ resourcePolicy:
 		{"ignored", nil, value.Attributes{"n": "1"}, "free", 0, engine.AlwaysAllowed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			plan, err := set.Plan(&engine.PlanRequest{Principal: engine.Principal{ID: "p", Roles: []string{"r"}, Attr: test.principal},
+			plan, err := set.Plan(t.Context(), &engine.PlanRequest{Principal: engine.Principal{ID: "p", Roles: []string{"r"}, Attr: test.principal},
 				Resource: engine.Resource{Kind: "doc", Attr: test.resource}, Actions: []string{test.action}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if len(plan.ValidationErrors) != test.errors || plan.Filter.Kind != test.kind {
-				t.Errorf("got %s with %v, want %s with %d errors", plan.Debug, plan.ValidationErrors, test.kind, test.errors)
+				t.Errorf("got %s with %v, want %s with %d errors", plan.Debug(), plan.ValidationErrors, test.kind, test.errors)
 			}
 		})
 	}
@@ -383,7 +383,7 @@ func TestConformanceSchemaPlans(t *testing.T) {
 				}
 				set, list := compiler.Compile(policies, schemas)
 				fatalIfAny(t, list)
-				plan, err := set.Plan(planRequest(&in.caseInput, in.Action, in.Actions))
+				plan, err := set.Plan(t.Context(), planRequest(&in.caseInput, in.Action, in.Actions))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -112,12 +112,12 @@ func TestPlanDifferences(t *testing.T) {
 			if test.known != nil {
 				req.Resource.Attr = test.known
 			}
-			plan, err := set.Plan(req)
+			plan, err := set.Plan(t.Context(), req)
 			switch {
 			case err != nil && (strings.HasPrefix(test.want, "(") || !strings.Contains(err.Error(), test.want)):
 				t.Errorf("refused: %v; want %s", err, test.want)
-			case err == nil && plan.Debug != test.want:
-				t.Errorf("got %s, want %s", plan.Debug, test.want)
+			case err == nil && plan.Debug() != test.want:
+				t.Errorf("got %s, want %s", plan.Debug(), test.want)
 			}
 		})
 	}
@@ -165,11 +165,11 @@ func TestInTextOfDenials(t *testing.T) {
 		}
 		set := planPolicies(t, true, map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{
 			"resource": "doc", "version": "default", "rules": rules}})
-		plan, err := set.Plan(&engine.PlanRequest{
+		plan, err := set.Plan(t.Context(), &engine.PlanRequest{
 			Principal: engine.Principal{ID: "ann", Roles: []string{"user"}, Attr: value.Attributes{"text": "a"}},
 			Resource:  engine.Resource{Kind: "doc"}, Actions: []string{"read"},
 		})
-		if err != nil || plan.Debug != test.want {
+		if err != nil || plan.Debug() != test.want {
 			t.Errorf("%s where %v: got %v %v, want %s", test.effect, test.match, plan, err, test.want)
 		}
 	}
@@ -196,9 +196,9 @@ func TestPrincipalDeniesInPlans(t *testing.T) {
 			}
 			set := planPolicies(t, true, resource, map[string]any{"apiVersion": "api.cerbos.dev/v1", "principalPolicy": map[string]any{
 				"principal": "ann", "version": "default", "rules": []any{map[string]any{"resource": "doc", "actions": []any{action}}}}})
-			plan, err := set.Plan(&engine.PlanRequest{Principal: engine.Principal{ID: "ann", Roles: []string{"user"}, Attr: value.Attributes{"suspended": true}},
+			plan, err := set.Plan(t.Context(), &engine.PlanRequest{Principal: engine.Principal{ID: "ann", Roles: []string{"user"}, Attr: value.Attributes{"suspended": true}},
 				Resource: engine.Resource{Kind: "doc"}, Actions: []string{"read"}})
-			if err != nil || plan.Debug != test.want {
+			if err != nil || plan.Debug() != test.want {
 				t.Errorf("got %v %v, want %s", plan, err, test.want)
 			}
 		})
@@ -219,8 +219,8 @@ func TestPlansNeedAnAllow(t *testing.T) {
 		if version != "" { // nothing is about these
 			principal.PolicyVersion, resource.Kind = version, "other"
 		}
-		plan, err := set.Plan(&engine.PlanRequest{Principal: principal, Resource: resource, Actions: []string{"read"}})
-		if err != nil || plan.Debug != want {
+		plan, err := set.Plan(t.Context(), &engine.PlanRequest{Principal: principal, Resource: resource, Actions: []string{"read"}})
+		if err != nil || plan.Debug() != want {
 			t.Errorf("version %q: got %v %v, want %s", version, plan, err, want)
 		}
 	}
@@ -255,9 +255,9 @@ func TestDerivedRolesKnownInPlans(t *testing.T) {
 						map[string]any{"actions": []string{"other"}, "derivedRoles": []string{"owner"}, "effect": "EFFECT_ALLOW"},
 						map[string]any{"actions": []string{"read"}, "roles": []string{"user"}, "effect": "EFFECT_ALLOW",
 							"condition": map[string]any{"match": map[string]any{"expr": `runtime.effectiveDerivedRoles == ["owner"]`}}}}}})
-			plan, err := set.Plan(&engine.PlanRequest{Principal: engine.Principal{ID: "ann", Roles: []string{"user"}},
+			plan, err := set.Plan(t.Context(), &engine.PlanRequest{Principal: engine.Principal{ID: "ann", Roles: []string{"user"}},
 				Resource: engine.Resource{Kind: "doc"}, Actions: []string{"read"}})
-			if err != nil || plan.Debug != test.want {
+			if err != nil || plan.Debug() != test.want {
 				t.Errorf("got %v %v, want %s", plan, err, test.want)
 			}
 		})

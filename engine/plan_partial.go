@@ -12,6 +12,7 @@ import (
 // A planning is the working memory of one plan. Its state shows what is known of
 // the resources, as if it were all of one.
 type planning struct {
+	budget
 	st    *state
 	req   *PlanRequest
 	exact bool // what is read is for residuals that are exact, see expr.Partial

@@ -47,13 +47,13 @@ func TestPlansGrantNoMoreThanCheck(t *testing.T) {
 		}
 		for range plansPerSet {
 			req := r.generator.PlanRequest(r.set)
-			plan, err := compiled.Plan(req)
+			plan, err := compiled.Plan(t.Context(), req)
 			if err != nil {
 				seen["refused"]++
 				continue
 			}
 			seen[plan.Filter.Kind.String()]++
-			if inexact.MatchString(plan.Debug) {
+			if inexact.MatchString(plan.Debug()) {
 				seen["not compared"]++
 				continue
 			}
@@ -70,7 +70,7 @@ func TestPlansGrantNoMoreThanCheck(t *testing.T) {
 				lets := plan.Filter.Kind == engine.AlwaysAllowed || condition != nil && workshop.Lets(condition, &row)
 				seen[fmt.Sprintf("plan %v, check %v", lets, d.Allowed())]++
 				if lets && !d.Allowed() {
-					t.Errorf("seed %d, set %d: the plan lets through what is denied: %s\n%+v\nof %v\n%+v", seed, n, plan.Debug, req, value.OfMapping(row.Attr), d.Results)
+					t.Errorf("seed %d, set %d: the plan lets through what is denied: %s\n%+v\nof %v\n%+v", seed, n, plan.Debug(), req, value.OfMapping(row.Attr), d.Results)
 					break
 				}
 			}

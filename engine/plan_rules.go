@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -15,16 +16,21 @@ import (
 // lets through, Check allows under lenient evaluation, as long as a condition
 // that fails counts as one that does not hold, and but for rules that allow where
 // x in "text" is an expression, or a member of all or any. An error means that
-// there is no safe filter; it is a *PlanError.
-func (ps *PolicySet) Plan(req *PlanRequest) (*Plan, error) {
+// there is no safe filter; it is a *PlanError, or that of ctx if that ends before
+// there is a filter.
+func (ps *PolicySet) Plan(ctx context.Context, req *PlanRequest) (*Plan, error) {
 	st := ps.states.Get().(*state)
-	p := planning{st: st, req: req}
+	p := planning{budget: budget{ctx, st.frame}, st: st, req: req}
 	plan, err := p.plan()
 	st.isOverride = false
 	st.end()
 	ps.states.Put(st)
 	return plan, err
 }
+
+// maxPlanSteps bounds the steps of a plan in all, about a tenth of a second. They
+// are more than those of PlanRows, as each role and action is planned by itself.
+const maxPlanSteps = 5_000_000
 
 // begin prepares for a request. It gives false if no scope has policies.
 func (p *planning) begin() bool {
@@ -39,17 +45,18 @@ func (p *planning) begin() bool {
 		return false
 	}
 	st.start()
+	st.frame.Limit(maxPlanSteps)
 	return true
 }
 
 func (p *planning) plan() (*Plan, error) {
-	out := &Plan{Debug: NoMatch}
+	out := &Plan{unmatched: true}
 	if !p.begin() {
 		return out, nil
 	}
 	if !p.st.validate(true) {
 		out.ValidationErrors = p.st.decision.ValidationErrors
-		out.Debug = out.Filter.String()
+		out.unmatched = false
 		return out, nil
 	}
 	out.ValidationErrors = p.st.decision.ValidationErrors
@@ -74,13 +81,10 @@ func (p *planning) plan() (*Plan, error) {
 		}
 		out.MatchedScopes[action] = a.scope
 	}
-	if p.st.frame.Spent() {
-		return nil, &PlanError{Message: expr.ErrTooManySteps.Error()}
+	if err := p.exceeded(); err != nil {
+		return nil, err
 	}
-	out.Filter = allOf(filters)
-	if match {
-		out.Debug = out.Filter.String()
-	}
+	out.Filter, out.unmatched = allOf(filters), !match
 	return out, nil
 }
 
@@ -389,6 +393,8 @@ func (a *actionPlan) tree(n *conditionNode, m *module) (*clause, error) {
 func (a *actionPlan) expression(program *expr.Program, m *module) (*clause, error) {
 	res, err := a.leaf(program, m)
 	switch {
+	case a.exceeded() != nil:
+		return nil, a.exceeded()
 	case err != nil:
 		e := &PlanError{Expression: program.Source(), Message: err.Error()}
 		if a.rule != nil {

@@ -48,7 +48,6 @@ func (ps *PolicySet) PlanRows(ctx context.Context, req *PlanRequest) (*Plan, err
 	default:
 		plan.Filter = Filter{Kind: Conditional, Condition: f.operand()}
 	}
-	plan.Debug = plan.Filter.String()
 	return plan, nil
 }
 
@@ -75,8 +74,9 @@ type judgment struct{ holds, errs *formula }
 const maxRowSteps = 500_000
 
 func newRowPlanner(ctx context.Context, st *state, req *PlanRequest) *rowPlanner {
-	p := &rowPlanner{state: st, reading: planning{st: st, req: req, exact: true}, plans: map[int32]judgment{},
-		formulas: newFormulas(budget{ctx, st.frame})}
+	b := budget{ctx, st.frame}
+	p := &rowPlanner{state: st, reading: planning{budget: b, st: st, req: req, exact: true}, plans: map[int32]judgment{},
+		formulas: newFormulas(b)}
 	st.decision = new(Decision)
 	st.find(&Request{Principal: req.Principal, Resource: req.Resource, Actions: req.Actions, AuxData: req.AuxData, Now: req.Now})
 	if st.req.Now.IsZero() {

@@ -54,7 +54,7 @@ func TestRowFiltersOfTheDemo(t *testing.T) {
 				Actions:  []string{test.action},
 				Now:      time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC),
 			})
-			if err != nil || plan.Debug != want {
+			if err != nil || plan.Debug() != want {
 				t.Errorf("lenient %v, %s %s:\n%v, %v\nwant\n%s", lenient, test.roles, test.action, plan, err, want)
 			}
 		}
@@ -73,7 +73,7 @@ func TestRowFiltersOfSeveralActions(t *testing.T) {
 			Principal: engine.Principal{ID: "bob", Roles: []string{"employee"}, Attr: value.Attributes{"clientIp": "127.0.0.1"}},
 			Resource:  engine.Resource{Kind: "expense"}, Actions: actions, Now: time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC),
 		})
-		if err != nil || plan.Debug != want {
+		if err != nil || plan.Debug() != want {
 			t.Errorf("%q: %v, %v, want %s", actions, plan, err, want)
 		}
 	}
@@ -112,7 +112,7 @@ func TestRowFiltersThatCannotBe(t *testing.T) {
 			Resource:  engine.Resource{Kind: "album"}, Actions: []string{action},
 		})
 		if want == "" {
-			if err != nil || plan.Debug != "(false)" {
+			if err != nil || plan.Debug() != "(false)" {
 				t.Errorf("%s: %v, %v", action, plan, err)
 			}
 			continue
@@ -169,7 +169,7 @@ resourcePolicy:
 			}
 			continue
 		}
-		if err != nil || plan.Debug != test.want || len(plan.ValidationErrors) != test.invalid {
+		if err != nil || plan.Debug() != test.want || len(plan.ValidationErrors) != test.invalid {
 			t.Errorf("%+v: %v, %v", test, plan, err)
 		}
 	}

@@ -121,10 +121,12 @@ func (r *reducer) shown(o *outcome, compared bool) (Operand, error) {
 	if v.Kind() == value.Error && r.Exact {
 		return expression("error", Operand{Value: value.OfString(strings.ToValidUTF8(v.Err().Error(), "?"))}), nil
 	}
-	if op, ok := r.constant(v, compared); ok {
-		return op, nil
-	}
+	op, ok := r.constant(v, compared)
 	switch {
+	case r.Frame.Spent():
+		return Operand{}, ErrTooManySteps
+	case ok:
+		return op, nil
 	case v.Kind() == value.Error:
 		return Operand{}, refuse("a part that fails on every resource (%s)", v.Err())
 	case o.part == nil:
@@ -230,7 +232,13 @@ func entries(m value.Mapping) (keys, values []value.Value) {
 	}
 	slices.SortFunc(order, func(i, j int) int {
 		a, b := keys[i], keys[j]
-		return cmp.Or(cmp.Compare(a.Kind(), b.Kind()), cmp.Compare(a.Str(), b.Str()), cmp.Compare(a.String(), b.String()))
+		switch kind := cmp.Compare(a.Kind(), b.Kind()); {
+		case kind != 0:
+			return kind
+		case a.Kind() == value.String:
+			return cmp.Compare(a.Str(), b.Str())
+		}
+		return cmp.Compare(a.String(), b.String())
 	})
 	return picked(keys, order), picked(values, order)
 }
@@ -243,7 +251,8 @@ func picked(list []value.Value, order []int) []value.Value {
 	return out
 }
 
-// constant gives a value as an operand, if it has such a form.
+// constant gives a value as an operand, if it has such a form and there are steps
+// for its text, which goes into the filter wherever it is shown.
 func (r *reducer) constant(v value.Value, compared bool) (Operand, bool) {
 	call := func(operator, text string) (Operand, bool) {
 		return expression(operator, Operand{Value: value.OfString(text)}), true
@@ -252,9 +261,9 @@ func (r *reducer) constant(v value.Value, compared bool) (Operand, bool) {
 	case value.Null, value.Bool:
 		return Operand{Value: v}, true
 	case value.String:
-		return Operand{Value: v}, utf8.ValidString(v.Str())
+		return Operand{Value: v}, r.Frame.Spend(len(v.Str())/bytesPerStep) && utf8.ValidString(v.Str())
 	case value.Bytes:
-		return Operand{Value: v}, !r.Exact
+		return Operand{Value: v}, r.Frame.Spend(len(v.Str())/bytesPerStep) && !r.Exact
 	case value.Double:
 		switch n := v.Double(); {
 		case !math.IsNaN(n) && !math.IsInf(n, 0):

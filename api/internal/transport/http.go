@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ func Handle[In, Out any, PIn message[In], POut message[Out]](b Bounds, answer fu
 			return
 		}
 		defer cancel()
-		body, err := read(r, int64(b.Message))
+		body, err := read(r, &b)
 		if err != nil {
 			Respond(w, r, nil, err)
 			return
@@ -96,15 +97,18 @@ func timeout(r *http.Request) (context.Context, context.CancelFunc, error) {
 }
 
 // read reads the body of a request.
-func read(r *http.Request, limit int64) ([]byte, error) {
-	body, err := readBody(r, limit)
+func read(r *http.Request, b *Bounds) ([]byte, error) {
+	body, err := readBody(r, b)
+	var refused refusedError
 	switch {
+	case errors.As(err, &refused):
+		return nil, refused.error
 	case errors.Is(err, errTooLarge):
 		size := "more"
 		if r.ContentLength > 0 {
 			size = strconv.FormatInt(r.ContentLength, 10)
 		}
-		return nil, status.Error(codes.ResourceExhausted, fmt.Sprintf("grpc: received message larger than max (%s vs. %d)", size, limit))
+		return nil, status.Error(codes.ResourceExhausted, fmt.Sprintf("grpc: received message larger than max (%s vs. %d)", size, b.Message))
 	case err != nil:
 		return nil, status.Error(codes.InvalidArgument, "the body can't be read")
 	}
@@ -125,23 +129,61 @@ func decode(body []byte, in proto.Message) error {
 
 var errTooLarge = errors.New("too large")
 
-// readBody reads a body of at most limit bytes; 0 means that there is no limit.
-func readBody(r *http.Request, limit int64) ([]byte, error) {
+// firstBytes is what a body may take of memory before any of it is there, and
+// without being counted.
+const firstBytes = 64 << 10
+
+// readBody reads a body that is no longer than messages may be. It takes memory for
+// what has arrived, and not for what the client says is coming.
+func readBody(r *http.Request, b *Bounds) ([]byte, error) {
+	limit := int64(b.Message)
 	if limit <= 0 {
-		return io.ReadAll(r.Body)
+		limit = math.MaxInt64 - 1
 	}
 	if r.ContentLength > limit {
 		return nil, errTooLarge
 	}
-	var b bytes.Buffer
+	var body bytes.Buffer
 	if r.ContentLength > 0 {
-		b.Grow(int(r.ContentLength) + bytes.MinRead)
+		body.Grow(int(min(r.ContentLength, firstBytes)) + bytes.MinRead)
 	}
-	n, err := b.ReadFrom(io.LimitReader(r.Body, limit+1))
+	in := arriving{Reader: io.LimitReader(r.Body, limit+1), bounds: b}
+	defer in.release()
+	n, err := body.ReadFrom(&in)
 	if n > limit {
 		return nil, errTooLarge
 	}
-	return b.Bytes(), err
+	return body.Bytes(), err
+}
+
+// A refusedError is that of bounds.
+type refusedError struct{ error }
+
+// An arriving body counts what is kept of it.
+type arriving struct {
+	io.Reader
+	bounds *Bounds
+	read   int
+	held   int // of bounds
+}
+
+// Read reads some more, and gives the error of bounds that refuse it.
+func (a *arriving) Read(p []byte) (int, error) {
+	n, err := a.Reader.Read(p)
+	a.read += n
+	if more := a.read - firstBytes - a.held; more > 0 {
+		if refused := a.bounds.hold(more); refused != nil {
+			return n, refusedError{refused}
+		}
+		a.held += more
+	}
+	return n, err
+}
+
+func (a *arriving) release() {
+	if a.held > 0 {
+		a.bounds.release(a.held)
+	}
 }
 
 // Respond writes what a call came to.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,7 +94,7 @@ func (c *cerbos) plan(req *engine.PlanRequest) (*planAnswer, error) {
 
 // plan gives the plan of the engine.
 func (d *decider) plan(req *engine.PlanRequest) *planAnswer {
-	plan, err := d.set.Plan(req)
+	plan, err := d.set.Plan(context.Background(), req)
 	if err != nil {
 		a := &planAnswer{failure: err.Error(), reason: err.Error()}
 		if e, ok := errors.AsType[*engine.PlanError](err); ok {
@@ -101,7 +102,7 @@ func (d *decider) plan(req *engine.PlanRequest) *planAnswer {
 		}
 		return a
 	}
-	a := &planAnswer{kind: plan.Filter.Kind.String(), debug: plan.Debug, scopes: plan.MatchedScopes}
+	a := &planAnswer{kind: plan.Filter.Kind.String(), debug: plan.Debug(), scopes: plan.MatchedScopes}
 	if plan.Filter.Condition != nil {
 		text, err := plan.Filter.Condition.AppendJSON(nil)
 		if err == nil {

@@ -177,10 +177,10 @@ func (m *maker) makeTrials() error {
 		case plan.Filter.Kind == engine.AlwaysDenied:
 			m.denied++
 			continue
-		case slices.Contains(seen, plan.Debug):
+		case slices.Contains(seen, plan.Debug()):
 			continue
 		}
-		seen = append(seen, plan.Debug)
+		seen = append(seen, plan.Debug())
 		t := trial{Filter: filter{Kind: plan.Filter.Kind.String()}, Allowed: []int{}, Plain: true}
 		if c := plan.Filter.Condition; c != nil {
 			if t.Filter.Condition, err = c.AppendJSON(nil); err != nil {
