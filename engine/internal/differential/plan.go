@@ -287,6 +287,9 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 	if r.same(cerbos, mine.searchingKeys()) {
 		return "a map that is written out is a list of its keys for Cerbos", nil
 	}
+	if mine = mine.findingNothing(); r.same(cerbos, mine) {
+		return "nothing is in an empty list for Cerbos, not even what can't be evaluated", nil
+	}
 	anonymous := *asked
 	anonymous.Principal.PolicyVersion = ""
 	if r.same(cerbos, t.decider.plan(&anonymous)) {
@@ -367,6 +370,33 @@ func searchingKeys(x any) any {
 		}
 	}
 	return map[string]any{"expression": map[string]any{"operator": e["operator"], "operands": operands}}
+}
+
+// findingNothing gives an answer in which "in" of an empty list is false, as it is to
+// Cerbos even where its operand can't be evaluated.
+func (a *planAnswer) findingNothing() *planAnswer {
+	out := *a
+	out.condition = findingNothing(a.condition)
+	return &out
+}
+
+func findingNothing(x any) any {
+	m, _ := x.(node)
+	e, _ := m["expression"].(node)
+	if e == nil {
+		return x
+	}
+	list, _ := e["operands"].([]any)
+	operands := make([]any, len(list))
+	for i := range list {
+		operands[i] = findingNothing(list[i])
+	}
+	if e["operator"] == "in" && len(operands) == 2 {
+		if of, ok := operands[1].(node)["value"].([]any); ok && len(of) == 0 {
+			return node{"value": false}
+		}
+	}
+	return node{"expression": node{"operator": e["operator"], "operands": operands}}
 }
 
 // agreeLeniently tells whether the plans for a request are the same under lenient
