@@ -316,15 +316,19 @@ func (p *proxy) unsent(sent []*node) []string {
 // be understood does.
 func matchesAny(matchers []*node, text string) bool {
 	return slices.ContainsFunc(matchers, func(m *node) bool {
+		text, value := text, func(field string) string { return m.str(field) }
+		if m.isTrue("ignore_case") {
+			text, value = strings.ToLower(text), func(field string) string { return strings.ToLower(m.str(field)) }
+		}
 		switch {
 		case m.has("exact"):
-			return m.str("exact") == text || m.isTrue("ignore_case") && strings.EqualFold(m.str("exact"), text)
+			return text == value("exact")
 		case m.has("prefix"):
-			return strings.HasPrefix(text, m.str("prefix"))
+			return strings.HasPrefix(text, value("prefix"))
 		case m.has("suffix"):
-			return strings.HasSuffix(text, m.str("suffix"))
+			return strings.HasSuffix(text, value("suffix"))
 		case m.has("contains"):
-			return strings.Contains(text, m.str("contains"))
+			return strings.Contains(text, value("contains"))
 		case m.has("safe_regex"):
 			return fullMatch(m.str("safe_regex", "regex"), text)
 		}
