@@ -322,6 +322,7 @@ func TestLargePlansEnd(t *testing.T) {
 		{name: "a long member", list: value.OfSequence(value.Slice{long(4_000_000)}), actions: 1},
 		{name: "a long key", list: value.OfMapping(value.Values{strings.Repeat("k", 4_000_000): value.OfBool(true)}), actions: 1},
 		{name: "a thousand members", list: value.OfSequence(value.Slice(slices.Repeat([]value.Value{long(10)}, 1000))), actions: 1, fits: true},
+		{name: "a usual list, many actions", list: value.OfSequence(value.Slice(slices.Repeat([]value.Value{long(10)}, 100))), actions: 20, fits: true},
 		{name: "many members", list: value.OfSequence(value.Slice(slices.Repeat([]value.Value{value.OfInt(1)}, 100_000))), actions: 1},
 	} {
 		principal := engine.Principal{ID: strings.Repeat("x", max(test.id, 1)), Roles: []string{"u"}, Attr: value.Values{"list": test.list}}

@@ -73,6 +73,9 @@ const (
 	// may become many times as large by what its variables stand for.
 	stepsPerOperand = 100
 
+	// stepsPerConstant is what a member of a known list or map takes of them.
+	stepsPerConstant = 20
+
 	// maxUnrolled is how many members Cerbos unrolls a loop over.
 	maxUnrolled = 10
 )

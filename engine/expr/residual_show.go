@@ -208,6 +208,9 @@ func (r *reducer) keys(o *outcome) (Operand, error) {
 	if _, ok := plainMap(v); !ok {
 		return r.shown(o, true)
 	}
+	if !r.Frame.Spend(v.Mapping().Len() * stepsPerConstant) {
+		return Operand{}, ErrTooManySteps
+	}
 	keys, _ := entries(v.Mapping())
 	list := knownAs(value.OfSequence(value.Slice(keys)))
 	return r.shown(&list, true)
@@ -316,11 +319,14 @@ func (r *reducer) integer(typ, text string, n float64, compared bool) (Operand, 
 // constantList gives a list as a value if its members are simple, and otherwise
 // as an operator on them.
 func (r *reducer) constantList(s value.Sequence, compared bool) (Operand, bool) {
+	if !r.Frame.Spend(s.Len() * stepsPerConstant) {
+		return Operand{}, false
+	}
 	simple := true
 	operands, values := make([]Operand, s.Len()), make(value.Slice, s.Len())
 	for i := range operands {
 		var ok bool
-		if operands[i], ok = r.member(s.At(i), compared); !ok {
+		if operands[i], ok = r.constant(s.At(i), compared); !ok {
 			return Operand{}, false
 		}
 		values[i] = operands[i].Value
@@ -333,6 +339,9 @@ func (r *reducer) constantList(s value.Sequence, compared bool) (Operand, bool) 
 }
 
 func (r *reducer) constantMap(m value.Mapping, compared bool) (Operand, bool) {
+	if !r.Frame.Spend(2 * m.Len() * stepsPerConstant) {
+		return Operand{}, false
+	}
 	keys, values := entries(m)
 	pairs := make([]Operand, 2*len(keys))
 	for i := range pairs {
@@ -341,18 +350,11 @@ func (r *reducer) constantMap(m value.Mapping, compared bool) (Operand, bool) {
 			x = values[i/2]
 		}
 		var ok bool
-		if pairs[i], ok = r.member(x, compared); !ok {
+		if pairs[i], ok = r.constant(x, compared); !ok {
 			return Operand{}, false
 		}
 	}
 	return expression("struct", setFields(pairs)...), true
-}
-
-func (r *reducer) member(v value.Value, compared bool) (Operand, bool) {
-	if !r.Frame.Spend(stepsPerOperand) {
-		return Operand{}, false
-	}
-	return r.constant(v, compared)
 }
 
 // plainValue gives the value of a constant operand, if JSON has it.
