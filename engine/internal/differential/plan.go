@@ -284,10 +284,10 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 		return "the engine refuses: " + mine.reason, nil
 	}
 	r := t.reader(asked)
-	if r.same(cerbos, mine.searchingKeys()) {
+	if r.same(cerbos, mine.rewritten(searchedKeys)) {
 		return "a map that is written out is a list of its keys for Cerbos", nil
 	}
-	if mine = mine.findingNothing(); r.same(cerbos, mine) {
+	if mine = mine.rewritten(foundNothing); r.same(cerbos, mine) {
 		return "nothing is in an empty list for Cerbos, not even what can't be evaluated", nil
 	}
 	anonymous := *asked
@@ -338,65 +338,58 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 	return "", nil
 }
 
-// searchingKeys gives an answer in which "in" of a map that is written out is one
-// of the list of its keys.
-func (a *planAnswer) searchingKeys() *planAnswer {
-	out := *a
-	out.condition = searchingKeys(a.condition)
-	return &out
-}
-
-func searchingKeys(x any) any {
-	m, _ := x.(map[string]any)
-	e, _ := m["expression"].(map[string]any)
-	if e == nil {
-		return x
-	}
-	list, _ := e["operands"].([]any)
-	operands := make([]any, len(list))
-	for i := range list {
-		operands[i] = searchingKeys(list[i])
-	}
-	if e["operator"] == "in" && len(operands) == 2 {
-		of, _ := operands[1].(map[string]any)["expression"].(map[string]any)
-		if of != nil && of["operator"] == "struct" {
-			var keys []any
-			for _, field := range of["operands"].([]any) {
-				set := field.(map[string]any)["expression"].(map[string]any)
-				keys = append(keys, set["operands"].([]any)[0].(map[string]any)["value"])
-			}
-			sortByText(keys)
-			operands[1] = map[string]any{"value": keys}
+// rewritten gives an answer of which each expression of the condition, from the
+// inside out, is what change makes of its operator and operands; nil leaves it.
+func (a *planAnswer) rewritten(change func(operator string, operands []any) any) *planAnswer {
+	var rewrite func(x any) any
+	rewrite = func(x any) any {
+		m, _ := x.(node)
+		e, _ := m["expression"].(node)
+		if e == nil {
+			return x
 		}
+		list, _ := e["operands"].([]any)
+		operands := make([]any, len(list))
+		for i := range list {
+			operands[i] = rewrite(list[i])
+		}
+		operator, _ := e["operator"].(string)
+		if out := change(operator, operands); out != nil {
+			return out
+		}
+		return node{"expression": node{"operator": operator, "operands": operands}}
 	}
-	return map[string]any{"expression": map[string]any{"operator": e["operator"], "operands": operands}}
-}
-
-// findingNothing gives an answer in which "in" of an empty list is false, as it is to
-// Cerbos even where its operand can't be evaluated.
-func (a *planAnswer) findingNothing() *planAnswer {
 	out := *a
-	out.condition = findingNothing(a.condition)
+	out.condition = rewrite(a.condition)
 	return &out
 }
 
-func findingNothing(x any) any {
-	m, _ := x.(node)
-	e, _ := m["expression"].(node)
-	if e == nil {
-		return x
+// searchedKeys is "in" of a map that is written out as one of the list of its keys.
+func searchedKeys(operator string, operands []any) any {
+	if operator != "in" || len(operands) != 2 {
+		return nil
 	}
-	list, _ := e["operands"].([]any)
-	operands := make([]any, len(list))
-	for i := range list {
-		operands[i] = findingNothing(list[i])
+	fields := operandsOf(operands[1], "struct")
+	if fields == nil {
+		return nil
 	}
-	if e["operator"] == "in" && len(operands) == 2 {
+	var keys []any
+	for _, field := range fields {
+		keys = append(keys, operandsOf(field, "set-field")[0].(node)["value"])
+	}
+	sortByText(keys)
+	return node{"expression": node{"operator": operator, "operands": []any{operands[0], node{"value": keys}}}}
+}
+
+// foundNothing is "in" of an empty list as false, as it is to Cerbos even where its
+// operand can't be evaluated.
+func foundNothing(operator string, operands []any) any {
+	if operator == "in" && len(operands) == 2 {
 		if of, ok := operands[1].(node)["value"].([]any); ok && len(of) == 0 {
 			return node{"value": false}
 		}
 	}
-	return node{"expression": node{"operator": e["operator"], "operands": operands}}
+	return nil
 }
 
 // agreeLeniently tells whether the plans for a request are the same under lenient
@@ -476,9 +469,9 @@ func (t *planTrial) fewerLeaves(r reader, cerbos, mine *planAnswer) bool {
 	if cerbos.condition == nil {
 		return false
 	}
-	of, some := leaves(r.canonical(cerbos.searchingKeys().condition, true), map[string]bool{}), map[string]bool{}
+	of, some := leaves(r.canonical(cerbos.rewritten(searchedKeys).condition, true), map[string]bool{}), map[string]bool{}
 	if mine.condition != nil {
-		leaves(r.canonical(mine.searchingKeys().condition, true), some)
+		leaves(r.canonical(mine.rewritten(searchedKeys).condition, true), some)
 	}
 	for leaf := range some {
 		if !of[leaf] && leaf != jsonText(failure) {
