@@ -326,6 +326,7 @@ func (a *actionPlan) row(r *row) (*clause, error) {
 	if err != nil || r.derived == nil || r.derived.condition == nil {
 		return own, err
 	}
+	a.inText = false
 	derived, err := a.tree(r.derived.condition.root, r.derived.condition.module)
 	if err != nil || r.condition == nil {
 		return derived, err
