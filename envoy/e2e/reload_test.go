@@ -363,15 +363,13 @@ func reloadUnderTraffic(t *testing.T, newLayout func(folder string) layout) {
 			} else {
 				layout.publish(t, tt.broken)
 			}
-			eventually(t, "a log that says "+tt.says, func() error {
-				if log := r.edict.log()[logged:]; !says.MatchString(log) {
+			eventually(t, "a log that says "+tt.says+", and that the old policies stay in force", func() error {
+				// What is wrong, and that the old policies stay in force, are lines of their own.
+				if log := r.edict.log()[logged:]; !says.MatchString(log) || !strings.Contains(log, `"oldPoliciesStayInForce":true`) {
 					return fmt.Errorf("it says %q", log)
 				}
 				return nil
 			})
-			if log := r.edict.log()[logged:]; !strings.Contains(log, `"oldPoliciesStayInForce":true`) {
-				t.Errorf("the log does not say that the old policies stay in force:\n%s", log)
-			}
 			if !tt.alone {
 				// What is broken is in place before this is, and until after.
 				logged = len(r.edict.log())
