@@ -136,8 +136,8 @@ func (r *reducer) shown(o *outcome, compared bool) (Operand, error) {
 	return out.op, err
 }
 
-// taken gives a known part by what it is made of. It is for values that no
-// operand can be: hierarchies, for example, and errors.
+// taken gives a known part by what it is made of. It is for values that no operand
+// can be, such as hierarchies.
 func (r *reducer) taken(n *fragment) (outcome, error) {
 	if n.path != nil && n.kind != callFragment {
 		at := r.Read(n.path)

@@ -61,15 +61,6 @@ func (g *Grants) Has(action string) bool {
 	return slices.ContainsFunc(g.patterns, func(p string) bool { return matches(p, action) })
 }
 
-// matches tells whether a text is what a rule names, or matches its pattern.
-func matches(pattern, text string) bool {
-	if pattern == text || !glob.IsPattern(pattern) {
-		return pattern == text
-	}
-	g, err := glob.Compile(pattern)
-	return err == nil && g.Match(text)
-}
-
 // Names gives the actions that rules name, without the patterns.
 func (g *Grants) Names() []string {
 	return slices.DeleteFunc(slices.Clone(g.patterns), glob.IsPattern)

@@ -10,6 +10,15 @@ import (
 	"edict/engine/policy"
 )
 
+// matches tells whether a text is what a rule names, or matches its pattern.
+func matches(pattern, text string) bool {
+	if pattern == text || !glob.IsPattern(pattern) {
+		return pattern == text
+	}
+	g, err := glob.Compile(pattern)
+	return err == nil && g.Match(text)
+}
+
 // covers tells whether a pattern surely matches all that another matches.
 func covers(wide, narrow string) bool {
 	if wide == narrow || wide == "*" || wide == "**" {
@@ -23,8 +32,7 @@ func covers(wide, narrow string) bool {
 		prefix, ok := strings.CutSuffix(wide, "**")
 		return ok && !strings.ContainsAny(prefix, `*?[]{}\,`) && strings.HasPrefix(narrow, prefix)
 	}
-	g, err := glob.Compile(wide)
-	return err == nil && g.Match(narrow)
+	return matches(wide, narrow)
 }
 
 // coversAction is covers for the actions of role policies, where every text is
