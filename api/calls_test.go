@@ -103,22 +103,28 @@ func policySet(t testing.TB) *engine.PolicySet {
 	return ps
 }
 
-// verifier gives what verifies tokens by one key set, and a token that it takes.
-func verifier(t testing.TB) (v *auxdata.Verifier, token string) {
+// issuer gives a set of one key, and a token that is signed with it.
+func issuer(t testing.TB) (keys []byte, token string) {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	encode := base64.RawURLEncoding.EncodeToString
-	v, err = auxdata.New(t.Context(), auxdata.Options{KeySets: []auxdata.KeySet{{ID: "tests", Local: &auxdata.Local{
-		Data: fmt.Appendf(nil, `{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"k","x":%q}]}`, encode(public)),
-	}}}})
+	keys = fmt.Appendf(nil, `{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"k","x":%q}]}`, encode(public))
+	signed := encode([]byte(`{"alg":"EdDSA","kid":"k"}`)) + "." + encode([]byte(`{"customInt":42}`))
+	return keys, signed + "." + encode(ed25519.Sign(private, []byte(signed)))
+}
+
+// verifier gives what verifies tokens by one key set, and a token that it takes.
+func verifier(t testing.TB) (v *auxdata.Verifier, token string) {
+	t.Helper()
+	keys, token := issuer(t)
+	v, err := auxdata.New(t.Context(), auxdata.Options{KeySets: []auxdata.KeySet{{ID: "tests", Local: &auxdata.Local{Data: keys}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed := encode([]byte(`{"alg":"EdDSA","kid":"k"}`)) + "." + encode([]byte(`{"customInt":42}`))
-	return v, signed + "." + encode(ed25519.Sign(private, []byte(signed)))
+	return v, token
 }
 
 // unsigned is a token with the claims of a good one that nobody signed.

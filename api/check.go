@@ -188,6 +188,12 @@ func (s *Server) auxData(ctx context.Context, t *tokens) (engine.AuxData, error)
 	}
 	err := error(&auxdata.Error{Reason: errors.New("tokens are not looked at")})
 	if s.AuxData != nil {
+		if s.AuxData.Waits(t.jwt, t.jwts) {
+			if err := s.await(); err != nil {
+				return engine.AuxData{}, err
+			}
+			defer s.waiting.Add(-1)
+		}
 		var data engine.AuxData
 		if data, err = s.AuxData.All(ctx, t.jwt, t.jwts); err == nil {
 			return data, nil

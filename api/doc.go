@@ -17,7 +17,8 @@
 //  5. A call reads no more than Limits.Message bytes, what it is answered about
 //     resources is no longer, and no error repeats more than a bounded part of what
 //     was sent.
-//  6. No more than Limits.InFlight calls are read and answered at once. Who sends or
-//     reads slowly is none of them, and neither are ServerInfo and health.
+//  6. No more than Limits.InFlight calls are read and answered at once, and no more
+//     than half of these wait for the keys of tokens. Who sends or reads slowly is
+//     none of them, and neither are ServerInfo and health.
 //  7. Why a plan can't be made is for the log, since it quotes policies.
 package api

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,6 +23,7 @@ import (
 
 	"edict/api/cerbospb"
 	"edict/engine"
+	"edict/engine/auxdata"
 	"edict/engine/folder"
 	"edict/engine/policyfile"
 	"edict/engine/schema"
@@ -78,14 +82,14 @@ func TestCallsBeyondTheLimit(t *testing.T) {
 	<-entered
 	slow.Store(false)
 	for call, body := range oneOfEach {
-		s.Overloaded = func() { told.Add(1) }
+		s.Overloaded = func(string) { told.Add(1) }
 		if w := ask(h, "POST", paths[call], body); w.Code != 503 || w.Body.String() != `{"code":14,"message":"too many calls are being answered"}` {
 			t.Errorf("%s: got %d %s", call, w.Code, w.Body)
 		}
 		if _, err := overGRPC(t, conn, call, body); status.Code(err) != codes.Unavailable {
 			t.Errorf("%s over gRPC: got %v", call, err)
 		}
-		s.Overloaded = func() { panic("nobody looks") }
+		s.Overloaded = func(string) { panic("nobody looks") }
 		if w := ask(h, "POST", paths[call], body); w.Code != 500 {
 			t.Errorf("%s, and whoever is told panics: got %d %s", call, w.Code, w.Body)
 		}
@@ -124,6 +128,79 @@ func TestCallsBeyondTheLimit(t *testing.T) {
 	if n := s.inFlight.Load(); n != 0 {
 		t.Errorf("%d are under way", n)
 	}
+}
+
+// A slowIssuer answers requests for its keys once it may.
+type slowIssuer struct {
+	keys []byte
+	may  chan struct{}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (i *slowIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case <-i.may:
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(i.keys)), Request: r}, nil
+}
+
+// Calls that wait for the keys of tokens are half of all at most, so that an issuer
+// which does not answer keeps nobody out who brings no token.
+func TestCallsThatWaitForKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newServer(t)
+		keys, token := issuer(t)
+		slow := &slowIssuer{keys, make(chan struct{})}
+		var err error
+		s.AuxData, err = auxdata.New(t.Context(), auxdata.Options{
+			KeySets:   []auxdata.KeySet{{ID: "slow", Remote: &auxdata.Remote{URL: "https://issuer.example/keys"}}},
+			Transport: slow,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Limits.InFlight, s.Limits.Time = 5, 5*time.Second
+		told := ""
+		s.Overloaded = func(reason string) { told = reason }
+		h := s.Handler(HTTPOptions{})
+		withToken := `{"auxData":{"jwt":{"token":"` + token + `"}},` + allowed[1:]
+		var waiting sync.WaitGroup
+		wait := func(want int) {
+			for range 2 {
+				waiting.Go(func() {
+					if w := ask(h, "POST", paths["CheckResources"], withToken); w.Code != want {
+						t.Errorf("who waits got %d %s, want %d", w.Code, w.Body, want)
+					}
+				})
+			}
+			synctest.Wait()
+			const reason = "too many calls are waiting for the keys of tokens"
+			if w := ask(h, "POST", paths["CheckResources"], withToken); w.Code != 503 || w.Body.String() != `{"code":14,"message":"`+reason+`"}` || told != reason {
+				t.Errorf("one too many got %d %s, told of %q", w.Code, w.Body, told)
+			}
+			if w := ask(h, "POST", paths["CheckResources"], allowed); w.Code != 200 {
+				t.Errorf("without a token: got %d %s", w.Code, w.Body)
+			}
+		}
+		wait(504)
+		waiting.Wait() // until their time is over
+		wait(200)
+		close(slow.may)
+		waiting.Wait()
+		for range 3 {
+			waiting.Go(func() {
+				if w := ask(h, "POST", paths["CheckResources"], withToken); w.Code != 200 {
+					t.Errorf("with the keys: got %d %s", w.Code, w.Body)
+				}
+			})
+		}
+		waiting.Wait()
+		if waiting, inFlight := s.waiting.Load(), s.inFlight.Load(); waiting != 0 || inFlight != 0 {
+			t.Errorf("%d are waiting and %d under way", waiting, inFlight)
+		}
+	})
 }
 
 // slowReader takes an answer once it may.
@@ -321,7 +398,7 @@ func TestArrivingBodiesAreBounded(t *testing.T) {
 	s, _ := newServer(t)
 	s.Limits.Message = 128 << 10 // of which the second half counts
 	var told atomic.Int64
-	s.Overloaded = func() { told.Add(1) }
+	s.Overloaded = func(string) { told.Add(1) }
 	h := s.Handler(HTTPOptions{})
 	large := strings.Repeat(" ", s.Limits.Message-len(allowed)) + allowed
 	var under sync.WaitGroup

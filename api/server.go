@@ -35,9 +35,9 @@ type Server struct {
 	// Nil means nobody looks.
 	Refused func(error)
 
-	// Overloaded is told of each call that was refused since it was one too many.
-	// Nil means nobody looks.
-	Overloaded func()
+	// Overloaded is told of each call that was refused since it was one too many, and
+	// of what. Nil means nobody looks.
+	Overloaded func(reason string)
 
 	// Unplanned is told why a plan can't be made, which may quote the policies, so
 	// that the client does not learn it. Nil means nobody looks.
@@ -49,6 +49,7 @@ type Server struct {
 
 	calls    sync.Pool // of *call
 	inFlight atomic.Int64
+	waiting  atomic.Int64 // of those in flight: that wait for keys
 	arriving atomic.Int64 // bytes of bodies
 }
 
@@ -133,7 +134,7 @@ func (s *Server) enter() error {
 }
 
 // overloaded gives the error of a call that is one too many, and tells of it.
-func (s *Server) overloaded(message string) (err error) {
+func (s *Server) overloaded(reason string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = status.Error(codes.Internal, "internal error")
@@ -141,14 +142,25 @@ func (s *Server) overloaded(message string) (err error) {
 		}
 	}()
 	if s.Overloaded != nil {
-		s.Overloaded()
+		s.Overloaded(reason)
 	}
 	// Clients that try again do so after this code, and wait before.
-	return status.Error(codes.Unavailable, message)
+	return status.Error(codes.Unavailable, reason)
 }
 
 // leave counts out a call that was let in.
 func (s *Server) leave() { s.inFlight.Add(-1) }
+
+// await counts a call, which is in flight, among those that wait for the keys of
+// tokens, unless it is one too many. They are half of all calls at most: an issuer
+// that does not answer must not keep out who brings no tokens.
+func (s *Server) await() error {
+	if n := s.waiting.Add(1); s.Limits.InFlight <= 0 || n <= int64(s.Limits.InFlight/2) {
+		return nil
+	}
+	s.waiting.Add(-1)
+	return s.overloaded("too many calls are waiting for the keys of tokens")
+}
 
 // hold counts in bytes of a body that is arriving, unless they are too many.
 func (s *Server) hold(bytes int) error {

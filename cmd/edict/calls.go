@@ -48,8 +48,8 @@ func newCalls(ctx context.Context, c *config.Config, checks *extauthz.Server, lo
 		Limits:  limits,
 		Info:    info(),
 		Refused: func(err error) { refused().Err(err).Msg("a call was refused since its auxData is invalid") },
-		Overloaded: func() {
-			overloaded().Int("inFlight", limits.InFlight).Msg("calls are refused, since too many are being answered")
+		Overloaded: func(reason string) {
+			overloaded().Str("reason", reason).Int("inFlight", limits.InFlight).Msg("calls are refused, since there are too many")
 		},
 		Unplanned: func(err error) { unplanned().Err(err).Msg("a plan can't be made safely") },
 		Panicked: func(v any, stack []byte) {

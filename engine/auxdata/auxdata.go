@@ -145,6 +145,24 @@ func (v *Verifier) All(ctx context.Context, jwt *Token, jwts map[string]Token) (
 	return data, nil
 }
 
+// Waits tells whether All would wait for a key set of these tokens that was never
+// fetched. Once it would not, it never will again.
+func (v *Verifier) Waits(jwt *Token, jwts map[string]Token) bool {
+	waits := func(t Token) bool {
+		s, err := v.source(t.KeySetID)
+		return err == nil && s.Awaited()
+	}
+	if jwt != nil && waits(*jwt) {
+		return true
+	}
+	for _, t := range jwts {
+		if waits(t) {
+			return true
+		}
+	}
+	return false
+}
+
 // parse verifies a token as a whole: signature, then times.
 func (v *Verifier) parse(ctx context.Context, t Token) (jwt.Token, error) {
 	if v.disabled {

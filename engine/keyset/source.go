@@ -148,6 +148,19 @@ func (s *Source[T]) First(ctx context.Context) (T, error) {
 	return s.Keys()
 }
 
+// Awaited tells whether First would wait. Once it would not, it never will again.
+func (s *Source[T]) Awaited() bool {
+	if s.current.Load() != nil {
+		return false
+	}
+	select {
+	case <-s.first:
+		return false
+	default:
+		return true
+	}
+}
+
 // Renew is for whoever needs a key that is not among those in force. It brings
 // about an attempt to renew them, unless the last one was less than MinRenewal
 // ago, and waits for it, or for one that is under way. It tells whether keys
