@@ -1,8 +1,9 @@
 """Rows that are read in another way than they are written, on any database."""
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
-from databases import fill, selected
+from databases import TABLE, fill, selected
+from edict_fastapi import Columns, translate
 from trees import COLUMNS, attr, v, x
 
 
@@ -91,3 +92,15 @@ def check_ints(connection, literals):
 
 def check_bools(connection, literals):
     _check(connection, "paid", True, literals, [attr("paid"), x("not", attr("paid")), x("eq", attr("paid"), v(None))])
+
+
+def check_expressions_of_integers(connection):
+    """Of an expression that is an integer to SQLAlchemy, rows where it is none are not selected."""
+    fill(connection, [row("whole", amount=1), row("half")])
+    columns = Columns(TABLE, {"amount": func.coalesce(TABLE.c.amount, 0.5)})
+    for question in (x("eq", attr("amount"), v(0.5)), x("ge", attr("amount"), v(0)), x("eq", attr("amount"), v("x"))):
+        for condition in (x("holds", question), x("not", x("holds", question))):
+            where = translate({"kind": "KIND_CONDITIONAL", "condition": condition}, columns)
+            assert "half" not in connection.execute(select(TABLE.c.id).where(where)).scalars().all(), condition
+    where = translate({"kind": "KIND_CONDITIONAL", "condition": x("holds", x("eq", attr("amount"), v(1)))}, columns)
+    assert connection.execute(select(TABLE.c.id).where(where)).scalars().all() == ["whole"]

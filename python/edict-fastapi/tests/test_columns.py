@@ -25,6 +25,11 @@ class Same(enum.Enum):
     closed = "closed"
 
 
+class Swapped(enum.Enum):
+    open = "closed"
+    closed = "open"
+
+
 class Upper(TypeDecorator):
     impl = String
     cache_ok = True
@@ -101,6 +106,7 @@ def test_types_that_are_clear(column_type):
         (CHAR(3), "spaces"),
         (LargeBinary, "can't use"),
         (Enum(Status), "values_callable"),
+        (Enum(Swapped), "values_callable"),
         (Upper, "type_coerce"),
         (None, "type_coerce"),
     ],

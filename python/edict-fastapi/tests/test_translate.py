@@ -9,6 +9,7 @@ from sqlalchemy.pool import StaticPool
 import hostile
 from databases import MAPPING, TABLE, fill, selected
 from edict_fastapi import Columns, Untranslatable, translate
+from edict_fastapi.translate import MAX_NODES
 from trees import attr, v, x
 
 
@@ -56,7 +57,10 @@ UNTRANSLATABLE = {
     "int of an int that is made a double": (x("gt", x("int", x("double", x("int", score))), v(0)), "int of what int made"),
     "int of a sum with an int": (x("gt", x("int", x("add", x("double", x("int", amount)), v(1.5))), v(0)), "int of what int made"),
     "ints that could overflow": (x("gt", x("add", x("int", score), x("int", v(1))), v(0)), "overflow"),
-    "nesting": (AND_TOO_DEEP, "too large"),
+    "nesting": (AND_TOO_DEEP, "nested too deep"),
+    "a long list": (x("in", amount, v([1] * MAX_NODES)), "too large"),
+    "a long list of what is never equal": (x("in", amount, v([None] * MAX_NODES)), "too large"),
+    "a large map": (x("in", owner, v({str(i): i for i in range(MAX_NODES)})), "too large"),
     "a small tree that makes much SQL": (DOUBLING, "too much SQL"),
     "many operands": (x("or", *[x("eq", owner, v(str(i))) for i in range(3000)]), "too"),
     "a list": (x("in", owner, x("if", attr("paid"), v(["a"]), v(["b"]))), "depends on the row"),
@@ -148,6 +152,7 @@ def test_values_that_no_attribute_has_are_kept_out(connection):
     hostile.check_texts_of_other_types(connection, ["x'616d79'", "'amy' || char(0)", "'amy' || char(0) || 'x'"])
     hostile.check_ints(connection, ["1.5", "'x'", "x'01'", "9e18 * 9"])
     hostile.check_bools(connection, ["2", "-1", "'true'", "0.5"])
+    hostile.check_expressions_of_integers(connection)
 
 
 def test_sqlite_writes_dates_in_three_ways(connection):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Join, select, types
+from sqlalchemy import Cast, ColumnClause, ColumnElement, Join, select, types
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import RelationshipProperty
 
@@ -26,13 +26,16 @@ POLICY_VERSION = "request.resource.policyVersion"
 class Attribute:
     """One mapped value.
 
-    whole: the numbers are SQL integers. indexed: the text may be compared as it is, too,
-    for the sake of indexes. missing: NULL is an attribute that is not there, else null.
+    whole: the numbers are SQL integers. declared: they are of the SQL type that SQLAlchemy
+    says, as those of columns and casts are; of other expressions, such as coalesce(column,
+    0.5), it says the type of a part. indexed: the text may be compared as it is, too, for
+    the sake of indexes. missing: NULL is an attribute that is not there, else null.
     """
 
     sql: ColumnElement[Any]
     kind: Kind
     whole: bool = False
+    declared: bool = False
     indexed: bool = False
     missing: bool = False
 
@@ -116,16 +119,17 @@ def _typed(name: str, sql: ColumnElement[Any], missing: bool) -> Attribute:
     column_type = sql.type
     known = type(column_type)
     own = known.__module__.startswith("sqlalchemy.")  # a class of somebody else may do anything with values
+    declared = isinstance(sql, (ColumnClause, Cast))
     if known in (types.String, types.Text, types.Unicode, types.UnicodeText, types.VARCHAR, types.TEXT, types.NVARCHAR):
         return Attribute(sql, Kind.STRING, indexed=True, missing=missing)
     if own and isinstance(column_type, types.Enum):
         _check_enum(name, column_type)
         return Attribute(sql, Kind.STRING, missing=missing)
     if own and isinstance(column_type, types.Integer):
-        return Attribute(sql, Kind.DOUBLE, whole=True, missing=missing)
+        return Attribute(sql, Kind.DOUBLE, whole=True, declared=declared, missing=missing)
     if own and isinstance(column_type, (types.Numeric, types.Float)):
         _check_number(name, column_type)
-        return Attribute(sql, Kind.DOUBLE, missing=missing)
+        return Attribute(sql, Kind.DOUBLE, declared=declared, missing=missing)
     if known in (types.Boolean, types.BOOLEAN):
         return Attribute(sql, Kind.BOOL, missing=missing)
     if known in (types.DateTime, types.DATETIME, types.TIMESTAMP):
@@ -149,8 +153,8 @@ def _check_enum(name: str, enum: Any) -> None:
     """What is stored must be what is sent, which an enumeration of Python leaves open."""
     if enum.enum_class is None:
         return
-    values = [getattr(member, "value", member) for member in enum.enum_class]
-    if sorted(map(str, values)) != sorted(enum.enums) or not all(isinstance(v, str) for v in values):
+    # SQLAlchemy stores of each member, in their order, what enums has in its place.
+    if [member.value for member in enum.enum_class] != enum.enums:
         raise Misconfigured(
             f"{name} is mapped to an Enum that stores names, while checks most likely send values; "
             "give it values_callable, or map a case(…) of what checks send"

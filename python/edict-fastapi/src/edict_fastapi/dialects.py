@@ -146,6 +146,12 @@ class UsableInteger(Usable):
     inherit_cache = True
 
 
+class UsableWhole(Usable):
+    """The same as UsableInteger of an expression that may be of any type of number."""
+
+    inherit_cache = True
+
+
 class UsableNumber(Usable):
     inherit_cache = True
 
@@ -225,6 +231,10 @@ _SQL: dict[type[FunctionElement[Any]], dict[str, str]] = {
         "postgresql": "true",
     },
     UsableInteger: {"sqlite": "(typeof({0}) = 'integer')", "postgresql": "true"},
+    UsableWhole: {
+        "sqlite": "(typeof({0}) = 'integer')",
+        "postgresql": f"({{0}} = trunc({{0}}) AND {{0}} BETWEEN {-(2**63)} AND {2**63 - 1})",
+    },
     UsableNumber: {
         "sqlite": f"(typeof({{0}}) IN ('real', 'integer') AND abs({{0}}) <= {_MAX_DOUBLE})",
         "postgresql": f"(coalesce(abs(CAST({{0}} AS DOUBLE PRECISION)) <= {_MAX_DOUBLE}, false))",

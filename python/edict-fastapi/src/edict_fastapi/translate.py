@@ -38,6 +38,7 @@ from .dialects import (
     UsableInteger,
     UsableNumber,
     UsableText,
+    UsableWhole,
 )
 from .errors import Untranslatable
 from .predicate import FALSE, TRUE, Predicate, atom, both, constant, either, negation
@@ -99,9 +100,9 @@ class _Translation:
 
     def _operand(self, operand: Any, depth: int) -> tuple[str, Any]:
         """What an operand is, "value", "variable" or "expression", and its content."""
-        self._nodes += 1
-        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise Untranslatable("a filter that is too large")
+        self._count(1)
+        if depth > MAX_DEPTH:
+            raise Untranslatable("a filter that is nested too deep")
         if isinstance(operand, dict) and len(operand) == 1:
             ((what, content),) = operand.items()
             if what == "value" or what == "variable" and isinstance(content, str):
@@ -111,6 +112,11 @@ class _Translation:
                 if isinstance(operator, str) and isinstance(operands, list):
                     return what, (operator, operands)
         raise Untranslatable("an operand of an unknown form")
+
+    def _count(self, nodes: int) -> None:
+        self._nodes += nodes
+        if self._nodes > MAX_NODES:
+            raise Untranslatable("a filter that is too large")
 
     def _rule(self, operand: Any, depth: int) -> Predicate:
         what, content = self._operand(operand, depth)
@@ -180,11 +186,9 @@ class _Translation:
                 return of_value(Kind.DOUBLE, Number(known=float(value)))
             case str():
                 return of_value(Kind.STRING, Text(known=_text(value)))
-            case list():
-                self._nodes += len(value)
-                return of_value(Kind.LIST, value)
-            case dict():
-                return of_value(Kind.MAP, value)
+            case list() | dict():
+                self._count(len(value))  # each member is compared by itself
+                return of_value(Kind.LIST if isinstance(value, list) else Kind.MAP, value)
         raise Untranslatable("a constant that is no JSON")
 
     def _path(self, operand: Any, depth: int) -> str:
@@ -238,9 +242,10 @@ class _Translation:
                 return UsableInstant(sql), FALSE, Alternative(there, Kind.DATE_TEXT, sql)
         if found.whole:
             number = Number(sql=sql, whole=True, least=arithmetic.MIN_INT, most=arithmetic.MAX_INT)
-            return UsableInteger(sql), FALSE, Alternative(there, Kind.DOUBLE, number)
+            usable = UsableInteger(sql) if found.declared else UsableWhole(sql)
+            return usable, FALSE, Alternative(there, Kind.DOUBLE, number)
         # What is declared as a double is one; decimals and the like must be made one.
-        number = Number(sql=sql if type(sql.type) is Double else AsDouble(sql))
+        number = Number(sql=sql if found.declared and type(sql.type) is Double else AsDouble(sql))
         return UsableNumber(sql), FALSE, Alternative(there, Kind.DOUBLE, number)
 
     def _has(self, operands: list[Any], depth: int) -> Term:
