@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import OperationalError
 
 from edict_fastapi import Edict, FilterVerifier, MemoryReplayStore, Misconfigured, Refused, SQLReplayStore
-from tokens import ALWAYS, NOW, OTHER_KEY, claims, hash_of, header, jwks, scope, sign, token, verifier
+from tokens import ALWAYS, NOW, OTHER_KEY, b64, claims, hash_of, header, jwks, scope, sign, token, verifier
 from trees import attr, v, x
 
 def test_a_good_token_gives_its_filter():
@@ -64,7 +65,7 @@ REFUSED = {
     "too large": (token(flt={"kind": "x" * 20000}), {}, "larger"),
     "four parts": (token() + ".x", {}, "no token"),
     "no signature": (token().rpartition(".")[0] + ".", {}, "no token"),
-    "another payload": (tampered(1, lambda p: json.dumps(claims()).encode().hex()), {}, "can't be read"),
+    "another payload": (tampered(1, lambda p: b64(json.dumps(claims(sub="bob")).encode())), {}, "Signature verification failed"),
     "another signature": (tampered(2, lambda s: "A" * 86), {}, "Signature verification failed"),
     "another key": (other, {}, "unknown key"),
     "another key by the name of Edict's": (sign(header(), json.dumps(claims()).encode(), OTHER_KEY), {}, "Signature"),
@@ -151,8 +152,8 @@ def test_a_token_is_remembered_until_no_clock_takes_it_any_more():
         v.verify(scope(made))
 
 
-def shared_store(tmp_path):
-    store = SQLReplayStore(create_engine(f"sqlite:///{tmp_path}/used.db"))
+def shared_store(tmp_path, clock=time.time):
+    store = SQLReplayStore(create_engine(f"sqlite:///{tmp_path}/used.db"), clock=clock)
     store.create()
     store.create()
     return store
@@ -174,6 +175,33 @@ def test_replays_are_found_by_threads_at_once(make, count, tmp_path):
     for t in threads:
         t.join()
     assert sorted(new) == list(range(count))
+
+
+@pytest.mark.parametrize("make", [lambda _, clock: MemoryReplayStore(clock=clock), lambda *of: shared_store(*of)], ids=["memory", "SQL"])
+def test_a_token_that_expires_on_its_way_to_the_store_may_have_been_forgotten(make, tmp_path):
+    now = [0.0]
+    store = make(tmp_path, lambda: now[0])
+    assert store.add("late", 10)
+    now[0] = 10.5
+    assert store.add("another", 20)  # forgets the first
+    assert not store.add("late", 10)
+
+
+def test_workers_that_start_at_once_make_one_table(tmp_path):
+    stores = [SQLReplayStore(create_engine(f"sqlite:///{tmp_path}/used.db")) for _ in range(2)]
+
+    @event.listens_for(stores[0]._engine, "before_cursor_execute")
+    def meanwhile(connection, cursor, statement, *_):
+        if "CREATE TABLE" in statement:
+            stores[1].create()
+
+    stores[0].create()
+    assert stores[0].add("a", 2e9) and not stores[1].add("a", 2e9)
+
+
+def test_a_table_that_can_not_be_made_is_an_error(tmp_path):
+    with pytest.raises(OperationalError):
+        SQLReplayStore(create_engine(f"sqlite:///{tmp_path}/nowhere/used.db")).create()
 
 
 def test_a_full_store_refuses_until_tokens_expire():

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from sqlalchemy import Column, Double, Engine, MetaData, String, Table, delete, insert
+from sqlalchemy import Column, Double, Engine, MetaData, String, Table, delete, insert, inspect
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 _log = logging.getLogger("edict_fastapi")
@@ -23,8 +23,9 @@ class ReplayStore(Protocol):
         seconds since 1970.
 
         Of two calls at once with one token only one may give True. If that can't be told,
-        as when a store is full or away, the answer is False. It is called from several
-        threads at once, never from the event loop.
+        as when a store is full or away, or expires has passed and the token may have been
+        forgotten, the answer is False. It is called from several threads at once, never
+        from the event loop.
         """
 
 
@@ -40,9 +41,9 @@ class MemoryReplayStore:
         self._expires: OrderedDict[str, float] = OrderedDict()
 
     def add(self, token: str, expires: float) -> bool:
-        now = self._clock()
         with self._lock:
-            if token in self._expires:
+            now = self._clock()  # in here, since others forgot by theirs while this one waited
+            if token in self._expires or expires < now:
                 return False
             # Tokens come nearly in the order in which they expire.
             while self._expires and next(iter(self._expires.values())) < now:
@@ -68,17 +69,23 @@ class SQLReplayStore:
         )
 
     def create(self) -> None:
-        self._table.create(self._engine, checkfirst=True)
+        try:
+            self._table.create(self._engine, checkfirst=True)
+        except SQLAlchemyError:
+            # Of workers that start at once, each looks before one has made it.
+            if not inspect(self._engine).has_table(self._table.name):
+                raise
 
     def add(self, token: str, expires: float) -> bool:
         used = self._table
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(used).values(token=token, expires=expires))
-                connection.execute(delete(used).where(used.c.expires < self._clock()))
+                now = self._clock()  # after the insert, which may have waited for others
+                connection.execute(delete(used).where(used.c.expires < now))
         except IntegrityError:
             return False
         except SQLAlchemyError as e:
             _log.error("used tokens can't be remembered: %s", e)
             return False
-        return True
+        return now <= expires

@@ -14,7 +14,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -66,7 +66,8 @@ class FilterVerifier:
     "http://127.0.0.1:3592"; or keys is a JWK set, a PEM text, a file or an own Keys, and
     large filters are refused unless there is an edict. Times are in seconds.
 
-    leeway is by how much clocks may differ. header and principal_header are Edict's
+    replays remembers which tokens were used; without it that is the memory of this process,
+    by the clock of this verifier. leeway is by how much clocks may differ. header and principal_header are Edict's
     filter.header and upstream.principalHeader. prefix is what the server puts in front of
     the paths that it is asked for, as uvicorn does with --root-path. check_host is for
     services whose proxy asks them by another name than the client asked it.
@@ -75,7 +76,7 @@ class FilterVerifier:
     keys_url: str | None = None
     keys: Keys | Mapping[str, Any] | str | bytes | Path | None = None
     edict: Edict | None = None
-    replays: ReplayStore = field(default_factory=MemoryReplayStore)
+    replays: ReplayStore | None = None
     header: str = "x-edict-filter"
     principal_header: str = "x-edict-principal"
     leeway: float = 2
@@ -95,6 +96,7 @@ class FilterVerifier:
         if self.keys_url is not None:
             self.edict = Edict(self.keys_url)
         self._keys = self._source()
+        self._replays = MemoryReplayStore(clock=lambda: self.clock()) if self.replays is None else self.replays
         self._header, self._principal_header = (h.lower().encode("ascii") for h in (self.header, self.principal_header))
 
     def _source(self) -> Keys:
@@ -122,7 +124,7 @@ class FilterVerifier:
         self._check_time(claims)
         self._check_request(claims, scope)
         # Last, so that a request that is refused uses nobody's token up.
-        if not self.replays.add(claims["jti"], claims["exp"] + self.leeway):
+        if not self._replays.add(claims["jti"], claims["exp"] + self.leeway):
             raise Refused("the token was used before, or it can't be told")
         filter = claims["flt"] if "flt" in claims else self._fetch(claims["hdl"])
         if not isinstance(filter, dict):
