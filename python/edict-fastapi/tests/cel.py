@@ -119,6 +119,9 @@ def equal(a, b):
 
 def order(compare):
     def f(a, b):
+        # cel-go asks for NaN before it looks at the type of the second operand.
+        if isinstance(a, (bool, float, Int, str, Instant, Span)) and any(isinstance(n, float) and math.isnan(n) for n in (a, b)):
+            return False
         if number(a) and number(b):
             if isinstance(a, Int) and isinstance(b, Int):
                 return compare(a.n, b.n)
@@ -253,5 +256,5 @@ FUNCTIONS = {
     "timestamp": to_timestamp,
     "duration": lambda s: Span(int(float(s.removesuffix("s")) * 10**9)),
     "int": to_int,
-    "double": lambda v: v if isinstance(v, float) else float(to_int(v).n),
+    "double": lambda v: float(v) if isinstance(v, float) or v in ("NaN", "+Inf", "-Inf") else float(to_int(v).n),
 }

@@ -81,6 +81,7 @@ def test_rules_are_made_of_holds_and_errs(condition):
         translate(conditional(condition), MAPPING)
 
 
+NAN = x("double", v("NaN"))
 AMY = hostile.row("amy", owner="amy", amount=7, score=0.5, paid=True, created="2024-05-01T10:00:00.000001Z")
 NULL = hostile.row("null")
 # Of the columns, region, stock, rate, open and closed are missing where they are NULL.
@@ -120,6 +121,11 @@ SELECTED = {
     "another zone": (x("holds", x("lt", x("timestamp", created), x("timestamp", v("2024-05-01T12:00:00.000002+02:00")))), {"amy"}),
     "infinity": (x("holds", x("lt", amount, x("double", v("+Inf")))), {"amy"}),
     "NaN": (x("holds", x("ne", amount, x("double", v("NaN")))), {"amy", "null"}),
+    "the order of NaN": (x("holds", x("or", *[x(o, amount, NAN) for o in ("lt", "le", "gt", "ge")])), set()),
+    "the order of a text and NaN": (x("holds", x("not", x("le", owner, NAN))), {"amy"}),
+    "the order of NaN and null": (x("errs", x("ge", NAN, owner)), set()),
+    "the order of null and NaN": (x("errs", x("ge", owner, NAN)), {"null"}),
+    "the order of a date and NaN": (x("errs", x("lt", created, NAN)), {"null"}),
     "longest since": (
         x("holds", x("gt", x("timeSince", x("timestamp", created), x("timestamp", v("9999-01-01T00:00:00Z"))), x("duration", v("9223372036s")))),
         {"amy"},

@@ -77,6 +77,8 @@ def leaf(r, wanted):
         case "string":
             return v(r.choice(TEXTS)) if known else r.choice([column(r, "string"), {"variable": "request.resource.id"}])
         case "number":
+            if r.random() < 0.05:
+                return x("double", v("NaN"))
             return v(float(r.choice(INTS + DOUBLES))) if known else column(r, "int", "double")
         case "int":
             return x("int", v(r.choice([-3, 0, 1, 2, 5]))) if known else x("size", column(r, "string"))

@@ -12,6 +12,7 @@ column of SQLite, are never selected.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
@@ -354,6 +355,10 @@ class _Translation:
         return Term(true=found, false=both(negation(errs), negation(found)), errs=errs)
 
     def _order(self, op: str, a: Case, b: Case) -> Term:
+        if _is_nan(a) or _is_nan(b):
+            # No comparison with it holds. CEL says so whatever the other is, as long as the
+            # first is of a kind that has an order.
+            return ERROR if a[0] in (Kind.NULL, Kind.LIST, Kind.MAP) else of_bool(FALSE)
         match a, b:
             case (Kind.BOOL, bool(x)), (Kind.BOOL, bool(y)):
                 return of_bool(constant(COMPARISONS[op](x, y)))
@@ -505,6 +510,14 @@ def _cases(term: Term) -> list[tuple[Predicate, Case]]:
     out: list[tuple[Predicate, Case]] = [(term.true, (Kind.BOOL, True)), (term.false, (Kind.BOOL, False))]
     out += [(a.when, (a.kind, a.value)) for a in term.alternatives]
     return [(when, value) for when, value in out if not when.never]
+
+
+def _is_nan(case: Case) -> bool:
+    """Whether a value is known to be NaN, which those of rows never are."""
+    match case:
+        case (Kind.DOUBLE, Number(known=float(known))):
+            return math.isnan(known)
+    return False
 
 
 def _equal(a: Case, b: Case) -> Term:
