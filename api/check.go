@@ -58,6 +58,7 @@ func (s *Server) checkResourceBatch(ctx context.Context, c *call, in *cerbospb.C
 		return nil, err
 	}
 	q := &c.question
+	q.noOutputs = true
 	q.readPrincipal(in.GetPrincipal())
 	for _, e := range in.GetResources() {
 		q.add(e.GetActions(), e.GetResource())
@@ -95,7 +96,7 @@ func (s *Server) checkResourceSet(ctx context.Context, c *call, in *cerbospb.Che
 		return nil, err
 	}
 	q := &c.question
-	q.includeMeta = in.GetIncludeMeta()
+	q.includeMeta, q.noOutputs = in.GetIncludeMeta(), true
 	q.readPrincipal(in.GetPrincipal())
 	for _, id := range slices.Sorted(maps.Keys(set.GetInstances())) {
 		q.add(in.GetActions(), &cerbospb.Resource{
@@ -158,11 +159,11 @@ func (s *Server) decide(ctx context.Context, c *call, now time.Time, tell func(*
 	if err != nil {
 		return err
 	}
-	return decideBy(ctx, c, ps, data, now, tell)
+	return s.decideBy(ctx, c, ps, data, now, tell)
 }
 
 // decideBy does what decide does by policies and verified tokens.
-func decideBy(ctx context.Context, c *call, ps *engine.PolicySet, data engine.AuxData, now time.Time, tell func(*entry, *engine.Decision) error) error {
+func (s *Server) decideBy(ctx context.Context, c *call, ps *engine.PolicySet, data engine.AuxData, now time.Time, tell func(*entry, *engine.Decision) error) error {
 	q := &c.question
 	for i := range q.entries {
 		if err := inTime(ctx); err != nil {
@@ -172,8 +173,12 @@ func decideBy(ctx context.Context, c *call, ps *engine.PolicySet, data engine.Au
 		c.request = engine.Request{
 			Principal: q.principal, Resource: e.resource, Actions: e.actions,
 			AuxData: data, Now: now, IncludeMeta: q.includeMeta,
+			NoOutputs: q.noOutputs, MaxOutputs: s.Limits.Message,
 		}
 		ps.Check(&c.request, &c.decision)
+		if c.decision.Err != nil {
+			return tooLong(s.Limits.Message)
+		}
 		if err := tell(e, &c.decision); err != nil {
 			return err
 		}
@@ -241,9 +246,14 @@ func (s *Server) weight() weight { return weight{most: s.Limits.Message} }
 // add counts so many bytes. An error means that they are too many.
 func (w *weight) add(n int) error {
 	if w.told += n; w.most > 0 && w.told > w.most {
-		return status.Error(codes.ResourceExhausted, fmt.Sprintf("the answer is longer than it may be (%d)", w.most))
+		return tooLong(w.most)
 	}
 	return nil
+}
+
+// tooLong gives the error of an answer that is longer than most, in bytes.
+func tooLong(most int) error {
+	return status.Error(codes.ResourceExhausted, fmt.Sprintf("the answer is longer than it may be (%d)", most))
 }
 
 // sizeMember is the length of a member of a map of messages.

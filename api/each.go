@@ -38,7 +38,7 @@ func (s *Server) CheckEach(ctx context.Context, list []*cerbospb.CheckResourcesR
 		}
 		out := &cerbospb.CheckResourcesResponse{RequestId: q.requestID}
 		told.includeMeta, told.list = q.includeMeta, nil
-		if err := decideBy(ctx, c, ps, data, now, told.add); err != nil {
+		if err := s.decideBy(ctx, c, ps, data, now, told.add); err != nil {
 			return nil, err
 		}
 		out.Results = told.list

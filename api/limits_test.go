@@ -249,8 +249,9 @@ func TestSlowClientsAreNotInFlight(t *testing.T) {
 }
 
 // telling gives a server whose answers repeat what requests say: validation errors
-// of a principal for each resource, outputs and actions for each resource, and
-// attributes of a principal wherever a condition names them.
+// of a principal and actions for each resource, attributes of a principal wherever a
+// condition of a doc names them, and of what is told for each action, or for each
+// member of a list.
 func telling(t testing.TB) *Server {
 	t.Helper()
 	const text = `apiVersion: api.cerbos.dev/v1
@@ -261,7 +262,15 @@ resourcePolicy:
   rules:
     - {actions: ["*"], effect: EFFECT_ALLOW, roles: [user], condition: {match: {expr: R.attr.a == P.attr.t || R.attr.b == P.attr.t}}}
 `
-	policies, list := policyfile.ParseAll([]folder.File{{Name: "doc.yaml", Content: []byte(text)}})
+	const told = `apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: told
+  version: default
+  rules:
+    - {actions: ["tell-*"], effect: EFFECT_ALLOW, roles: [user], output: {when: {ruleActivated: P.attr.t}}}
+    - {actions: [repeat], effect: EFFECT_ALLOW, roles: [user], output: {when: {ruleActivated: "R.attr.n.map(x, P.attr.t)"}}}
+`
+	policies, list := policyfile.ParseAll([]folder.File{{Name: "doc.yaml", Content: []byte(text)}, {Name: "told.yaml", Content: []byte(told)}})
 	if len(list) > 0 {
 		t.Fatal(list.Render())
 	}
@@ -332,6 +341,47 @@ func TestAnswersAreBounded(t *testing.T) {
 				t.Errorf("the answer has no validation errors: %.200v", out)
 			}
 		})
+	}
+}
+
+// One decision can't tell many times as much as an answer may have, either: it ends
+// while that grows. Calls whose answers have no outputs evaluate none.
+func TestOutputsOfOneDecisionAreBounded(t *testing.T) {
+	s := telling(t)
+	h := s.Handler(HTTPOptions{})
+	tell := make([]string, 50)
+	for i := range tell {
+		tell[i] = fmt.Sprintf(`"tell-%d"`, i)
+	}
+	user := `"principal":{"id":"ann","roles":["user"],"attr":{"t":"` + strings.Repeat("x", 400<<10) + `"}}`
+	entry := func(actions string) string {
+		return `{"actions":[` + actions + `],"resource":{"kind":"told","id":"1","attr":{"n":[` + strings.TrimSuffix(strings.Repeat("1,", 1000), ",") + `]}}}`
+	}
+	for _, tt := range []struct {
+		call, actions string
+		want          int
+	}{
+		{"CheckResources", `"tell-1","tell-2"`, 200},
+		{"CheckResources", strings.Join(tell, ","), 429}, // 20 MB
+		{"CheckResources", `"repeat"`, 429},              // 400 MB
+		{"CheckResourceBatch", strings.Join(tell, ","), 200},
+		{"CheckResourceBatch", `"repeat"`, 200},
+		{"CheckResourceSet", `"repeat"`, 200},
+	} {
+		body := `{` + user + `,"resources":[` + entry(tt.actions) + `]}`
+		if tt.call == "CheckResourceSet" {
+			body = `{` + user + `,"actions":[` + tt.actions + `],"resource":{"kind":"told","instances":{"1":{"attr":{"n":[1]}}}}}`
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		w := ask(h, "POST", paths[tt.call], body)
+		runtime.ReadMemStats(&after)
+		if w.Code != tt.want || tt.want == 429 && w.Body.String() != `{"code":8,"message":"the answer is longer than it may be (1048576)"}` {
+			t.Errorf("%s of %.20s: got %d %.200s, want %d", tt.call, tt.actions, w.Code, w.Body, tt.want)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 12<<20 && !raceEnabled { // the race detector takes memory of its own
+			t.Errorf("%s of %.20s: %d bytes were taken", tt.call, tt.actions, got)
+		}
 	}
 }
 

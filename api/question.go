@@ -12,6 +12,7 @@ import (
 type question struct {
 	requestID    string
 	includeMeta  bool
+	noOutputs    bool // the answer has no place for them
 	hasPrincipal bool
 	principal    engine.Principal
 	entries      []entry

@@ -87,6 +87,10 @@ func (c *call) forget() {
 	c.question.reset()
 	c.scanner.forget()
 	c.request = engine.Request{}
+	d := &c.decision // the longest one as well as the last
+	clear(d.Results[:cap(d.Results)])
+	clear(d.Outputs[:cap(d.Outputs)])
+	clear(d.ValidationErrors[:cap(d.ValidationErrors)])
 	c.limited = limited{}
 }
 
@@ -103,7 +107,7 @@ const mostEntries = 64
 
 // release gives a call back.
 func (s *Server) release(c *call) {
-	if cap(c.question.entries) > mostEntries {
+	if d := &c.decision; max(cap(c.question.entries), cap(d.Results), cap(d.Outputs), cap(d.ValidationErrors)) > mostEntries {
 		return
 	}
 	c.forget()

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"edict/api/cerbospb"
 	"edict/engine"
 	"edict/engine/value"
 )
@@ -31,6 +33,29 @@ func TestValues(t *testing.T) {
 	for name, v := range map[string]*structpb.Value{"nothing": nil, "a value that says nothing": {}} {
 		if got := valueOf(v); got.Kind() != value.Null {
 			t.Errorf("%s is %v", name, got)
+		}
+	}
+}
+
+// What fits into an answer is never longer than the engine lets outputs be.
+func TestOutputsThatFit(t *testing.T) {
+	s, _ := newServer(t)
+	for _, text := range []string{
+		`{}`, `{"": null}`, `{"a": ""}`, `{"a": "x", "b": [null, null, 0, false, "", [], {}], "c": {"": {"": [[""]]}, "d": {}}}`,
+		`{"n": [1, 2.5, -3, 1e300], "long": "` + strings.Repeat("ü", 300) + `"}`,
+	} {
+		in := new(structpb.Struct)
+		if err := protojson.Unmarshal([]byte(text), in); err != nil {
+			t.Fatal(err)
+		}
+		size := proto.Size(&cerbospb.OutputEntry{Val: structpb.NewStructValue(in)})
+		var d engine.Decision
+		s.Policies().Check(&engine.Request{
+			Principal: engine.Principal{ID: "ann", Roles: []string{"user"}, Attr: attributes(in.GetFields())}, Resource: engine.Resource{Kind: "doc"},
+			Actions: []string{"shout-a", "shout-b"}, MaxOutputs: 2 * size,
+		}, &d)
+		if d.Err != nil || len(d.Outputs) != 2 || !d.Allowed() {
+			t.Errorf("%.100s: %v, %d outputs of %d bytes", text, d.Err, len(d.Outputs), size)
 		}
 	}
 }

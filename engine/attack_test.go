@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -72,6 +73,83 @@ func TestDoubledVariablesEnd(t *testing.T) {
 		set.Check(&engine.Request{Principal: engine.Principal{ID: "p", Roles: []string{"u"}}, Resource: engine.Resource{Kind: kind}, Actions: []string{"a"}}, &d)
 		if len(d.Outputs) != 1 || (d.Outputs[0].Err == "") != ok {
 			t.Errorf("%s: %d outputs, %.100v", kind, len(d.Outputs), d.Outputs)
+		}
+	}
+}
+
+// Outputs are bounded as they grow: by the steps of a check, and by what whoever asks
+// has room for. What has no room refuses everything.
+func TestLargeOutputs(t *testing.T) {
+	set := compileTexts(t, engine.Options{}, `apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: doc
+  version: default
+  rules:
+    - {actions: [plain], effect: EFFECT_ALLOW, roles: [u]}
+    - {actions: ["tell-*"], effect: EFFECT_ALLOW, roles: [u], output: {when: {ruleActivated: R.attr.t}}}
+    - {actions: [many], effect: EFFECT_ALLOW, roles: [u], output: {when: {ruleActivated: "R.attr.n.map(x, R.attr.t)"}}}
+    - {actions: [members], effect: EFFECT_ALLOW, roles: [u], output: {when: {ruleActivated: "{'t': R.attr.t, 'b': bytes('abcd')}"}}}
+    - {actions: [wrong], effect: EFFECT_ALLOW, roles: [u], output: {when: {ruleActivated: "R.attr[R.attr.t]"}}}
+`)
+	ask := func(text string, list, most int, actions ...string) (d engine.Decision) {
+		n := make(value.Slice, list)
+		for i := range n {
+			n[i] = value.OfDouble(float64(i))
+		}
+		set.Check(&engine.Request{
+			Principal: engine.Principal{ID: "p", Roles: []string{"u"}}, Actions: actions, MaxOutputs: most,
+			Resource: engine.Resource{Kind: "doc", ID: "1", Attr: value.Values{"t": value.OfString(text), "n": value.OfSequence(n)}},
+		}, &d)
+		return d
+	}
+	text := strings.Repeat("x", 1000)
+	for _, tt := range []struct {
+		actions []string
+		size    int // of all outputs
+		outputs int
+	}{
+		{[]string{"plain", "tell-1", "tell-2"}, 2 * 1004, 2},
+		{[]string{"tell-1", "plain"}, 1004, 1},
+		{[]string{"many"}, 4 + 100*1004, 1},
+		{[]string{"members"}, 4 + (4 + 1 + 1000) + (4 + 1 + 8), 1},
+		{[]string{"wrong"}, 4 + len("no such key: ") + 1000, 1},
+	} {
+		for _, most := range []int{0, tt.size} {
+			if d := ask(text, 100, most, tt.actions...); d.Err != nil || !d.Allowed() || len(d.Outputs) != tt.outputs {
+				t.Errorf("%s, at most %d bytes: %v with %d outputs, %v", tt.actions, most, d.Allowed(), len(d.Outputs), d.Err)
+			}
+		}
+		d := ask(text, 100, tt.size-1, tt.actions...)
+		if d.Err != engine.ErrOutputs || len(d.Outputs) != 0 || len(d.Results) != len(tt.actions) {
+			t.Errorf("%s, with a byte too little: %v with %d outputs", tt.actions, d.Err, len(d.Outputs))
+		}
+		for i := range d.Results {
+			if r := &d.Results[i]; r.Allowed() || r.Action != tt.actions[i] || r.Reason != engine.ReasonError || r.Err != engine.ErrOutputs {
+				t.Errorf("%s, with a byte too little: %+v", tt.actions, *r)
+			}
+		}
+	}
+
+	var d engine.Decision
+	set.Check(&engine.Request{
+		Principal: engine.Principal{ID: "p", Roles: []string{"u"}}, Resource: engine.Resource{Kind: "doc"}, Actions: []string{"tell-1"},
+		NoOutputs: true, MaxOutputs: 1,
+	}, &d)
+	if !d.Allowed() || len(d.Outputs) != 0 {
+		t.Errorf("without outputs: %+v", d)
+	}
+
+	large := strings.Repeat("x", 1<<20)
+	for most, bound := range map[int]uint64{4 << 20: 8 << 20, 0: 200 << 20} { // of the 1000 times 1 MiB that are asked for
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		d := ask(large, 1000, most, "many")
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got > bound && !oracle.Race { // the race detector takes memory of its own
+			t.Errorf("at most %d bytes: %d were taken", most, got)
+		}
+		if most == 0 && (len(d.Outputs) != 1 || d.Outputs[0].Err != expr.ErrTooManySteps.Error()) || most > 0 && d.Err != engine.ErrOutputs {
+			t.Errorf("at most %d bytes: %v, %.200v", most, d.Err, d.Outputs)
 		}
 	}
 }

@@ -34,12 +34,16 @@ func (ps *PolicySet) check(st *state, req *Request, d *Decision) {
 		d.Results[i] = Result{Action: action, Effect: Deny, Reason: ReasonNoPolicy, Policy: NoMatch}
 	}
 	d.Outputs, d.ValidationErrors = d.Outputs[:0], d.ValidationErrors[:0]
-	d.EffectiveDerivedRoles, d.UsedNow = d.EffectiveDerivedRoles[:0], false
+	d.EffectiveDerivedRoles, d.UsedNow, d.Err = d.EffectiveDerivedRoles[:0], false, nil
 
-	st.decision = d
+	st.decision, st.room = d, req.MaxOutputs
 	if st.begin(req) {
 		for i := range d.Results {
 			st.decide(&d.Results[i])
+			if d.Err != nil {
+				st.refuse()
+				break
+			}
 		}
 		if req.IncludeMeta {
 			st.listEffective()
@@ -52,6 +56,17 @@ func (ps *PolicySet) check(st *state, req *Request, d *Decision) {
 	st.end()
 }
 
+// refuse refuses every action, since the decision has an error.
+func (st *state) refuse() {
+	d := st.decision
+	for i := range d.Results {
+		r := &d.Results[i]
+		*r = Result{Action: r.Action, Effect: Deny, Reason: ReasonError, Policy: r.Policy, Err: d.Err}
+	}
+	clear(d.Outputs)
+	d.Outputs = d.Outputs[:0]
+}
+
 // A state is the working memory of one Check. It is pooled: it refers to a
 // request only between begin and end.
 type state struct {
@@ -60,6 +75,7 @@ type state struct {
 	req      *Request
 	decision *Decision
 	trace    *trace // nil but for Explain
+	room     int    // that is left of Request.MaxOutputs
 
 	// What the resource stage and the principal stage go through.
 	resource, principal stage
@@ -615,18 +631,27 @@ func (st *state) tell(o *output, holds bool, action string) {
 	if holds {
 		program, early = o.activated, o.activatedEarly
 	}
-	if program == nil {
+	if program == nil || st.req.NoOutputs || st.decision.Err != nil {
 		return
+	}
+	var room *int
+	if st.req.MaxOutputs > 0 {
+		room = &st.room
 	}
 	out := Output{Src: o.src, Action: action}
 	var err error = errEarly
 	if !early {
 		back := st.enter(o.module)
-		out.Val, err = st.frame.Detach(program.Eval(st.frame))
+		out.Val, err = st.frame.Copy(program.Eval(st.frame), room)
 		st.enter(back)
 	}
-	if out.Val = copied(out.Val); err != nil {
+	if err != nil {
 		out.Val, out.Err = value.Value{}, err.Error()
+		st.room -= len(out.Err)
+	}
+	if room != nil && *room < 0 {
+		st.decision.Err = ErrOutputs
+		return
 	}
 	st.decision.Outputs = append(st.decision.Outputs, out)
 }

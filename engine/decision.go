@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"errors"
+
 	"edict/engine/diag"
 	"edict/engine/value"
 )
@@ -16,7 +18,7 @@ const (
 	ReasonDenied                  // a rule denied it
 	ReasonNoRule                  // there is a policy, but no rule of it allowed the action
 	ReasonNoPolicy                // no policy for this kind, version and scope
-	ReasonError                   // a condition could not be evaluated (strict evaluation)
+	ReasonError                   // a condition could not be evaluated (strict evaluation), or Decision.Err
 	ReasonSchema                  // attributes break a schema, and enforcement rejects that
 )
 
@@ -71,7 +73,15 @@ type Decision struct {
 
 	// UsedNow tells whether some evaluated expression read the clock.
 	UsedNow bool
+
+	// Err is ErrOutputs if there were more outputs than Request.MaxOutputs lets. Then
+	// nothing was decided: every action is refused, and there are no outputs. It is nil
+	// otherwise.
+	Err error
 }
+
+// ErrOutputs says that the outputs of a decision are longer than they may be.
+var ErrOutputs = errors.New("the outputs are longer than they may be")
 
 // An Output is what the output expression of a rule gave.
 type Output struct {

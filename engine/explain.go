@@ -169,7 +169,7 @@ func (e *Explanation) detach() {
 	}
 	for i := range d.Outputs {
 		o := &d.Outputs[i]
-		o.Action, o.Val, o.Err = strings.Clone(o.Action), copied(o.Val), strings.Clone(o.Err)
+		o.Action, o.Err = strings.Clone(o.Action), strings.Clone(o.Err)
 	}
 	for i := range d.ValidationErrors {
 		v := &d.ValidationErrors[i]
@@ -196,36 +196,15 @@ func (st *state) detached(v value.Value) value.Value {
 	case value.Error:
 		return value.OfError(detachedError(v.Err()))
 	case value.List, value.Map, value.Opaque:
-		plain, err := st.frame.Detach(v)
+		plain, err := st.frame.Copy(v, nil)
 		if err != nil {
 			return value.OfOpaque(strings.Clone(v.String()))
 		}
-		return copied(plain)
-	}
-	return copied(v)
-}
-
-// copied copies the texts of a value that Detach gave.
-func copied(v value.Value) value.Value {
-	switch v.Kind() {
+		return plain
 	case value.String:
 		return value.OfString(strings.Clone(v.Str()))
 	case value.Bytes:
 		return value.OfBytes([]byte(v.Str()))
-	case value.List:
-		s := v.Sequence()
-		out := make(value.Slice, s.Len())
-		for i := range out {
-			out[i] = copied(s.At(i))
-		}
-		return value.OfSequence(out)
-	case value.Map:
-		out := make(value.Values, v.Mapping().Len())
-		v.Mapping().Range(func(key string, member value.Value) bool {
-			out[strings.Clone(key)] = copied(member)
-			return true
-		})
-		return value.OfMapping(out)
 	}
 	return v
 }

@@ -47,6 +47,15 @@ type Request struct {
 	// IncludeMeta asks for Decision.EffectiveDerivedRoles. Without it, derived
 	// roles that no decision needs are not evaluated.
 	IncludeMeta bool
+
+	// NoOutputs asks for no Decision.Outputs. They are not evaluated then.
+	NoOutputs bool
+
+	// MaxOutputs bounds the values and errors of Decision.Outputs together, in bytes:
+	// those of texts and keys, and four for each value, which is no more than they have
+	// as messages of Cerbos' API. If they are more, all actions are refused; see
+	// Decision.Err. Zero means that they may be of any length.
+	MaxOutputs int
 }
 
 // Effect is Allow, Deny, or neither (the zero Effect).

@@ -2,9 +2,11 @@ package expr
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/google/cel-go/common/types"
@@ -19,7 +21,7 @@ import (
 const maxSafeInteger = 1<<53 - 1
 
 // Detach gives a result of a program on f as plain data of the JSON model that
-// shares nothing with f: null, bool, double, string, and value.Slice and
+// shares nothing with f but texts: null, bool, double, string, and value.Slice and
 // value.Values of such. An integer becomes a number, or text if a double may
 // not hold it; a timestamp text of RFC 3339 with the offset it has, a duration
 // its seconds as in "5400s", bytes base64; an optional becomes what it holds,
@@ -28,24 +30,73 @@ const maxSafeInteger = 1<<53 - 1
 // The error is that of the evaluation, or names what JSON has no form for:
 // numbers that are infinite or NaN, text that is not UTF-8, maps whose keys are
 // not text, empty optionals, types, and values such as hierarchies and SPIFFE
-// IDs.
+// IDs. What is small to make may be large to look at, so this takes steps.
 func (f *Frame) Detach(v value.Value) (value.Value, error) {
-	return detacher{f, f.env.structs}.of(v)
+	return detacher{frame: f, structs: f.env.structs}.detach(v)
+}
+
+// ErrNoRoom is the error of Copy for data that is longer than there is room for.
+var ErrNoRoom = errors.New("the data is longer than it may be")
+
+// Copy is Detach that copies texts, too, so that the data shares nothing with f.
+// Unless it is nil, room is how many bytes the data may have still, and what it has is
+// taken from it: those of texts and keys, and four for each value, which is no more
+// than it has encoded as a google.protobuf.Value of another message. If there is too
+// little, the error is ErrNoRoom and room is negative.
+func (f *Frame) Copy(v value.Value, room *int) (value.Value, error) {
+	return detacher{f, f.env.structs, true, room}.detach(v)
 }
 
 type detacher struct {
 	frame   *Frame
 	structs structTypes
+	copies  bool // texts
+	room    *int // nil: any
 }
+
+func (d detacher) detach(v value.Value) (value.Value, error) {
+	if err := d.take(1, 0); err != nil {
+		return value.Value{}, err
+	}
+	return d.of(v)
+}
+
+// roomPerValue is what a value takes of room beside its text, in bytes.
+const roomPerValue = 4
+
+// take takes what values and bytes of text need, before any of them is copied.
+func (d detacher) take(values, bytes int) error {
+	if !d.frame.Spend(stepsPerCopy*values + bytes/bytesPerStep) {
+		return ErrTooManySteps
+	}
+	if d.room == nil {
+		return nil
+	}
+	if *d.room -= roomPerValue*values + bytes; *d.room < 0 {
+		return ErrNoRoom
+	}
+	return nil
+}
+
+// text gives a text, for which it takes what it needs.
+func (d detacher) text(s string) (string, error) {
+	err := d.take(0, len(s))
+	if err == nil && d.copies {
+		s = strings.Clone(s)
+	}
+	return s, err
+}
+
+// fewMembers is how many members of a map have memory before they are counted.
+const fewMembers = 64
 
 func noForm(format string, args ...any) error {
 	return fmt.Errorf("%s has no form in JSON", fmt.Sprintf(format, args...))
 }
 
+// of copies a value, whose steps and room, but for its text and its members, are
+// taken.
 func (d detacher) of(v value.Value) (value.Value, error) {
-	if !d.frame.Spend(stepsPerCopy) {
-		return value.Value{}, ErrTooManySteps
-	}
 	switch v.Kind() {
 	case value.Null, value.Bool:
 		return v, nil
@@ -68,8 +119,12 @@ func (d detacher) of(v value.Value) (value.Value, error) {
 		if !utf8.ValidString(v.Str()) {
 			return value.Value{}, noForm("the text %q, which is not UTF-8,", v.Str())
 		}
-		return v, nil
+		text, err := d.text(v.Str())
+		return value.OfString(text), err
 	case value.Bytes:
+		if err := d.take(0, base64.StdEncoding.EncodedLen(len(v.Str()))); err != nil {
+			return value.Value{}, err
+		}
 		return value.OfString(base64.StdEncoding.EncodeToString([]byte(v.Str()))), nil
 	case value.Timestamp, value.Duration:
 		return convert(v, types.StringType), nil
@@ -86,6 +141,9 @@ func (d detacher) of(v value.Value) (value.Value, error) {
 }
 
 func (d detacher) list(s value.Sequence) (value.Value, error) {
+	if err := d.take(s.Len(), 0); err != nil {
+		return value.Value{}, err
+	}
 	out := make(value.Slice, s.Len())
 	for i := range out {
 		var err error
@@ -98,13 +156,18 @@ func (d detacher) list(s value.Sequence) (value.Value, error) {
 
 func (d detacher) object(m value.Mapping) (value.Value, error) {
 	var err error
-	out := make(value.Values, m.Len())
+	out := make(value.Values, min(m.Len(), fewMembers)) // of many, there may be too many
 	put := func(key string, v value.Value) bool {
 		if !utf8.ValidString(key) {
 			err = noForm("the key %q, which is not UTF-8,", key)
 			return false
 		}
-		out[key], err = d.of(v)
+		if err = d.take(1, 0); err == nil {
+			key, err = d.text(key)
+		}
+		if err == nil {
+			out[key], err = d.of(v)
+		}
 		return err == nil
 	}
 	switch m := m.(type) {

@@ -36,7 +36,7 @@ var tooManySteps = value.OfError(ErrTooManySteps)
 
 const (
 	stepsPerRound       = 10 // of a loop that cel-go runs
-	stepsPerCopy        = 10 // of a value of an output
+	stepsPerCopy        = 10 // of a value of an output, beside its text
 	bytesPerStep        = 4  // that are written
 	bytesPerComparison  = 8  // that are compared
 	instructionsPerStep = 8  // of a regular expression, for each byte of text
