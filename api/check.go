@@ -243,6 +243,13 @@ type weight struct {
 // weight gives that of an answer that tells nothing as yet.
 func (s *Server) weight() weight { return weight{most: s.Limits.Message} }
 
+// Weigh gives the error of an answer that is longer than it may be, as a message of
+// gRPC, in bytes. It is for calls of other services.
+func (s *Server) Weigh(bytes int) error {
+	w := s.weight()
+	return w.add(bytes)
+}
+
 // add counts so many bytes. An error means that they are too many.
 func (w *weight) add(n int) error {
 	if w.told += n; w.most > 0 && w.told > w.most {

@@ -84,28 +84,42 @@ func TestManyHeaders(t *testing.T) {
 	}
 }
 
-// Each of many requests may tell the same attributes, and what they tell together
-// is bounded.
+// Each of many requests may tell the same attributes and the same id, and what they
+// tell together is bounded. Without meta they tell no outputs.
 func TestOutputsOfEach(t *testing.T) {
 	s, _ := newServer(t)
 	s.Limits.Message = 1000
-	ask := func(n int) error {
+	ask := func(n int, id string, meta bool) error {
 		var list []*cerbospb.CheckResourcesRequest
 		for i := range n {
 			list = append(list, &cerbospb.CheckResourcesRequest{
+				RequestId: id, IncludeMeta: meta,
 				Principal: &cerbospb.Principal{Id: "ann", Roles: []string{"user"}, Attr: map[string]*structpb.Value{"a": structpb.NewStringValue(strings.Repeat("x", 300))}},
 				Resources: []*cerbospb.CheckResourcesRequest_ResourceEntry{{
 					Actions: []string{fmt.Sprint("shout-", i)}, Resource: &cerbospb.Resource{Kind: "doc", Id: "1"},
 				}},
 			})
 		}
-		_, err := s.CheckEach(t.Context(), list)
+		out, err := s.CheckEach(t.Context(), list)
+		for _, r := range out {
+			if got := len(r.GetResults()[0].GetOutputs()) > 0; got != meta {
+				t.Errorf("there are outputs: %v, with meta %v", got, meta)
+			}
+		}
 		return err
 	}
-	if err := ask(2); err != nil {
-		t.Error(err)
-	}
-	if err := ask(3); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("got %v", err)
+	long := strings.Repeat("x", 300)
+	for _, tt := range []struct {
+		n    int
+		id   string
+		meta bool
+		want codes.Code
+	}{
+		{2, "", true, codes.OK}, {3, "", true, codes.ResourceExhausted}, {3, "", false, codes.OK},
+		{2, long, false, codes.OK}, {4, long, false, codes.ResourceExhausted},
+	} {
+		if err := ask(tt.n, tt.id, tt.meta); status.Code(err) != tt.want {
+			t.Errorf("%d, %d bytes of id, meta %v: got %v, want %s", tt.n, len(tt.id), tt.meta, err, tt.want)
+		}
 	}
 }

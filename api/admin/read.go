@@ -41,9 +41,13 @@ func chosen(store *Store, f filter) ([]stored, error) {
 		if p.text == "" {
 			continue
 		}
+		wrong := status.Error(codes.InvalidArgument, fmt.Sprintf("%s is not a regular expression of up to %d bytes", p.name, longestRegexp))
+		if len(p.text) > longestRegexp {
+			return nil, wrong
+		}
 		var err error
-		if patterns[i], err = regexp.Compile(p.text); err != nil || len(p.text) > longestRegexp {
-			return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("%s is not a regular expression of up to %d bytes", p.name, longestRegexp))
+		if patterns[i], err = regexp.Compile(p.text); err != nil {
+			return nil, wrong
 		}
 	}
 	var out []stored

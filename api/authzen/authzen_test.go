@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -300,6 +301,52 @@ func TestCallsBeyondTheLimit(t *testing.T) {
 		if w := ask(h, "POST", path, bodies[path]); w.Code != 200 {
 			t.Errorf("%s: got %d %s", path, w.Code, w.Body)
 		}
+	}
+}
+
+// What an answer says of each evaluation is bounded, and so is what it takes to refuse
+// too many of them.
+func TestAnswersAreBounded(t *testing.T) {
+	s, _ := newServer(t)
+	s.API.Limits.Actions, s.API.Limits.Resources = 50, 50
+	h := handler(s)
+	body := func(bytes, evaluations int) string {
+		list := make([]string, evaluations)
+		for i := range list {
+			list[i] = fmt.Sprintf(`{"resource":{"type":"doc","id":"%d"}}`, i)
+		}
+		return `{"subject":{"type":"user","id":"ann"},"action":{"name":"view"},"context":{"cerbos.includeMeta":true,"cerbos.requestId":"` +
+			strings.Repeat("x", bytes) + `"},"evaluations":[` + strings.Join(list, ",") + `]}`
+	}
+	for evaluations, want := range map[int]int{2: 200, 4: 429} {
+		w := ask(h, "POST", EvaluationsPath, body(300<<10, evaluations))
+		if w.Code != want || want == 429 && w.Body.String() != `{"code":8,"message":"the answer is longer than it may be (1048576)"}` {
+			t.Errorf("%d evaluations: got %d %.200s, want %d", evaluations, w.Code, w.Body, want)
+		}
+	}
+	// As values of JSON answers are several times as long as those of CheckResources.
+	s.API.Limits.Message = 5_000
+	for evaluations, want := range map[int]int{10: 200, 45: 429} {
+		if w := ask(h, "POST", EvaluationsPath, body(0, evaluations)); w.Code != want || w.Body.Len() > 5_000 {
+			t.Errorf("%d evaluations: got %d with %d bytes, want %d", evaluations, w.Code, w.Body.Len(), want)
+		}
+	}
+
+	in := &authzenpb.AccessEvaluationBatchRequest{
+		Subject:  &authzenpb.Subject{Type: "user", Id: "ann"},
+		Resource: &authzenpb.Resource{Type: "doc", Id: "1"},
+		Action:   &authzenpb.Action{Name: "view"},
+	}
+	in.Evaluations = slices.Repeat([]*authzenpb.AccessEvaluationBatchRequest_Evaluation{{}}, 1_000_000)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := s.AccessEvaluationBatch(t.Context(), in)
+	runtime.ReadMemStats(&after)
+	if want := "number of evaluations (1000000) exceeds configured limit (2500)"; status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 1<<20 {
+		t.Errorf("it takes %d bytes to refuse", got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -54,6 +55,11 @@ func (s *Server) AccessEvaluationBatch(ctx context.Context, in *authzenpb.Access
 }
 
 func (s *Server) evaluateBatch(ctx context.Context, in *authzenpb.AccessEvaluationBatchRequest) (*authzenpb.AccessEvaluationBatchResponse, error) {
+	// Before the rules: an evaluation that has everything of the call is two bytes long,
+	// and a request has room for millions.
+	if err := countEvaluations(s.API.Limits, len(in.GetEvaluations())); err != nil {
+		return nil, err
+	}
 	if err := checkBatch(in); err != nil {
 		return nil, err
 	}
@@ -100,6 +106,7 @@ func (s *Server) decide(ctx context.Context, requests []*cerbospb.CheckResources
 		return nil, err
 	}
 	list := make([]*authzenpb.AccessEvaluationResponse, len(answers))
+	size := 0 // of the list as a field of a message
 	for i, a := range answers {
 		action := requests[i].GetResources()[0].GetActions()[0]
 		list[i] = &authzenpb.AccessEvaluationResponse{
@@ -111,6 +118,10 @@ func (s *Server) decide(ctx context.Context, requests []*cerbospb.CheckResources
 				return nil, status.Error(codes.Internal, fmt.Sprintf("the answer can't be told: %v", err))
 			}
 			list[i].Context = map[string]*structpb.Value{responseKey: v}
+		}
+		size += 1 + protowire.SizeBytes(proto.Size(list[i]))
+		if err := s.API.Weigh(size); err != nil {
+			return nil, err
 		}
 	}
 	return list, nil

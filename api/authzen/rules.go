@@ -112,13 +112,18 @@ func (v *violations) keys(at refusal.Place, m map[string]*structpb.Value) {
 	}
 }
 
+// countEvaluations looks at the limit of evaluations.
+func countEvaluations(limits api.Limits, n int) error {
+	if most := limits.Actions * limits.Resources; most > 0 && n > most {
+		return status.Error(codes.InvalidArgument, fmt.Sprintf("number of evaluations (%d) exceeds configured limit (%d)", n, most))
+	}
+	return nil
+}
+
 // within looks at the limits of requests, each about one action on one resource.
 // They count as those of CheckResources do if it is asked once for each subject
 // and its tokens.
 func within(limits api.Limits, requests []*cerbospb.CheckResourcesRequest) error {
-	if n, most := len(requests), limits.Actions*limits.Resources; most > 0 && n > most {
-		return status.Error(codes.InvalidArgument, fmt.Sprintf("number of evaluations (%d) exceeds configured limit (%d)", n, most))
-	}
 	type subject struct {
 		id     string
 		tokens int // those that are alike
