@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -171,6 +173,36 @@ func TestTooLarge(t *testing.T) {
 	err := dial(t, s).Invoke(t.Context(), "/"+ServiceName+"/CheckResources", in, new(cerbospb.CheckResourcesResponse))
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("over gRPC: got %v", err)
+	}
+}
+
+// A client that sends all of a long body before it reads learns why it is refused.
+func TestTooLargeIsTold(t *testing.T) {
+	s, _ := newServer(t)
+	server := httptest.NewServer(s.Handler(HTTPOptions{}))
+	defer server.Close()
+	for _, chunked := range []bool{false, true} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		r := httptest.NewRequest("POST", server.URL+paths["CheckResources"], strings.NewReader(sized(10_000_000)))
+		if chunked {
+			r.ContentLength = -1
+		}
+		if err := r.Write(conn); err != nil {
+			t.Errorf("chunked %v: the body is not taken: %v", chunked, err)
+			continue
+		}
+		w, err := http.ReadResponse(bufio.NewReader(conn), r)
+		if err != nil {
+			t.Errorf("chunked %v: got no answer: %v", chunked, err)
+			continue
+		}
+		if w.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("chunked %v: got %s", chunked, w.Status)
+		}
 	}
 }
 

@@ -96,14 +96,28 @@ func timeout(r *http.Request) (context.Context, context.CancelFunc, error) {
 	return ctx, cancel, nil
 }
 
+// mostDiscarded bounds what is read of a body that nobody looks at, in bytes.
+const mostDiscarded = 32 << 20
+
+// discard reads what a client is about to send of a body that is refused. Most clients
+// send all before they read, and if the connection ended they would not learn why. One
+// that asks first has not sent anything.
+func discard(r *http.Request) {
+	if r.Header.Get("expect") == "" {
+		_, _ = io.CopyN(io.Discard, r.Body, mostDiscarded)
+	}
+}
+
 // read reads the body of a request.
 func read(r *http.Request, b *Bounds) ([]byte, error) {
 	body, err := readBody(r, b)
 	var refused refusedError
 	switch {
 	case errors.As(err, &refused):
+		discard(r)
 		return nil, refused.error
 	case errors.Is(err, errTooLarge):
+		discard(r)
 		size := "more"
 		if r.ContentLength > 0 {
 			size = strconv.FormatInt(r.ContentLength, 10)
