@@ -97,6 +97,9 @@ func TestPlanDifferences(t *testing.T) {
 		{"an int that is no double", `R.attr.n == 9007199254740993`, nil, true, `9007199254740993 can't be part of a filter`},
 		{"a loop over nothing", `R.attr.x in P.attr.none.filter(e, e == R.attr.y)`, nil, false, `(false)`},
 		{"no boolean", `P.attr.key && R.attr.x`, nil, true, `(false)`},
+		{"bytes in a list", `R.attr.list == [b"a"]`, nil, true, `bytes in a list or map`},
+		{"bytes in a map", `R.attr.x == {"a": b"a"}`, nil, true, `bytes in a list or map`},
+		{"bytes that are known", `R.attr.x in [[bytes(P.attr.key)]]`, nil, true, `bytes in a list or map`},
 		{"an error of an element", `R.attr.list.exists(e, e + 1 > 2)`, nil, true, `a part that fails on every resource`},
 		{"an error that does not matter", `P.id == "ann" || R.attr.n + 1 > 2`, nil, true, `(true)`},
 		{"a refusal that does not matter", `P.id != "ann" && R.attr.?x.orValue(1) == 1`, nil, true, `(false)`},
@@ -247,7 +250,7 @@ func TestDerivedRolesKnownInPlans(t *testing.T) {
 		{"unknown", match("any", "R.attr.x", "P.id == 'bob'"), `(eq (if request.resource.attr.x ["owner"] []) ["owner"])`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			set := planPolicies(t, false,
+			set := planPolicies(t, true,
 				map[string]any{"apiVersion": "api.cerbos.dev/v1", "derivedRoles": map[string]any{"name": "dr", "definitions": []any{
 					map[string]any{"name": "owner", "parentRoles": []string{"user"}, "condition": test.condition}}}},
 				map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{"resource": "doc", "version": "default",

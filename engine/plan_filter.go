@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 
+	"edict/engine/expr"
 	"edict/engine/value"
 )
 
@@ -15,6 +16,14 @@ type clause struct {
 	op   string // and, or, not; empty of a condition
 	of   []*clause
 	leaf Operand // of a condition
+	from origin  // of leaf, if it is what is left of one expression
+}
+
+// An origin is where a condition is from: an expression, and the module whose
+// variables it reads.
+type origin struct {
+	program *expr.Program
+	module  *module
 }
 
 func settled(b bool) *clause { return &clause{leaf: constant(value.OfBool(b))} }
@@ -87,8 +96,10 @@ func (c *clause) operand() Operand {
 }
 
 // filter gives a clause as a filter.
-func (c *clause) filter() Filter {
-	o := simplified(c.operand())
+func (c *clause) filter() Filter { return filterOf(simplified(c.operand())) }
+
+// filterOf gives a condition as a filter.
+func filterOf(o Operand) Filter {
 	switch {
 	case isBool(o, true):
 		return Filter{Kind: AlwaysAllowed}

@@ -21,6 +21,8 @@ type planning struct {
 	// list of derived roles, which is another in each scope.
 	partials map[*module]*expr.Partial
 	at       int // the step that the list is of
+
+	rows *rowPlanner // of Plan under strict evaluation; nil: nobody asked for it yet
 }
 
 // leaf gives what is left of an expression of a condition with a module. The

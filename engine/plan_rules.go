@@ -67,24 +67,27 @@ func (p *planning) plan() (*Plan, error) {
 	if !p.st.resource.exists && !p.st.principal.exists {
 		return out, nil // as in a check; Cerbos goes on
 	}
-	filters := make([]Filter, len(p.req.Actions))
-	match := false
+	actions := make([]actionPlan, len(p.req.Actions))
 	for i, action := range p.req.Actions {
-		a := actionPlan{planning: p, action: action}
-		c, err := a.clause()
-		if err != nil {
+		a := &actions[i]
+		*a = actionPlan{planning: p, action: action}
+		if err := a.combine(); err != nil {
 			return nil, err
 		}
-		match = match || c != nil
-		if c != nil {
-			filters[i] = c.filter()
-		}
+		out.unmatched = out.unmatched && a.rules == nil
 		out.MatchedScopes[action] = a.scope
 	}
 	if err := p.exceeded(); err != nil {
 		return nil, err
 	}
-	out.Filter, out.unmatched = allOf(filters), !match
+	filters := make([]Filter, len(actions))
+	for i := range actions {
+		var err error
+		if filters[i], err = actions[i].filter(); err != nil {
+			return nil, err
+		}
+	}
+	out.Filter = allOf(filters)
 	return out, nil
 }
 
@@ -92,28 +95,45 @@ func (p *planning) plan() (*Plan, error) {
 type actionPlan struct {
 	*planning
 	action string
-	scope  string // that had the last say
+
+	rules *clause // what they come to; nil if there are none
+	open  bool    // they come to something that clauses don't tell
+	scope string  // that had the last say
 
 	rule   *Rule // in progress
 	inText bool  // x in "text" is planned as Cerbos does
 }
 
 // errStrict is that a condition can't be evaluated, whatever the resource is. It
-// denies the action.
+// denies the action, unless that is decided before.
 var errStrict = errors.New("a condition can't be evaluated")
 
-// clause gives what the rules come to, or nil if there are none.
-func (a *actionPlan) clause() (*clause, error) {
+// combine finds what the rules come to, as Cerbos combines them.
+func (a *actionPlan) combine() error {
 	all, allowed, err := a.stages()
 	switch {
-	case errors.Is(err, errStrict):
-		return settled(false), nil
+	case err != nil && a.exceeded() == nil && !a.st.set.options.LenientEvaluation:
+		a.rules, a.open = settled(false), true
 	case err != nil:
-		return nil, err
+		return err
 	case all != nil && !allowed:
-		return settled(false), nil
+		a.rules = settled(false)
+	default:
+		a.rules = all
 	}
-	return all, nil
+	return nil
+}
+
+// filter gives the filter of the action.
+func (a *actionPlan) filter() (Filter, error) {
+	if a.rules == nil {
+		return Filter{}, nil
+	}
+	f := a.rules.filter()
+	if a.st.set.options.LenientEvaluation || f.Kind == AlwaysDenied && !a.open {
+		return f, nil
+	}
+	return a.strict(f)
 }
 
 // stages combines what the policies of the resource and of the principal say, and
@@ -403,7 +423,7 @@ func (a *actionPlan) expression(program *expr.Program, m *module) (*clause, erro
 		}
 		return nil, e
 	case res.Operand != nil:
-		return &clause{leaf: sure(*res.Operand)}, nil
+		return &clause{leaf: sure(*res.Operand), from: origin{program, m}}, nil
 	case res.Value.Kind() == value.Error && !a.st.set.options.LenientEvaluation:
 		return nil, errStrict
 	case res.InText != nil && a.inText: // the one thing that a check denies: Cerbos' own tests demand it

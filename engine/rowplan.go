@@ -40,15 +40,20 @@ func (ps *PolicySet) PlanRows(ctx context.Context, req *PlanRequest) (*Plan, err
 	if err != nil {
 		return nil, err
 	}
-	plan := &Plan{ValidationErrors: p.invalid}
-	switch f.op {
-	case isYes:
-		plan.Filter.Kind = AlwaysAllowed
-	case isNo:
-	default:
-		plan.Filter = Filter{Kind: Conditional, Condition: f.operand()}
+	return &Plan{Filter: filterOf(p.operand(f, rowLeaf)), ValidationErrors: p.invalid}, nil
+}
+
+// rowLeaf spells a leaf by holds and errs.
+func rowLeaf(of Operand, after ends) Operand {
+	switch after {
+	case inTrue:
+		return operation("holds", of)
+	case inError:
+		return operation("errs", of)
+	case inTrue | inOther:
+		return operation("not", operation("errs", of))
 	}
-	return plan, nil
+	return operation("not", operation("holds", of)) // which nothing that can fail is after inOther alone
 }
 
 // A rowPlanner goes the way of Check for a resource of which not all is known.
@@ -58,6 +63,10 @@ type rowPlanner struct {
 	*state
 	reading planning // of what is known
 	invalid []ValidationError
+
+	// Expressions by where they are from, in the form that Plan has; nil for
+	// PlanRows. Those are not among them of which there is more than one reading.
+	forms map[origin]int32
 
 	step  int                // whose list of derived roles conditions see; -1: none
 	plans map[int32]judgment // by condition id
@@ -456,7 +465,8 @@ func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Va
 	p.restart()
 	p.frame.Set(slotRuntime, value.OfMapping(roleView{list}))
 	p.enter(c.module)
-	known := expr.Partial{Frame: p.frame, Read: r.read, Exact: true}
+	exact := p.forms == nil
+	known := expr.Partial{Frame: p.frame, Read: r.read, Name: nameOf, Exact: exact, Faithful: !exact}
 	r.known = &known
 	left, err := program.Residual(&known)
 	open, isOpen := errors.AsType[*openVariable](err)
@@ -472,6 +482,9 @@ func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Va
 	if p.set.options.LenientEvaluation {
 		j.errs = no
 	}
+	if !exact && left.Operand != nil && !c.readsRuntime && failing == nil {
+		p.forms[origin{program, c.module}] = j.holds.about
+	}
 	return j, nil
 }
 
@@ -484,20 +497,65 @@ func (p *rowPlanner) judge(left expr.Residual) judgment {
 }
 
 // mayFail tells whether an operand of a filter can fail. If in doubt it can.
-func mayFail(o *Operand) bool {
+func mayFail(o *Operand) bool { return mayFailWith(nil, *o) }
+
+// mayFailWith is mayFail where some variables are there. Without them, what the
+// operand is part of does not need it.
+func mayFailWith(there []string, o Operand) bool {
 	e := o.Expression
 	if e == nil {
-		return strings.HasPrefix(o.Variable, attrPrefix)
+		return strings.HasPrefix(o.Variable, attrPrefix) && !slices.Contains(there, o.Variable)
+	}
+	any := func(there []string, of []Operand, tests bool) bool {
+		return slices.ContainsFunc(of, func(o Operand) bool { return tests && !isTest(o) || mayFailWith(there, o) })
 	}
 	switch e.Operator {
 	case "has":
-		return strings.Contains(strings.TrimPrefix(e.Operands[0].Variable, attrPrefix), ".")
+		of := e.Operands[0]
+		return of.Expression != nil || strings.Contains(strings.TrimPrefix(of.Variable, attrPrefix), ".")
 	case "eq", "ne":
-		return slices.ContainsFunc(e.Operands, func(o Operand) bool { return mayFail(&o) })
-	case "and", "or", "not":
-		return slices.ContainsFunc(e.Operands, func(o Operand) bool { return o.Expression == nil || mayFail(&o) })
+		return any(there, e.Operands, false)
+	case "not":
+		return any(there, e.Operands, true)
+	case "and", "or":
+		return any(guards(there, o, e.Operator), e.Operands, true)
+	case "if":
+		test, yes, no := e.Operands[:1], e.Operands[1], e.Operands[2]
+		return any(there, test, true) || mayFailWith(guards(there, test[0], "and"), yes) || mayFailWith(guards(there, test[0], "or"), no)
 	}
 	return true
+}
+
+// isTest tells whether an operand is a boolean, if it is no error.
+func isTest(o Operand) bool {
+	switch e := o.Expression; {
+	case e == nil:
+		return isBool(o, true) || isBool(o, false)
+	case e.Operator == "if":
+		return isTest(e.Operands[1]) && isTest(e.Operands[2])
+	default:
+		return slices.Contains([]string{"has", "eq", "ne", "not", "and", "or"}, e.Operator)
+	}
+}
+
+// guards appends the variables that are there unless a conjunction is false, or a
+// disjunction true.
+func guards(there []string, o Operand, operator string) []string {
+	e := o.Expression
+	switch {
+	case e == nil:
+	case e.Operator == operator:
+		for _, member := range e.Operands {
+			there = guards(there, member, operator)
+		}
+	case e.Operator == "not" && operator == "or":
+		there = guards(there, e.Operands[0], "and")
+	case e.Operator == "not":
+		there = guards(there, e.Operands[0], "or")
+	case e.Operator == "has" && operator == "and" && e.Operands[0].Variable != "":
+		there = append(slices.Clip(there), e.Operands[0].Variable)
+	}
+	return there
 }
 
 // An openVariable is a variable of which no more is known than when it fails,
@@ -572,6 +630,8 @@ func (r *rowReader) nullable(name string) expr.Reading {
 		switch {
 		case err != nil:
 			return expr.Residual{}, err
+		case left.Operand == nil && left.Value.Kind() == value.Error && r.forms != nil:
+			return expr.Residual{}, errNullVariable
 		case left.Operand == nil && left.Value.Kind() == value.Error || fails:
 			return expr.Residual{Value: value.OfNull()}, nil
 		case left.Operand != nil && !decided && mayFail(left.Operand):
@@ -580,6 +640,10 @@ func (r *rowReader) nullable(name string) expr.Reading {
 		return left, nil
 	}}
 }
+
+// errNullVariable is of a variable that may fail on every resource, or on some:
+// where it does it is null, which no operator of a plan tells.
+var errNullVariable = errors.New("a variable that may fail on every resource can't be part of a filter")
 
 // roleView shows a list of derived roles, or an error, as runtime.
 type roleView struct{ list value.Value }

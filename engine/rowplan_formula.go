@@ -8,21 +8,21 @@ import (
 	"slices"
 
 	"edict/engine/expr"
+	"edict/engine/value"
 )
 
-// A formula is true or false of each row. It never changes. Negations stand before
-// leaves only. Formulas of the same members are one formula, whoever made them.
+// A formula is true or false of each row. It never changes. Formulas of the same
+// members are one formula, whoever made them.
 type formula struct {
 	op   formulaOp
-	of   []*formula // of isAnd and isOr, at least two; of isNot the leaf
-	leaf *Operand   // holds(E) or errs(E)
+	of   []*formula // of isAnd and isOr, at least two
 	size int        // bytes of JSON, nearly, of each leaf as often as it stands there; at most maxSize
 
 	number   int32    // among all formulas
 	negation *formula // nil: nobody asked for it yet
 
-	// Of leaves and their negations: which expression they are about, and after
-	// which ends of its evaluation they are true.
+	// Of leaves: which expression they are about, and after which ends of its
+	// evaluation they are true.
 	about int32
 	after ends
 }
@@ -33,7 +33,6 @@ const (
 	isNo formulaOp = iota
 	isYes
 	isLeaf
-	isNot
 	isAnd
 	isOr
 )
@@ -97,19 +96,30 @@ const maxSize = 1 << 30
 // formulas makes formulas.
 type formulas struct {
 	budget
-	leaves map[string]judgment // by the JSON of expressions
-	joined map[string]*formula // by operator and numbers of members
-	made   int32               // formulas that there are
-	marks  []int32             // by number of formula: the join that met it last
-	joins  int32
-	key    []byte
+	definite    bool // leaves are spelled by definiteLeaf
+	expressions []*expression
+	numbers     map[string]int32    // of expressions, by their JSON
+	joined      map[string]*formula // by operator and numbers of members
+	made        int32               // formulas that there are
+	marks       []int32             // by number of formula: the join that met it last
+	joins       int32
+	key         []byte
 
-	// What is assumed of the rows in question.
-	possible []ends            // by expression
-	assumed  map[*formula]bool // of isAnd and isOr: whether they are true
-	trail    []assumption
+	// What is assumed of the rows in question, beside what may still become of
+	// expressions.
+	assumed map[*formula]bool // of isAnd and isOr: whether they are true
+	trail   []assumption
 
 	graphs graphs
+}
+
+// An expression is what leaves are about.
+type expression struct {
+	operand  Operand
+	size     int  // bytes of JSON
+	ends     ends // of its evaluation, that there are
+	possible ends // those of them that are left by what is assumed
+	leaves   [inAny + 1]*formula
 }
 
 // An assumption is what was there before one.
@@ -120,7 +130,7 @@ type assumption struct {
 }
 
 func newFormulas(b budget) *formulas {
-	return &formulas{budget: b, leaves: map[string]judgment{}, joined: map[string]*formula{}, made: 2, marks: make([]int32, 2), assumed: map[*formula]bool{}, graphs: newGraphs()}
+	return &formulas{budget: b, numbers: map[string]int32{}, joined: map[string]*formula{}, made: 2, marks: make([]int32, 2), assumed: map[*formula]bool{}, graphs: newGraphs()}
 }
 
 // add makes a formula one of those that there are.
@@ -141,22 +151,55 @@ func (s *formulas) judgmentOf(e *Operand) judgment {
 	if err != nil { // it can't be sent
 		text = fmt.Sprintf("%p", e)
 	}
-	if j, ok := s.leaves[text]; ok {
-		return j
+	about, ok := s.numbers[text]
+	if !ok {
+		about = int32(len(s.expressions))
+		after := endsOf(e)
+		s.expressions = append(s.expressions, &expression{operand: *e, size: len(text), ends: after, possible: after})
+		s.numbers[text] = about
 	}
-	leaf := func(name string, after ends) *formula {
-		f := &formula{op: isLeaf, leaf: &Operand{Expression: &Expression{Operator: name, Operands: []Operand{*e}}}, about: int32(len(s.possible)), after: after}
-		f.size = len(text) + len(`{"expression":{"operator":"holds","operands":[]}},`)
-		return s.add(f)
-	}
-	j, possible := judgment{leaf("holds", inTrue), no}, inTrue|inOther
-	if mayFail(e) {
-		j.errs, possible = leaf("errs", inError), inAny
-	}
-	s.possible = append(s.possible, possible)
-	s.leaves[text] = j
-	return j
+	return judgment{s.leaf(about, inTrue), s.leaf(about, inError)}
 }
+
+// endsOf gives what the evaluation of an expression may end in, and perhaps more.
+func endsOf(e *Operand) ends {
+	out := inTrue | inOther
+	if mayFail(e) {
+		out |= inError
+	}
+	if x := e.Expression; x != nil && x.Operator == "in" && isNothing(x.Operands[1]) {
+		out &^= inTrue
+	}
+	return out
+}
+
+// isNothing tells whether an operand is an empty list.
+func isNothing(o Operand) bool { return o.Value.Kind() == value.List && o.Value.Sequence().Len() == 0 }
+
+// leaf is true after some ends of the evaluation of an expression.
+func (s *formulas) leaf(about int32, after ends) *formula {
+	e := s.expressions[about]
+	switch after &= e.ends; {
+	case after == 0:
+		return no
+	case after == e.ends:
+		return yes
+	case e.leaves[after] == nil:
+		f := &formula{op: isLeaf, about: about, after: after}
+		f.size = e.size + len(`{"expression":{"operator":"holds","operands":[]}},`)
+		if f.isNegative() {
+			f.size += len(`{"expression":{"operator":"not","operands":[]}},`)
+		}
+		if s.definite && after == inTrue|inOther {
+			f.size += e.size
+		}
+		e.leaves[after] = s.add(f)
+	}
+	return e.leaves[after]
+}
+
+// isNegative tells whether a leaf is shown as the negation of another one.
+func (f *formula) isNegative() bool { return f.after&inOther != 0 }
 
 // not pushes a negation down to the leaves.
 func (s *formulas) not(f *formula) *formula {
@@ -170,7 +213,7 @@ func (s *formulas) not(f *formula) *formula {
 	}
 	var n *formula
 	if f.op == isLeaf {
-		n = s.add(&formula{op: isNot, of: []*formula{f}, size: f.size + len(`{"expression":{"operator":"not","operands":[]}},`), about: f.about, after: inAny &^ f.after})
+		n = s.leaf(f.about, inAny&^f.after)
 	} else {
 		negated := make([]*formula, len(f.of))
 		for i, m := range f.of {
@@ -277,8 +320,8 @@ func (s *formulas) within(f *formula) *formula {
 	switch f.op {
 	case isNo, isYes:
 		return f
-	case isLeaf, isNot:
-		switch possible := s.possible[f.about]; {
+	case isLeaf:
+		switch possible := s.expressions[f.about].possible; {
 		case possible&f.after == 0:
 			return no
 		case possible&^f.after == 0:
@@ -341,7 +384,7 @@ func (f *formula) weight(truth bool) int {
 	switch {
 	case f.op == isAnd || f.op == isOr:
 		return f.size
-	case truth == (f.op == isLeaf):
+	case truth != f.isNegative():
 		return 1
 	}
 	return 2
@@ -355,14 +398,14 @@ func (s *formulas) assume(f *formula, truth bool) bool {
 	switch f.op {
 	case isNo, isYes:
 		return f == constantly(truth)
-	case isLeaf, isNot:
-		before, after := s.possible[f.about], f.after
+	case isLeaf:
+		e, after := s.expressions[f.about], f.after
 		if !truth {
 			after = inAny &^ after
 		}
-		s.trail = append(s.trail, assumption{about: f.about, possible: before})
-		s.possible[f.about] &= after
-		return before&after != 0
+		s.trail = append(s.trail, assumption{about: f.about, possible: e.possible})
+		e.possible &= after
+		return e.possible != 0
 	}
 	if known, ok := s.assumed[f]; ok {
 		return known == truth
@@ -392,20 +435,23 @@ func (s *formulas) forget(n int) {
 		if a.of != nil {
 			delete(s.assumed, a.of)
 		} else {
-			s.possible[a.about] = a.possible
+			s.expressions[a.about].possible = a.possible
 		}
 	}
 	s.trail = s.trail[:n]
 }
 
-// operand gives the formula as a filter has it.
-func (f *formula) operand() *Operand {
-	if f.op == isLeaf {
-		return f.leaf
+// operand gives a formula as a filter has it, given the operands of leaves.
+func (s *formulas) operand(f *formula, leaf func(of Operand, after ends) Operand) Operand {
+	switch f.op {
+	case isNo, isYes:
+		return constant(value.OfBool(f == yes))
+	case isLeaf:
+		return leaf(s.expressions[f.about].operand, f.after)
 	}
-	e := &Expression{Operator: [...]string{isNot: "not", isAnd: "and", isOr: "or"}[f.op]}
-	for _, m := range f.of {
-		e.Operands = append(e.Operands, *m.operand())
+	operands := make([]Operand, len(f.of))
+	for i, m := range f.of {
+		operands[i] = s.operand(m, leaf)
 	}
-	return &Operand{Expression: e}
+	return operation([...]string{isAnd: "and", isOr: "or"}[f.op], operands...)
 }

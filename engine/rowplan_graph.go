@@ -105,7 +105,7 @@ func (s *graphs) graphOf(f *formula) int32 {
 	}
 	var g int32
 	switch f.op {
-	case isLeaf, isNot:
+	case isLeaf:
 		at := graph{about: f.about}
 		for end := range at.next {
 			if f.after&(1<<end) != 0 {
@@ -129,7 +129,7 @@ func (s *graphs) graphOf(f *formula) int32 {
 }
 
 // compares tells whether graphs are of use.
-func (s *formulas) compares() bool { return len(s.possible) <= maxCompared && s.graphs.left >= 0 }
+func (s *formulas) compares() bool { return len(s.expressions) <= maxCompared && s.graphs.left >= 0 }
 
 // shortest gives the shortest formula known that says what another one does.
 func (s *formulas) shortest(f *formula) *formula {

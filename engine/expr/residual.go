@@ -47,6 +47,11 @@ type Partial struct {
 	// Lenient tells that an expression that fails is one that does not hold.
 	Lenient bool
 
+	// Faithful asks for residuals, if not for exact ones, that are neither true nor
+	// false where the expression fails. What Cerbos takes for false in place of an
+	// error stays what it is, or is an error on every resource.
+	Faithful bool
+
 	programs map[*Program]bool // those that Known was asked about
 }
 
@@ -95,14 +100,14 @@ func (p *Program) Residual(k *Partial) (Residual, error) {
 	}
 	r := reducer{Partial: k, root: root}
 	out, err := r.reduce(root)
-	if err == nil && out.unknown && !k.Exact {
+	if err == nil && out.unknown && !k.Exact && !k.Faithful {
 		out, err = r.turned(out)
 	}
 	switch {
 	case err != nil:
 		return Residual{}, err
 	case out.unknown && !k.Exact && !out.kinds.has(boolKind|opaqueKind):
-		return Residual{Value: value.OfNull()}, nil // or an error, but never true
+		return Residual{Value: r.never(value.OfNull())}, nil
 	case out.unknown:
 		return Residual{Operand: &out.op, Boolean: out.kinds.only(boolKind)}, nil
 	}
@@ -217,6 +222,7 @@ func (r *reducer) knows(path []string) bool {
 
 var (
 	errHas        = errors.New("has() of a variable that depends on unknown data can't be part of a filter")
+	errBytes      = errors.New("bytes in a list or map can't be part of a filter")
 	errNeverEqual = errors.New("a comparison of what is never equal can't be part of a filter")
 )
 
@@ -343,7 +349,7 @@ func (r *reducer) selection(n *fragment) (outcome, error) {
 	case !n.test:
 		return knownAs(noOverload), nil
 	case r.decides(n):
-		return knownAs(isFalse), nil // or an error, but never true
+		return knownAs(r.never(isFalse)), nil
 	default:
 		return outcome{}, refuse("has() of what has no fields")
 	}
@@ -411,7 +417,7 @@ func (r *reducer) call(n *fragment) (outcome, error) {
 	}
 	k := r.resultKinds(n, list)
 	if n.op == operators.In && !r.Exact && !list[1].unknown && isEmpty(r.value(&list[1])) {
-		if r.decides(n) {
+		if r.decides(n) && !r.Faithful {
 			return knownAs(isFalse), nil // or an error, but never true
 		}
 		return r.joined(n, k, list)
@@ -430,7 +436,7 @@ func (r *reducer) call(n *fragment) (outcome, error) {
 	}
 	switch err := r.unsafe(n, list); {
 	case err == errNeverEqual && n == r.root && n.op != operators.NotEquals:
-		return knownAs(isFalse), nil // or an error, but never true
+		return knownAs(r.never(isFalse)), nil
 	case err != nil:
 		return outcome{}, err
 	}
@@ -474,6 +480,17 @@ func (r *reducer) logical(n *fragment, and bool) (outcome, error) {
 	}
 	return out, err
 }
+
+// never gives what stands for an expression that may fail, but is never true: what
+// it is if it does not fail, or the error.
+func (r *reducer) never(otherwise value.Value) value.Value {
+	if r.Faithful {
+		return neverTrue
+	}
+	return otherwise
+}
+
+var neverTrue = value.OfError(errors.New("an expression that may fail, and is never true"))
 
 // decides tells whether all that matters of a part is where it is true.
 func (r *reducer) decides(n *fragment) bool {

@@ -59,6 +59,9 @@ func (r *reducer) collected(n *fragment, list []outcome) (outcome, error) {
 		if operands[i], err = r.shown(&list[i], false); err != nil {
 			return outcome{}, err
 		}
+		if operands[i].Value.Kind() == value.Bytes {
+			return outcome{}, errBytes
+		}
 	}
 	if n.kind == listFragment {
 		return r.expression(listKind, "list", operands...)
@@ -316,6 +319,15 @@ func (r *reducer) integer(typ, text string, n float64, compared bool) (Operand, 
 	return Operand{Value: value.OfDouble(n)}, r.Exact || strconv.FormatFloat(n, 'f', 0, 64) == text
 }
 
+// member is constant for what is in a list or map, which an attribute may be as a
+// whole: the base64 text of bytes would be found there.
+func (r *reducer) member(v value.Value, compared bool) (Operand, bool) {
+	if v.Kind() == value.Bytes {
+		return Operand{}, false
+	}
+	return r.constant(v, compared)
+}
+
 // constantList gives a list as a value if its members are simple, and otherwise
 // as an operator on them.
 func (r *reducer) constantList(s value.Sequence, compared bool) (Operand, bool) {
@@ -326,7 +338,7 @@ func (r *reducer) constantList(s value.Sequence, compared bool) (Operand, bool) 
 	operands, values := make([]Operand, s.Len()), make(value.Slice, s.Len())
 	for i := range operands {
 		var ok bool
-		if operands[i], ok = r.constant(s.At(i), compared); !ok {
+		if operands[i], ok = r.member(s.At(i), compared); !ok {
 			return Operand{}, false
 		}
 		values[i] = operands[i].Value
@@ -350,7 +362,7 @@ func (r *reducer) constantMap(m value.Mapping, compared bool) (Operand, bool) {
 			x = values[i/2]
 		}
 		var ok bool
-		if pairs[i], ok = r.constant(x, compared); !ok {
+		if pairs[i], ok = r.member(x, compared); !ok {
 			return Operand{}, false
 		}
 	}

@@ -57,9 +57,13 @@ func (p *testPlan) frame(resource value.Mapping) *Frame {
 	return f
 }
 
-func (p *testPlan) partial(exact bool) *Partial {
+// A testForm is one of the forms that residuals have.
+type testForm struct{ exact, faithful bool }
+
+func (p *testPlan) partial(form testForm) *Partial {
+	exact := form.exact
 	name := func(path []string) string { return strings.Join(path, ".") }
-	return &Partial{Frame: p.frame(p.supplied), Exact: exact, Lenient: true, Name: name, Read: func(path []string) Reading {
+	return &Partial{Frame: p.frame(p.supplied), Exact: exact, Faithful: form.faithful, Lenient: !form.faithful, Name: name, Read: func(path []string) Reading {
 		switch path[0] {
 		case "V", "variables":
 			switch {
@@ -214,17 +218,26 @@ func celValue(v value.Value) string {
 }
 
 // An exact residual says what the expression says, on every resource.
-func TestExactResiduals(t *testing.T) { compareResiduals(t, true, 1000, sameAnswer) }
+func TestExactResiduals(t *testing.T) {
+	compareResiduals(t, testForm{exact: true}, 1000, sameAnswer)
+}
 
 // What is left in the form of Cerbos holds only where the expression does, also to
 // those who take every number for a double.
 func TestResidualsHoldNowhereElse(t *testing.T) {
-	compareResiduals(t, false, 500, func(got, want value.Value) bool { return !IsTrue(got) || IsTrue(want) })
+	compareResiduals(t, testForm{}, 500, func(got, want value.Value) bool { return !IsTrue(got) || IsTrue(want) })
+}
+
+// A faithful residual is true or false only where the expression is, too.
+func TestFaithfulResiduals(t *testing.T) {
+	compareResiduals(t, testForm{faithful: true}, 500, func(got, want value.Value) bool {
+		return got.Kind() != value.Bool || want.Kind() == value.Bool && got.Bool() == want.Bool()
+	})
 }
 
 // compareResiduals compares residuals of random expressions with the expressions
 // themselves, on random resources.
-func compareResiduals(t *testing.T, exact bool, programs int, agree func(got, want value.Value) bool) {
+func compareResiduals(t *testing.T, form testForm, programs int, agree func(got, want value.Value) bool) {
 	rows := 10
 	if raceEnabled {
 		programs = 150
@@ -259,7 +272,7 @@ func compareResiduals(t *testing.T, exact bool, programs int, agree func(got, wa
 			continue
 		}
 		n++
-		res, err := program.Residual(p.partial(exact))
+		res, err := program.Residual(p.partial(form))
 		if err != nil {
 			refused++
 			reasons[err.Error()]++
