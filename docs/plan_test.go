@@ -2,6 +2,7 @@ package docs
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,8 +12,8 @@ import (
 	"edict/engine/value"
 )
 
-// TestPlanPage plans the conditions of the page about plans, each as that of the
-// only rule.
+// TestPlanPage plans the conditions of the page about plans, each row of a table
+// as a policy.
 func TestPlanPage(t *testing.T) {
 	page := read(t, "docs/plan.md")
 	var principal struct {
@@ -27,25 +28,37 @@ func TestPlanPage(t *testing.T) {
 			}
 		}
 	}
-	table, planned := false, 0
+	var columns []string
+	planned := 0
 	for _, line := range strings.Split(page, "\n") {
 		row := cells(line)
-		if len(row) < 2 || len(row) > 3 {
-			table = false
+		switch {
+		case len(row) != len(columns):
+			columns = nil
+		case strings.HasPrefix(row[0], "-"):
 			continue
 		}
-		if row[0] == "condition" && row[1] == "plan" { // and why
-			table = true
-			continue
-		}
-		if !table || strings.HasPrefix(row[0], "-") {
+		if columns == nil {
+			if slices.Contains(row, "plan") {
+				columns = row
+			}
 			continue
 		}
 		planned++
-		rule := map[string]any{"actions": []string{"list"}, "roles": []string{"user"}, "effect": "EFFECT_ALLOW",
-			"condition": map[string]any{"match": map[string]any{"expr": plain(row[0])}}}
+		var rules []any
+		want := ""
+		for i, cell := range row {
+			switch columns[i] {
+			case "plan":
+				want = cell
+			case "condition", "allowed if", "also if":
+				rules = append(rules, planRule("ALLOW", cell)...)
+			case "denied if":
+				rules = append(rules, planRule("DENY", cell)...)
+			}
+		}
 		content, err := json.Marshal(map[string]any{"apiVersion": "api.cerbos.dev/v1",
-			"resourcePolicy": map[string]any{"resource": "doc", "version": "default", "rules": []any{rule}}})
+			"resourcePolicy": map[string]any{"resource": "doc", "version": "default", "rules": rules}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,16 +73,25 @@ func TestPlanPage(t *testing.T) {
 		}
 		plan, err := set.Plan(t.Context(), &engine.PlanRequest{Principal: engine.Principal{ID: principal.ID, Roles: principal.Roles, Attr: principal.Attr},
 			Resource: engine.Resource{Kind: "doc"}, Actions: []string{"list"}})
-		switch refusal, refused := strings.CutPrefix(row[1], "refused: "); {
+		switch refusal, refused := strings.CutPrefix(want, "refused: "); {
 		case refused != (err != nil):
-			t.Errorf("%s: got %v (%v), want %s", row[0], plan, err, row[1])
+			t.Errorf("%s: got %v (%v), want %s", row[0], plan, err, want)
 		case refused && !strings.Contains(err.Error(), refusal):
 			t.Errorf("%s: got %v, want %s", row[0], err, refusal)
-		case !refused && plan.Debug() != plain(row[1]):
-			t.Errorf("%s: got %s, want %s", row[0], plan.Debug(), row[1])
+		case !refused && plan.Debug() != plain(want):
+			t.Errorf("%s: got %s, want %s", row[0], plan.Debug(), want)
 		}
 	}
-	if planned < 20 {
+	if planned < 50 {
 		t.Errorf("the page has %d plans", planned)
 	}
+}
+
+// planRule is the rule of a condition, if a cell has one.
+func planRule(effect, cell string) []any {
+	if cell == "" {
+		return nil
+	}
+	return []any{map[string]any{"actions": []string{"list"}, "roles": []string{"user"}, "effect": "EFFECT_" + effect,
+		"condition": map[string]any{"match": map[string]any{"expr": plain(cell)}}}}
 }
