@@ -5,7 +5,8 @@
 // testdata/cases.yaml is a table of calls, testdata/runner.py and runner.mjs
 // make them with every client of the SDKs, and testdata/answers.json is what
 // came of that at Cerbos 0.55.0. The policies are those of testdata/policies
-// and the demo's.
+// and the demo's, and evaluation is lenient, which is Cerbos' default. The pages
+// of docs about the API are run with the defaults of Edict.
 //
 // The tests need what `make venv sdks` installs, and run by
 //

@@ -103,9 +103,14 @@ func (l *lab) start(t *testing.T) map[string]target {
 		l.write(t, name, string(content))
 	}
 	ca := filepath.Join(l.dir, "ca.crt")
-	serve := l.edict
-	if *cerbos != "" {
-		serve = l.cerbos
+	serve := func(t *testing.T, name, httpAddress, grpcAddress string, has with) addresses {
+		// As Cerbos does by default: its plans say nothing of what fails, and strict
+		// evaluation is about that.
+		has.lenient = true
+		if *cerbos != "" {
+			return l.cerbos(t, name, httpAddress, grpcAddress, has)
+		}
+		return l.edict(t, name, httpAddress, grpcAddress, has)
 	}
 	socket := func(name string) string { return filepath.Join(l.dir, name) }
 	tcp := serve(t, "tcp", "127.0.0.1:0", "127.0.0.1:0", with{})
@@ -123,7 +128,7 @@ func (l *lab) start(t *testing.T) map[string]target {
 }
 
 // with says what a server has that is off by default.
-type with struct{ tls, admin bool }
+type with struct{ tls, admin, lenient bool }
 
 // The credentials of the Admin API, and the bcrypt hash of the password in base64.
 const (
@@ -167,6 +172,7 @@ func (l *lab) edict(t *testing.T, name, httpAddress, grpcAddress string, has wit
 	}
 	log := l.launch(t, name, []string{"serve", "--config"}, map[string]any{
 		"api":           api,
+		"engine":        map[string]any{"strictEvaluation": !has.lenient},
 		"listen":        listen,
 		"policies":      map[string]any{"dir": "policies"},
 		"schema":        map[string]any{"enforcement": "reject"},
@@ -199,7 +205,7 @@ func (l *lab) cerbos(t *testing.T, name, httpAddress, grpcAddress string, has wi
 	}
 	log := l.launch(t, name, []string{"server", "--debug-listen-addr=", "--config"}, map[string]any{
 		"server":    server,
-		"engine":    map[string]any{"strictEvaluation": true}, // Edict's default
+		"engine":    map[string]any{"strictEvaluation": !has.lenient},
 		"schema":    map[string]any{"enforcement": "reject"},
 		"auxData":   keySets(),
 		"storage":   map[string]any{"driver": "disk", "disk": map[string]any{"directory": "policies"}},

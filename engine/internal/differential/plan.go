@@ -142,7 +142,7 @@ func (d *differential) planRequest(req *engine.Request, n uint64) *engine.PlanRe
 
 // A planTrial is a policy set on which plans are compared. Beside it there are
 // variants of it, which are made when they are needed: of the set as Cerbos reads
-// has(), and of the set under lenient evaluation.
+// has(), under lenient evaluation, and without schemas.
 type planTrial struct {
 	*differential
 	workshop *oracle.Workshop
@@ -153,9 +153,9 @@ type planTrial struct {
 
 	rows []engine.Resource // on which plans are held against checks
 
-	readings  map[string]*decider // by the names of the attributes that are known; nil: like decider
-	lenient   *planTrial
-	forgiving *decider // under lenient evaluation and without schemas
+	readings map[string]*decider // by the names of the attributes that are known; nil: like decider
+	lenient  *planTrial
+	open     *decider // without schemas
 }
 
 func (d *differential) newPlanTrial(w *oracle.Workshop, number uint64, set *oracle.Set) (*planTrial, error) {
@@ -308,10 +308,12 @@ func (t *planTrial) explained(req *engine.Request, asked *engine.PlanRequest, ce
 	switch {
 	case sameErrors && r.sameFilter(cerbos, mine) && (mine.kind == denied || t.scoped(asked, cerbos, mine)):
 		return "the scope of a plan, where a rule that never holds, or always does, has a condition for Cerbos", nil
-	case sameErrors && (cerbos.kind == denied || mine.kind == denied) && !t.set.Options.LenientEvaluation:
+	case sameErrors && !t.set.Options.LenientEvaluation:
 		switch agree, err := t.agreeLeniently(req); {
 		case err != nil || !agree:
 			return "", err
+		case cerbos.kind != denied && mine.kind != denied:
+			return "a rule that fails denies for the engine, beside one that allows, and does not hold for Cerbos", nil
 		case cerbos.kind != denied:
 			return "an error denies for the engine and is a condition for Cerbos", nil
 		case mine.kind == denied:
@@ -482,19 +484,19 @@ func (t *planTrial) fewerLeaves(r reader, cerbos, mine *planAnswer) bool {
 }
 
 // onRows holds the engine's plan for a request against its checks, resource by
-// resource, under lenient evaluation and without schemas, since a filter says
-// nothing of errors and of what is wrong with a resource. It says how the plan lets
+// resource, without schemas, since a filter says nothing of what is wrong with a
+// resource. It says how the plan lets
 // through what is denied, if it does; less tells that Cerbos' plan, if there is one,
 // lets through more of what is allowed.
 func (t *planTrial) onRows(asked *engine.PlanRequest, cerbos *planAnswer) (what string, less bool, err error) {
-	if t.forgiving == nil {
+	if t.open == nil {
 		set := *t.set
-		set.Options.LenientEvaluation, set.Options.SchemaEnforcement = true, engine.SchemaNone
-		if t.forgiving, err = newDecider(&set); err != nil {
+		set.Options.SchemaEnforcement = engine.SchemaNone
+		if t.open, err = newDecider(&set); err != nil {
 			return "", false, err
 		}
 	}
-	mine := t.forgiving.plan(asked)
+	mine := t.open.plan(asked)
 	if mine.failure != "" {
 		return "", false, nil // which lets nothing through
 	}
@@ -509,8 +511,8 @@ func (t *planTrial) onRows(asked *engine.PlanRequest, cerbos *planAnswer) (what 
 			return "", true, nil
 		}
 		compared++
-		t.forgiving.set.Check(req, &t.forgiving.decision)
-		allowed := t.forgiving.decision.Allowed()
+		t.open.set.Check(req, &t.open.decision)
+		allowed := t.open.decision.Allowed()
 		if lets && !allowed {
 			return fmt.Sprintf("the plan lets through what is denied: %s\nof %s: %s\n", mine, row.ID, jsonText(attributes(req.Resource.Attr))), false, nil
 		}
