@@ -31,7 +31,7 @@ const longestRegexp = 1024
 // chosen gives the policies that a filter lets through, in the order of their
 // ids.
 func chosen(store *Store, f filter) ([]stored, error) {
-	if err := checkIDs(refusal.Place{Number: 5, Name: "policy_id", Text: true}, f.GetPolicyId(), false); err != nil {
+	if err := checkChoice(f.GetPolicyId()); err != nil {
 		return nil, err
 	}
 	var patterns [3]*regexp.Regexp
@@ -85,24 +85,47 @@ func identity(p *policy.Policy) (name, version, scope string) {
 	return p.ExportConstants.Name.Value, "", ""
 }
 
-// checkIDs looks at a list of ids, which are different and not empty.
-func checkIDs(at refusal.Place, ids []string, required bool) error {
+// mostChosen is how many policies a filter may name, as with Cerbos.
+const mostChosen = 25
+
+// checkChoice looks at the ids of a filter, which are few and not empty.
+func checkChoice(ids []string) error {
 	var v refusal.Violations
-	if required && len(ids) == 0 {
+	at := refusal.Place{Number: 5, Name: "policy_id", Text: true}
+	if len(ids) > mostChosen {
+		v.Add(&at, refusal.AtMost(mostChosen))
+	}
+	checkItems(&v, at, ids)
+	return v.Err()
+}
+
+// checkIDs looks at the ids of what is asked for, of which there is one at least, and
+// which are different and not empty.
+func checkIDs(ids []string) error {
+	var v refusal.Violations
+	at := refusal.Place{Number: 1, Name: "id", Text: true}
+	if len(ids) == 0 {
 		v.Add(&at, refusal.Required())
 	}
+	checkItems(&v, at, ids)
 	seen := make(map[string]bool, len(ids))
-	for i, id := range ids {
-		if id == "" {
-			item := at.At(i)
-			v.Add(&item, refusal.Item())
-		}
+	for _, id := range ids {
 		seen[id] = true
 	}
 	if len(seen) < len(ids) {
 		v.Add(&at, refusal.Unique())
 	}
 	return v.Err()
+}
+
+// checkItems looks for ids that are empty.
+func checkItems(v *refusal.Violations, at refusal.Place, ids []string) {
+	for i, id := range ids {
+		if id == "" {
+			item := at.At(i)
+			v.Add(&item, refusal.Item())
+		}
+	}
 }
 
 func listPolicies(_ context.Context, store *Store, in *cerbospb.ListPoliciesRequest) (*cerbospb.ListPoliciesResponse, error) {
@@ -118,7 +141,7 @@ func listPolicies(_ context.Context, store *Store, in *cerbospb.ListPoliciesRequ
 }
 
 func getPolicy(_ context.Context, store *Store, in *cerbospb.GetPolicyRequest) (*cerbospb.GetPolicyResponse, error) {
-	if err := checkIDs(refusal.Place{Number: 1, Name: "id", Text: true}, in.GetId(), true); err != nil {
+	if err := checkIDs(in.GetId()); err != nil {
 		return nil, err
 	}
 	out := new(cerbospb.GetPolicyResponse)
@@ -141,7 +164,7 @@ func listSchemas(_ context.Context, store *Store, _ *cerbospb.ListSchemasRequest
 }
 
 func getSchema(_ context.Context, store *Store, in *cerbospb.GetSchemaRequest) (*cerbospb.GetSchemaResponse, error) {
-	if err := checkIDs(refusal.Place{Number: 1, Name: "id", Text: true}, in.GetId(), true); err != nil {
+	if err := checkIDs(in.GetId()); err != nil {
 		return nil, err
 	}
 	out := new(cerbospb.GetSchemaResponse)
