@@ -282,6 +282,28 @@ func TestGuessesOfOneAddress(t *testing.T) {
 	}
 }
 
+// Calls of one client that wait are bounded, since they take memory.
+func TestCrowds(t *testing.T) {
+	s := newServer(t)
+	const client = "192.0.2.1" // of ask
+	for range mostWaiting {
+		s.turns.join(client)
+	}
+	const crowded = `{"code":14,"message":"too many calls are waiting for their credentials to be looked at"}`
+	if w := ask(s, "GET", "/admin/policies", basic("root", password)); w.Code != 503 || w.Body.String() != crowded {
+		t.Errorf("one too many: got %d %s", w.Code, w.Body)
+	}
+	for range mostWaiting {
+		s.turns.leave(client)
+	}
+	if w := ask(s, "GET", "/admin/policies", basic("root", password)); w.Code != 200 {
+		t.Errorf("afterwards: got %d %s", w.Code, w.Body)
+	}
+	if len(s.turns.of) != 0 {
+		t.Errorf("%d addresses are remembered", len(s.turns.of))
+	}
+}
+
 func TestClients(t *testing.T) {
 	for addr, want := range map[net.Addr]string{
 		address("192.0.2.1:1234"):                            "192.0.2.1",

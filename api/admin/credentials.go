@@ -71,6 +71,9 @@ func (s *Server) verify(ctx context.Context) error {
 		return incorrect
 	}
 	done, err := s.turns.wait(ctx, clientOf(ctx))
+	if errors.Is(err, errCrowd) {
+		return status.Error(codes.Unavailable, err.Error())
+	}
 	if err != nil {
 		return status.FromContextError(err).Err()
 	}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 
@@ -10,6 +11,13 @@ import (
 
 // proofs is how many passwords are looked at at a time.
 const proofs = 2
+
+// mostWaiting is how many calls of a client have a turn or wait for it. What they bring
+// takes memory before anybody knows who they are.
+const mostWaiting = 32
+
+// errCrowd is the error of a call that is one too many of its client.
+var errCrowd = errors.New("too many calls are waiting for their credentials to be looked at")
 
 // turns say whose password is looked at next: one of each client at a time, so that
 // who guesses keeps others waiting for one guess, and not for all of them.
@@ -30,10 +38,13 @@ func newTurns() *turns {
 	return &turns{proofs: make(chan struct{}, proofs), of: map[string]*turn{}}
 }
 
-// wait waits for the turn of a client, which ends with done. An error is that of the
-// context.
+// wait waits for the turn of a client, which ends with done. An error is errCrowd, or
+// that of the context.
 func (t *turns) wait(ctx context.Context, client string) (done func(), err error) {
 	own := t.join(client)
+	if own == nil {
+		return nil, errCrowd
+	}
 	if err := take(ctx, own.taken); err != nil {
 		t.leave(client)
 		return nil, err
@@ -59,6 +70,7 @@ func take(ctx context.Context, from chan<- struct{}) error {
 	}
 }
 
+// join counts a call of a client, and gives its turn; nil: it is one too many.
 func (t *turns) join(client string) *turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -66,6 +78,9 @@ func (t *turns) join(client string) *turn {
 	if own == nil {
 		own = &turn{taken: make(chan struct{}, 1)}
 		t.of[client] = own
+	}
+	if own.calls == mostWaiting {
+		return nil
 	}
 	own.calls++
 	return own
