@@ -142,9 +142,10 @@ func TestInPlace(t *testing.T) {
 		checkSame(t, s, append(b[:len(b):len(b)], list[random.IntN(len(list))]...))
 		for i := 0; i < len(b); i += 1 + random.IntN(8) {
 			checkSame(t, s, b[:i])
-			b[i] ^= 1 << random.IntN(8)
+			bit := byte(1) << random.IntN(8)
+			b[i] ^= bit
 			checkSame(t, s, b)
-			b[i] ^= 1 << random.IntN(8)
+			b[i] ^= bit
 		}
 	}
 	s.Limits.Message = 100 // of the answer, too
