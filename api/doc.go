@@ -8,7 +8,7 @@
 //     or comes too late is an error, and an error names no effect.
 //  2. A token's claims reach the engine only if the whole token was verified for
 //     this very call. One bad token fails the call.
-//  3. A call is answered by one set of policies, the one in force when it began.
+//  3. A call is answered by one set of policies, one that was in force while it was.
 //     Without any the answer is Unavailable.
 //  4. The two transports share everything from the question on that a message is
 //     read as: the same rules in the same order, the same codes, the same words.

@@ -17,6 +17,7 @@ import (
 
 	"edict/api/cerbospb"
 	"edict/engine"
+	"edict/engine/value"
 )
 
 // inPlace answers an encoded request as the server of gRPC does, and tells
@@ -169,6 +170,43 @@ func FuzzInPlace(f *testing.F) {
 			checkSame(t, s, b)
 		}
 	})
+}
+
+// What is kept from one call for the next holds nothing of it.
+func TestCallsAreForgotten(t *testing.T) {
+	s, _ := newServer(t)
+	c := s.take()
+	in := new(cerbospb.CheckResourcesRequest)
+	if err := proto.Unmarshal(everything(t, "view", "edit", "token"), in); err != nil {
+		t.Fatal(err)
+	}
+	in.Resources[1].Actions = []string{"none"} // fewer than before
+	in.AuxData = &cerbospb.AuxData{}
+	if _, err := s.checkResources(t.Context(), c, in); err != nil {
+		t.Fatal(err)
+	}
+	if d := &c.decision; cap(d.Results) < 3 || cap(d.Outputs) < 1 {
+		t.Fatalf("nothing is to be forgotten: %+v", *d)
+	}
+	c.forget()
+	for _, r := range c.decision.Results[:cap(c.decision.Results)] {
+		if r != (engine.Result{}) {
+			t.Errorf("a result is kept: %+v", r)
+		}
+	}
+	for _, o := range c.decision.Outputs[:cap(c.decision.Outputs)] {
+		if o.Src != "" || o.Action != "" || o.Err != "" || o.Val.Kind() != value.Absent {
+			t.Errorf("an output is kept: %+v", o)
+		}
+	}
+	for _, e := range c.question.entries[:cap(c.question.entries)] {
+		if e.hasResource || e.actions != nil || e.resource != (engine.Resource{}) {
+			t.Errorf("an entry is kept: %+v", e)
+		}
+	}
+	if c.request.Actions != nil || c.question.principal.Roles != nil {
+		t.Error("the request is kept")
+	}
 }
 
 // What is read in place and answered allocates the answer, the id of the call, and
