@@ -41,6 +41,7 @@ UNTRANSLATABLE = {
     "an operator with too few operands": (x("eq", owner), "eq of 1 operands"),
     "has of something else": (x("has", {"variable": "request.resource.id"}), "than an attribute"),
     "an index that is not constant": (x("eq", x("index", {"variable": "request.resource.attr"}, owner), v(1)), "not a constant"),
+    "a name with a dot": (x("eq", x("index", {"variable": "request.resource.attr"}, v("owner.name")), v(1)), "owner.name, an attribute with a dot"),
     "a date as text": (x("eq", created, v("2024-05-01T10:00:00Z")), "date"),
     "the order of a date as text": (x("lt", created, v("2024")), "date"),
     "the beginning of a date": (x("startsWith", created, v("2024")), "date"),

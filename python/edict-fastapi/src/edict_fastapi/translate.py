@@ -199,7 +199,9 @@ class _Translation:
             name: str = content
             return name
         match content:
-            case ("index", [of, {"value": str(key), **rest}]) if not rest and key and "." not in key:
+            case ("index", [_, {"value": str(key)}]) if "." in key:
+                raise Untranslatable(f"{key}, an attribute with a dot in its name, which no column can be mapped to")
+            case ("index", [of, {"value": str(key), **rest}]) if not rest and key:
                 return f"{self._path(of, depth + 1)}.{key}"
             case ("get-field", [of, {"variable": str(key), **rest}]) if not rest and key and "." not in key:
                 return f"{self._path(of, depth + 1)}.{key}"
