@@ -56,7 +56,9 @@ func TestTwoDecisions(t *testing.T) {
 	}
 }
 
-// Without an answer to its question the service lets nobody view anything.
+// Without an answer to its question the service lets nobody view anything. And the
+// owner of a new expense is the caller by the name that policies know, however the
+// header spells it: that spelling could be the name of another.
 func TestServiceWithoutEdict(t *testing.T) {
 	needTools(t)
 	python(t, "-c", `
@@ -71,6 +73,11 @@ with TestClient(create_app(":memory:", "http://127.0.0.1:1")) as client:
         assert listed.status_code == 403, listed
         assert "amount" not in listed.text, listed.text
     answer = client.get("/expense/1", headers={"x-edict-principal": "alice", "x-edict-roles": "employee"})
+    new = {"region": "emea", "department": "x", "amount": 1.5}
+    for header, name in (("zo%C3%AB%20%E6%97%A5", "zoë 日"), ("a%2520b", "a%20b"), ("alice", "alice")):
+        made = client.post("/expenses", json=new, headers={"x-edict-principal": header})
+        assert (made.status_code, made.json()["ownerId"]) == (201, name), made.text
+        assert made.headers["location"].split("/")[3] == header, made.headers
 assert answer.status_code == 503, answer
 assert "amount" not in answer.text, answer.text
 `)

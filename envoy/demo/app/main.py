@@ -28,7 +28,7 @@ import os
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Annotated
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import httpx
 from cerbos.sdk.client import AsyncCerbosClient
@@ -135,7 +135,8 @@ class PrincipalRequired:
 
 
 def principal(request: Request) -> str:
-    return request.headers[PRINCIPAL.decode()]
+    """The id of the caller, which Edict percent-encodes where it has more than plain letters."""
+    return unquote(request.headers[PRINCIPAL.decode()])
 
 
 def caller(request: Request) -> Principal:
@@ -146,7 +147,7 @@ def caller(request: Request) -> Principal:
 
     # A claim that is not there is none here either, so that both halves judge alike.
     attr = {"regions": words("x-edict-regions")} if "x-edict-regions" in request.headers else {}
-    return Principal(unquote(principal(request)), roles=set(words("x-edict-roles")), attr=attr)
+    return Principal(principal(request), roles=set(words("x-edict-roles")), attr=attr)
 
 
 def resource(expense: dict) -> Resource:
@@ -248,7 +249,7 @@ def create_app(database: str, pdp: str = "http://127.0.0.1:3592") -> FastAPI:
     async def create_expense(request: Request, response: Response, new: NewExpense) -> dict:
         who = principal(request)
         expense = store(request).create(who, new.region, new.department, cents(new.amount), new.description)
-        response.headers["location"] = f"/expenses/{expense['region']}/{expense['ownerId']}/{expense['id']}"
+        response.headers["location"] = f"/expenses/{expense['region']}/{quote(who, safe='')}/{expense['id']}"
         return expense
 
     @app.get("/expenses/{region}/{owner}/{number}", openapi_extra=edict(resource=EXPENSE))
