@@ -1,5 +1,8 @@
 """Filters on one table: what is refused, what SQLite keeps, and what SQL is made."""
 
+import operator
+from datetime import datetime
+
 import pytest
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table, create_engine, not_, select, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -170,6 +173,27 @@ def test_sqlite_writes_dates_in_three_ways(connection):
     assert len(selected(connection, x("holds", x("eq", x("timestamp", created), at)))) == 3
     assert selected(connection, x("holds", x("lt", x("timestamp", created), at))) == set()
     assert len(selected(connection, x("holds", x("eq", x("sub", x("timestamp", created), at), x("duration", v("0s")))))) == 3
+
+
+def test_drivers_see_no_instant_that_they_take_for_infinity(connection):
+    """asyncpg does so with the first and the last that Python has."""
+    ends = {"first": "0001-01-01T00:00:00.000000Z", "second": "0001-01-01T00:00:00.000001Z", "last": "9999-12-31T23:59:59.999999Z"}
+    fill(connection, [hostile.row(name, created=at) for name, at in ends.items()])
+    checks = {"eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge}
+    for name, check in checks.items():
+        for at in ends.values():
+            condition = x("holds", x(name, x("timestamp", created), x("timestamp", v(at))))
+            assert selected(connection, condition) == {n for n, t in ends.items() if check(t, at)}, (name, at)
+            params = translate(conditional(condition), MAPPING).compile(dialect=postgresql.dialect()).params.values()
+            assert not {datetime.min, datetime.max} & set(params), (name, at)
+
+
+def test_no_percent_sign_is_left_to_drivers():
+    remainder = x("eq", x("mod", x("int", amount), x("int", v(4))), v(3))
+    since = x("gt", x("sub", x("timestamp", created), x("timestamp", attr("closed"))), x("duration", v("1s")))
+    for asked in (remainder, since):
+        sql = translate(conditional(x("holds", asked)), MAPPING).compile(dialect=postgresql.dialect(paramstyle="named"))
+        assert "%" not in str(sql)
 
 
 def test_a_collation_that_ignores_case_changes_nothing(connection):

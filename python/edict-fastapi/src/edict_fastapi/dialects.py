@@ -218,13 +218,14 @@ _SQL: dict[type[FunctionElement[Any]], dict[str, str]] = {
     Minus: {"sqlite": "({0} - {1})", "postgresql": "({0} - {1})"},
     Times: {"sqlite": "({0} * {1})", "postgresql": "({0} * {1})"},
     Divided: {"sqlite": "({0} / {1})", "postgresql": "({0} / {1})"},
-    Remainder: {"sqlite": "({0} % {1})", "postgresql": "({0} % {1})"},
+    Remainder: {"sqlite": "({0} % {1})", "postgresql": "mod({0}, {1})"},
     Concatenated: {"sqlite": "({0} || {1})", "postgresql": "({0} || {1})"},
-    # The fraction is counted apart: before PostgreSQL 14 extract gives a double.
+    # The fraction is counted apart: before PostgreSQL 14 extract gives a double. Nothing here
+    # has a percent sign for PostgreSQL, since SQLAlchemy and pg8000 double none in this text.
     Micros: {
         "sqlite": "(CAST(strftime('%s', substr({0}, 1, 19)) AS INTEGER) * 1000000 + CAST(substr({0}, 21, 6) AS INTEGER))",
         "postgresql": f"(CASE WHEN {{0}} BETWEEN {_YEARS} THEN CAST(extract(epoch FROM date_trunc('second', {{0}})) AS BIGINT) * 1000000"
-        " + CAST(extract(microseconds FROM {0}) AS BIGINT) % 1000000 END)",
+        " + mod(CAST(extract(microseconds FROM {0}) AS BIGINT), 1000000) END)",
     },
     UsableText: {
         "sqlite": "(typeof({0}) = 'text' AND instr({0}, char(0)) = 0)",

@@ -23,6 +23,12 @@ _MICROSECOND = timedelta(microseconds=1)
 # What columns can hold, in microseconds since 1970.
 _FIRST = (datetime(1, 1, 1, tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
 _LAST = (datetime.max.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
+# Comparisons with the first and the last of them, said by the one next to it: asyncpg takes
+# datetime.min and datetime.max for the infinities of PostgreSQL.
+_ENDS = {
+    _FIRST: {op: (said, _FIRST + 1) for op, said in {"eq": "lt", "le": "lt", "gt": "ge", "lt": "never", "ge": "always"}.items()},
+    _LAST: {op: (said, _LAST - 1) for op, said in {"eq": "gt", "ge": "gt", "lt": "le", "gt": "never", "le": "always"}.items()},
+}
 # What a timestamp of CEL can be, in nanoseconds since 1970.
 _MIN_TIME, _MAX_TIME = _FIRST * 1000, _LAST * 1000 + 999
 
@@ -78,6 +84,10 @@ def compare_times(op: str, a: Time, b: Time) -> Predicate:
         return constant(False)
     if rest:
         op = {"lt": "le", "ge": "gt"}.get(op, op)
+    if micros in _ENDS:
+        op, micros = _ENDS[micros][op]
+        if op in ("always", "never"):
+            return constant(op == "always")
     at = _EPOCH + timedelta(microseconds=micros)
     column, column_type = Instant(a.sql), a.sql.type
     if not getattr(column_type, "timezone", False):
