@@ -46,7 +46,8 @@ def ids(where):
 def application(judge=None):
     app = FastAPI()
     rows = RowFilter(Expense, {"owner": Expense.owner}, kind="expense", verifier=judge or verifier())
-    ids_too = RowFilter(Expense, {"owner": Expense.owner}, verifier=rows.verifier)
+    ids_too = RowFilter(Expense, {"owner": Expense.owner}, kind="expense", verifier=rows.verifier)
+    others = RowFilter(Expense, {"owner": Expense.owner}, kind="report", verifier=rows.verifier)
 
     @app.get("/expenses")
     def listed(where=Depends(rows)):
@@ -60,6 +61,10 @@ def application(judge=None):
     def twice(first=Depends(rows), second=Depends(ids_too)):
         return [ids(first), ids(second)]
 
+    @app.get("/mixed")
+    def mixed(where=Depends(rows), reports=Depends(others)):
+        return [ids(where), ids(reports)]
+
     return app
 
 
@@ -69,6 +74,13 @@ def test_a_route_returns_the_rows_of_the_filter():
     assert ask(app, scope(token()))[2] == b'["1","2"]'
     assert ask(app, scope(token(flt=OWN, pth="/async"), path="/async"))[2] == b'["1"]'
     assert ask(app, scope(token(flt=OWN, pth="/twice"), path="/twice"))[2] == b'[["1"],["1"]]'
+
+
+def test_a_filter_is_of_no_use_to_rows_of_another_kind():
+    app = application()
+    assert ask(app, scope(token(flt=OWN, pth="/mixed"), path="/mixed"))[0] == 500
+    with pytest.raises(TypeError, match="kind"):
+        RowFilter(Expense, {"owner": Expense.owner}, verifier=verifier())
 
 
 BROKEN = {"kind": "KIND_CONDITIONAL", "condition": x("holds", x("eq", attr("salary"), v(1)))}

@@ -62,7 +62,8 @@ class Edict:
 
     def take(self, handle: str, most: int) -> Any:
         """The filter of a handle, which is given once, or None. most bounds its bytes."""
-        status, body = self._ask("POST", TAKE_PATH, b'{"handle":"%s"}' % handle.encode("ascii"), most)
+        asked = b'{"handle":"%s"}' % handle.encode("ascii")
+        status, body = self._ask("POST", TAKE_PATH, asked, most + len('{"flt":}'))
         if status == 404:
             return None
         if status != 200 or not isinstance(body, dict) or set(body) != {"flt"}:
@@ -90,7 +91,7 @@ class Edict:
             while chunk := response.read1(1 << 16):
                 answer += chunk
                 if len(answer) > most:
-                    raise Unreachable(f"Edict answered more than {most} bytes")
+                    raise Misconfigured(f"{self.url}{path} answers more than {most} bytes")
                 if time.monotonic() > end:
                     raise Unreachable("Edict's answer took too long")
             return response.status, parse(answer) if response.status == 200 else None

@@ -46,7 +46,7 @@ class RowFilter:
         attributes: Mapping[str, Any],
         *,
         verifier: FilterVerifier,
-        kind: str | None = None,
+        kind: str,
         missing_when_null: Collection[str] = (),
         resource_id: Any = None,
         policy_version: str | None = None,
@@ -71,7 +71,7 @@ class RowFilter:
         if kept is None or kept[0] is not self.verifier:
             kept = scope[_KEPT] = (self.verifier, self.verifier.verify(scope))
         filter: Filter = kept[1]
-        if self.kind is not None and filter.kind != self.kind:
+        if filter.kind != self.kind:
             raise Misconfigured(f"the route's filter is for {filter.kind}, and the columns are of {self.kind}")
         return filter
 

@@ -70,7 +70,8 @@ class FilterVerifier:
     by the clock of this verifier. leeway is by how much clocks may differ. header and principal_header are Edict's
     filter.header and upstream.principalHeader. prefix is what the server puts in front of
     the paths that it is asked for, as uvicorn does with --root-path. check_host is for
-    services whose proxy asks them by another name than the client asked it.
+    services whose proxy asks them by another name than the client asked it. max_filter_bytes
+    is no less than Edict's filter.handleBytes.
     """
 
     keys_url: str | None = None
@@ -195,6 +196,8 @@ class FilterVerifier:
             filter = self.edict.take(handle, self.max_filter_bytes)
         except Unreachable as e:
             raise Refused(f"a large filter could not be fetched: {e}") from e
+        except Misconfigured as e:
+            raise Misconfigured(f"a filter of more than max_filter_bytes: {e}") from e
         if filter is None:
             raise Refused("a large filter is not there, or no more; is this the Edict that was asked?")
         return filter
