@@ -5,6 +5,7 @@ import http.client
 import json
 import logging
 import threading
+import time
 
 import pytest
 import uvicorn
@@ -161,6 +162,7 @@ def served():
     thread.start()
     while not server.started:
         assert thread.is_alive()
+        time.sleep(0.01)
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
     thread.join()

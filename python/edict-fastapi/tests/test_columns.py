@@ -5,9 +5,10 @@ import enum
 import pytest
 from sqlalchemy import (
     CHAR, JSON, REAL, BigInteger, Boolean, Column, Date, DateTime, Double, Enum, Float, ForeignKey, Integer, LargeBinary,
-    MetaData, Numeric, SmallInteger, String, Table, Text, Time, TypeDecorator, Uuid, case, cast, create_engine, func, insert,
+    MetaData, Numeric, SmallInteger, String, Table, Text, Time, TypeDecorator, Uuid, case, cast, create_engine, func,
     literal, select,
 )  # fmt: skip
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, column_property, mapped_column, relationship
 
@@ -207,12 +208,9 @@ def test_parts_of_an_object_are_mapped_by_their_path(session):
 
 def test_dates_with_a_zone_are_instants():
     table = Table("t", MetaData(), Column("id", Integer), Column("at", DateTime(timezone=True)))
-    assert insert(table) is not None
     where = translate(
         {"kind": "KIND_CONDITIONAL", "condition": x("holds", x("lt", x("timestamp", attr("at")), x("timestamp", v("2024-05-01T12:00:00+02:00"))))},
         Columns(table, {"at": table.c.at}),
     )
-    from sqlalchemy.dialects import postgresql
-
     (bound,) = where.compile(dialect=postgresql.dialect()).params.values()
     assert bound.isoformat() == "2024-05-01T10:00:00+00:00"

@@ -129,8 +129,10 @@ class _Renewed:
 
     def find(self, name: str) -> Ed25519PublicKey | None:
         now = self._clock()
-        if name in self._keys and self._age(now) <= self._fresh:
-            return self._keys[name]
+        # Once, since another thread may put others in their place at any time.
+        key = self._keys.get(name)
+        if key is not None and self._age(now) <= self._fresh:
+            return key
         # One thread reads. Others wait for it, since their key may be the new one.
         with self._lock:
             now = self._clock()

@@ -19,10 +19,10 @@ from .predicate import FALSE, TRUE, Predicate, either, negation
 
 
 class Kind(Enum):
-    """The kinds of values other than bool, which a Term keeps apart."""
+    """The kinds of values."""
 
     NULL = "null"
-    BOOL = "bool"  # of columns only
+    BOOL = "bool"  # no Alternative has it: true and false of a Term do
     DOUBLE = "double"
     INT = "int"
     UINT = "uint"

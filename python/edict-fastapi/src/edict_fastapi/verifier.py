@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -26,8 +25,6 @@ from .api import Edict, Unreachable
 from .keys import Keys, KeysFromEdict, KeysFromFile, StaticKeys
 from .replay import MemoryReplayStore, ReplayStore
 from .strictjson import parse
-
-_log = logging.getLogger("edict_fastapi")
 
 TYPE = "edict-filter+jwt"
 ISSUER = "edict"
