@@ -12,12 +12,12 @@ import (
 )
 
 // Plan gives the filter of the resources on which the principal may perform all
-// of the actions, in the form that PlanResources of the Cerbos API has. What it
-// lets through, Check allows under lenient evaluation, as long as a condition
-// that fails counts as one that does not hold, and but for rules that allow where
-// x in "text" is an expression, or a member of all or any. An error means that
-// there is no safe filter; it is a *PlanError, or that of ctx if that ends before
-// there is a filter.
+// of the actions, in the form that PlanResources of the Cerbos API has. It lets
+// through where its condition is true, and where that can't be evaluated it does
+// not. Check allows all of that, if nothing breaks a schema, but for one thing under
+// lenient evaluation: rules that allow where x in "text" is an expression, or a
+// member of all or any. An error means that there is no safe filter; it is a
+// *PlanError, or that of ctx if that ends before there is a filter.
 func (ps *PolicySet) Plan(ctx context.Context, req *PlanRequest) (*Plan, error) {
 	st := ps.states.Get().(*state)
 	p := planning{budget: budget{ctx, st.frame}, st: st, req: req}
