@@ -19,7 +19,7 @@
 //     the oracle, which tests hold Check against.
 //  6. PlanRows goes the way of Check for rows that are not known yet: its filter
 //     lets through the rows that Check allows, and no other. What it can't say so
-//     is an error. Plan lets through no row that PlanRows does not, by operators of
-//     Cerbos' plans.
+//     is an error. Under strict evaluation Plan lets through none but those, by
+//     operators of Cerbos' plans.
 //  7. The engine knows nothing of Envoy, HTTP or files.
 package engine

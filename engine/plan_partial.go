@@ -112,6 +112,8 @@ func (p *planning) readResource(path, names []string) expr.Reading {
 		return p.whole("request.resource.attr")
 	case names[0] == "kind" || names[0] == "scope":
 		return expr.Reading{Known: true}
+	case p.exact && names[0] == "policy_version": // the other spelling of the field
+		return expr.Reading{Name: "request.resource.policyVersion", Always: true}
 	case names[0] != "attr":
 		return expr.Reading{Name: nameOf(path), Always: true}
 	}

@@ -79,6 +79,24 @@ func TestRowFiltersOfSeveralActions(t *testing.T) {
 	}
 }
 
+// Both spellings of the policy version are one variable.
+func TestRowFiltersOfPolicyVersions(t *testing.T) {
+	for _, spelled := range []string{"R.policyVersion", "R.policy_version", "request.resource.policy_version"} {
+		ps := compileTexts(t, engine.Options{}, header+`
+resourcePolicy:
+  resource: album
+  version: default
+  rules:
+    - {actions: [list], effect: EFFECT_ALLOW, roles: [user], condition: {match: {expr: `+spelled+` == "v2"}}}
+`)
+		plan, err := ps.PlanRows(t.Context(), &engine.PlanRequest{
+			Principal: engine.Principal{ID: "alice", Roles: []string{"user"}}, Resource: engine.Resource{Kind: "album"}, Actions: []string{"list"}})
+		if want := `(holds (eq request.resource.policyVersion "v2"))`; err != nil || plan.Debug() != want {
+			t.Errorf("%s: %v, %v, want %s", spelled, plan, err, want)
+		}
+	}
+}
+
 // What no filter can say is an error that names the place, unless it plays no
 // part in the decision.
 func TestRowFiltersThatCannotBe(t *testing.T) {

@@ -384,11 +384,17 @@ func searchedKeys(operator string, operands []any) any {
 }
 
 // foundNothing is "in" of an empty list as false, as it is to Cerbos even where its
-// operand can't be evaluated.
+// operand can't be evaluated, and leaves it out beside ||.
 func foundNothing(operator string, operands []any) any {
-	if operator == "in" && len(operands) == 2 {
+	isFalse := func(o any) bool { return o.(node)["value"] == false }
+	switch {
+	case operator == "in" && len(operands) == 2:
 		if of, ok := operands[1].(node)["value"].([]any); ok && len(of) == 0 {
 			return node{"value": false}
+		}
+	case operator == "or" && slices.ContainsFunc(operands, isFalse):
+		if kept := slices.DeleteFunc(slices.Clone(operands), isFalse); len(kept) == 1 {
+			return kept[0]
 		}
 	}
 	return nil
@@ -410,13 +416,12 @@ func (t *planTrial) agreeLeniently(req *engine.Request) (bool, error) {
 	return what == "" || known != "", err
 }
 
-// hasOfAttribute finds has() of an attribute of the resource, in the YAML of a
-// policy. Its groups are what is asked about and the name of the attribute.
-var hasOfAttribute = regexp.MustCompile("\\bhas\\(((?:R|request\\.resource)\\.attr\\.(`[^`]*`|\\w+)[^()]*)\\)")
+// hasOfUnknown finds has() of what a plan may not know of the resource, in the YAML
+// of a policy. Its groups are what is asked about and the name of the attribute.
+var hasOfUnknown = regexp.MustCompile("\\bhas\\(((?:R|request\\.resource)\\.(?:id|policyVersion|policy_version|attr\\.(`[^`]*`|\\w+)[^()]*))\\)")
 
-// readingHas gives the engine with policies in which has() of an attribute of the
-// resource is what Cerbos' planner makes of it: the value, or true if that is not
-// known. It gives nil if there are none, or if the engine has none to offer.
+// readingHas gives the engine with policies in which has() of what may not be known
+// is what Cerbos' planner makes of it: the value, or true if that is not known. It gives nil if there are none, or if the engine has none to offer.
 func (t *planTrial) readingHas(asked *engine.PlanRequest) *decider {
 	known := map[string]bool{}
 	if asked.Resource.Attr != nil {
@@ -434,10 +439,10 @@ func (t *planTrial) readingHas(asked *engine.PlanRequest) *decider {
 	set.Policies = nil
 	replaced := false
 	for i, p := range t.set.Policies {
-		text := hasOfAttribute.ReplaceAllStringFunc(oracle.YAML(p), func(call string) string {
+		text := hasOfUnknown.ReplaceAllStringFunc(oracle.YAML(p), func(call string) string {
 			replaced = true
-			parts := hasOfAttribute.FindStringSubmatch(call)
-			if known[strings.Trim(parts[2], "`")] {
+			parts := hasOfUnknown.FindStringSubmatch(call)
+			if parts[2] != "" && known[strings.Trim(parts[2], "`")] {
 				return "(" + parts[1] + ")"
 			}
 			return "(true)"
