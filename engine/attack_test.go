@@ -154,6 +154,37 @@ resourcePolicy:
 	}
 }
 
+// A principal may have many roles, and not so many that looking at them takes longer
+// than anything else may.
+func TestRolesWithoutEnd(t *testing.T) {
+	oracle.SkipSequential(t)
+	const actions = 50
+	set := compileTexts(t, engine.Options{LenientEvaluation: true}, `apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: doc
+  version: default
+  rules:
+    - {actions: ["*"], effect: EFFECT_ALLOW, roles: [last, "never-*"]}
+`)
+	req := &engine.Request{Principal: engine.Principal{ID: "p"}, Resource: engine.Resource{Kind: "doc", ID: "1"}}
+	for i := range actions {
+		req.Actions = append(req.Actions, fmt.Sprint("a", i))
+	}
+	for n, want := range map[int]bool{1000: true, 10_000: true, 300_000: false} {
+		req.Principal.Roles = nil
+		for i := range n {
+			req.Principal.Roles = append(req.Principal.Roles, fmt.Sprint("r", i))
+		}
+		req.Principal.Roles = append(req.Principal.Roles, "last")
+		var d engine.Decision
+		set.Check(req, &d)
+		last := &d.Results[actions-1]
+		if d.Allowed() != want || !want && (last.Reason != engine.ReasonError || !errors.Is(last.Err, expr.ErrTooManySteps)) {
+			t.Errorf("%d roles: %v, %v", n, d.Allowed(), last.Err)
+		}
+	}
+}
+
 // Under lenient evaluation a condition that fails counts as false. Who sends so
 // much data that a DENY rule can't be evaluated must not get away with it.
 func TestLargeRequestsAreNotExcused(t *testing.T) {

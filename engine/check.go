@@ -162,6 +162,7 @@ func (st *state) begin(req *Request) bool {
 		return false
 	}
 	st.start()
+	st.spendOnRoles()
 	return st.validate(false)
 }
 
@@ -311,6 +312,22 @@ func (st *state) end() {
 	st.inUse, st.words = 0, st.words[:0]
 }
 
+// stepsPerRole is what it takes to look at the rules of a scope for a role, and to match
+// a role with a pattern, in steps of expressions.
+const stepsPerRole = 2
+
+// spendOnRoles takes the steps of matching all roles with what rules name. Whether there
+// were so many is looked at before any role is.
+func (st *state) spendOnRoles() {
+	n := 0
+	for i := range st.steps {
+		if u := st.steps[i].unit; u != nil {
+			n += u.roles.words + stepsPerRole*len(u.roles.globs)
+		}
+	}
+	st.frame.Spend(n * len(st.req.Principal.Roles))
+}
+
 // decide settles one action.
 func (st *state) decide(res *Result) {
 	if st.trace != nil {
@@ -330,6 +347,10 @@ func (st *state) decide(res *Result) {
 	}
 	var first Result // of the roles that did not allow
 	for i := range roles {
+		if !st.frame.Spend(stepsPerRole * len(st.steps)) {
+			*res = Result{Action: res.Action, Effect: Deny, Reason: ReasonError, Policy: st.resourceKey(), Err: expr.ErrTooManySteps}
+			return
+		}
 		st.decideByRole(i, res)
 		switch {
 		case res.Reason == ReasonError || res.Reason == ReasonAllowed:
