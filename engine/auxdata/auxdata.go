@@ -133,6 +133,9 @@ func (v *Verifier) All(ctx context.Context, jwt *Token, jwts map[string]Token) (
 		data.JWT = c
 	}
 	for name, t := range jwts {
+		if err := ctx.Err(); err != nil { // a request has room for thousands
+			return engine.AuxData{}, &Error{err}
+		}
 		token, err := v.parse(ctx, t)
 		if err != nil {
 			return engine.AuxData{}, &Error{fmt.Errorf("the token %q: %w", name, err)}

@@ -607,3 +607,18 @@ func FuzzKeySet(f *testing.F) {
 		}
 	})
 }
+
+// A call whose time is over verifies no more tokens, however many there are.
+func TestManyTokensEndWithTheCall(t *testing.T) {
+	i := newIssuer()
+	v := verifier(t, Options{KeySets: []KeySet{local("one", i.jwk(), "")}})
+	tokens := map[string]Token{"a": {Raw: i.token(`{}`)}, "b": {Raw: i.token(`{}`)}}
+	if data, err := v.All(t.Context(), nil, tokens); err != nil || len(data.JWTs) != 2 {
+		t.Fatalf("got %v, %v", data, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if data, err := v.All(ctx, nil, tokens); !errors.Is(err, ErrInvalid) || !errors.Is(err, context.Canceled) || data.JWTs != nil {
+		t.Errorf("got %v, %v", data, err)
+	}
+}
