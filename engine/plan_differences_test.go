@@ -67,6 +67,11 @@ func TestPlanDifferences(t *testing.T) {
 		{"an error, lenient", `P.attr.missing == R.attr.x`, nil, true, `(false)`},
 		{"an error, strict", `P.attr.missing == R.attr.x`, nil, false, `(false)`},
 		{"the same in other words", `R.id == "1" || request.resource.id == "1"`, nil, false, `(eq request.resource.id "1")`},
+		{"a name with a dot", "R.attr.`a.b` == 1.0", nil, false, `(eq (index request.resource.attr "a.b") 1)`},
+		{"a name with a dot, in brackets", `R.attr["a.b"].c == 1.0`, nil, false, `(eq (get-field (index request.resource.attr "a.b") c) 1)`},
+		{"a name with a dot, of a member", "R.attr.list.exists(e, e.`a.b`)", nil, false, `(exists request.resource.attr.list (lambda (index e "a.b") e))`},
+		{"has of a name with a dot", "has(R.attr.x.`a.b`)", nil, false, `has() of the name "a.b"`},
+		{"a loop whose condition is a number", `R.attr.list.exists(e, P.attr.grades.a)`, nil, true, `a loop whose condition is no boolean`},
 		{"infinite", `R.attr.x < 1.0 / 0.0`, nil, false, `can't be part of a filter`},
 		{"optional", `R.attr.?x.orValue(1) == 1`, nil, false, `an optional value`},
 		{"bind", `cel.bind(b, R.attr.x, b == 1)`, nil, false, `cel.bind`},
@@ -140,6 +145,64 @@ func planPolicies(t *testing.T, lenient bool, policies ...any) *engine.PolicySet
 	set, list := engine.Compile(mustParse(t, files), engine.Options{LenientEvaluation: lenient})
 	fatalIfAny(t, list)
 	return set
+}
+
+// Variables of the list of derived roles are null where they fail, under lenient
+// evaluation: what then holds of them is not taken for what never does.
+func TestPlansOfNullVariables(t *testing.T) {
+	const isOne = `(eq request.resource.attr.x 1)`
+	for condition, want := range map[string]string{
+		`V.one == null`:           `(not (in "some" (if (eq ` + isOne + ` null) ["some"] [])))`,
+		`V.one`:                   `(not (in "some" (if ` + isOne + ` ["some"] [])))`,
+		`V.missing == null`:       `(false)`,
+		`V.fails == null`:         `a variable that may fail on every resource`,
+		`V.either == null`:        `a part that fails on every resource`,
+		`has(V.one)`:              `has() of a variable`,
+		`V.known && R.attr.y`:     `(not (in "some" (if request.resource.attr.y ["some"] [])))`,
+		`V.known || V.one`:        `(false)`,
+		`V.nested`:                `(not (in "some" (if (eq ` + isOne + ` null) ["some"] [])))`,
+		`V.known ? V.one : false`: `(not (in "some" (if ` + isOne + ` ["some"] [])))`,
+	} {
+		set := planPolicies(t, true,
+			map[string]any{"apiVersion": "api.cerbos.dev/v1", "derivedRoles": map[string]any{"name": "roles",
+				"variables": map[string]any{"local": map[string]any{"one": "R.attr.x == 1.0", "missing": "P.attr.missing", "fails": "R.attr.x + 1 > 2",
+					"either": "R.attr.x || P.attr.missing", "known": `P.id == "ann"`, "nested": "V.one == null"}},
+				"definitions": []any{map[string]any{"name": "some", "parentRoles": []string{"user"}, "condition": map[string]any{"match": map[string]any{"expr": condition}}}}}},
+			map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{"resource": "doc", "version": "default", "importDerivedRoles": []string{"roles"},
+				"rules": []any{
+					map[string]any{"actions": []string{"read"}, "roles": []string{"user"}, "effect": "EFFECT_ALLOW",
+						"condition": map[string]any{"match": map[string]any{"expr": `!("some" in runtime.effectiveDerivedRoles)`}}},
+					map[string]any{"actions": []string{"other"}, "derivedRoles": []string{"some"}, "effect": "EFFECT_ALLOW"}}}})
+		plan, err := set.Plan(t.Context(), &engine.PlanRequest{
+			Principal: engine.Principal{ID: "ann", Roles: []string{"user"}}, Resource: engine.Resource{Kind: "doc"}, Actions: []string{"read"}})
+		switch {
+		case err != nil && (strings.HasPrefix(want, "(") || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: refused: %v; want %s", condition, err, want)
+		case err == nil && plan.Debug() != want:
+			t.Errorf("%s:\n got %s\nwant %s", condition, plan.Debug(), want)
+		}
+	}
+}
+
+// Conditions of two actions whose texts are the same by the name of an attribute are
+// two conditions.
+func TestPlansKeepNamesApart(t *testing.T) {
+	rule := func(action, condition string) any {
+		return map[string]any{"actions": []string{action}, "roles": []string{"user"}, "effect": "EFFECT_ALLOW",
+			"condition": map[string]any{"match": map[string]any{"expr": condition}}}
+	}
+	set := planPolicies(t, true, map[string]any{"apiVersion": "api.cerbos.dev/v1", "resourcePolicy": map[string]any{"resource": "doc", "version": "default",
+		"rules": []any{
+			rule("read", "R.attr.l == [R.attr.a, 1.0]"), rule("write", "R.attr.l == [R.attr.`a 1`]"), rule("other", "R.attr.l == [R.attr.a, 1.0]")}}})
+	plan, err := set.Plan(t.Context(), &engine.PlanRequest{
+		Principal: engine.Principal{ID: "ann", Roles: []string{"user"}}, Resource: engine.Resource{Kind: "doc"}, Actions: []string{"read", "write", "other"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `(and (eq request.resource.attr.l (list request.resource.attr.a 1)) (eq request.resource.attr.l (list request.resource.attr.a 1)))`
+	if plan.Debug() != want {
+		t.Errorf("got %s, want %s", plan.Debug(), want)
+	}
 }
 
 // What Cerbos makes of x in "text" widens no plan but where a rule allows by it.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"strings"
 
 	"edict/engine/expr"
 	"edict/engine/value"
@@ -159,25 +160,26 @@ func allOf(filters []Filter) Filter {
 	if len(filters) == 1 {
 		return filters[0]
 	}
-	conditions := map[string]*Operand{}
-	var texts []string
+	type condition struct {
+		*Operand
+		text string // which others may have, too, by the names of attributes
+	}
+	var conditions []condition
 	for i := range filters {
 		f := &filters[i]
 		switch f.Kind {
 		case AlwaysDenied:
 			return Filter{}
 		case Conditional:
-			text := f.Condition.String()
-			if conditions[text] == nil {
-				texts = append(texts, text)
+			if !slices.ContainsFunc(conditions, func(c condition) bool { return c.Equal(f.Condition) }) {
+				conditions = append(conditions, condition{f.Condition, f.Condition.String()})
 			}
-			conditions[text] = f.Condition
 		}
 	}
-	slices.Sort(texts)
-	operands := make([]Operand, len(texts))
-	for i, text := range texts {
-		operands[i] = *conditions[text]
+	slices.SortStableFunc(conditions, func(a, b condition) int { return strings.Compare(a.text, b.text) })
+	operands := make([]Operand, len(conditions))
+	for i, c := range conditions {
+		operands[i] = *c.Operand
 	}
 	switch {
 	case len(filters) == 0:

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -122,7 +123,7 @@ func (p *planning) readResource(path, names []string) expr.Reading {
 			return expr.Reading{Known: true}
 		}
 	}
-	if p.exact && slices.ContainsFunc(names, func(name string) bool { return name == "" || strings.Contains(name, ".") }) {
+	if slices.ContainsFunc(names, func(name string) bool { return name == "" || strings.Contains(name, ".") }) {
 		return expr.Reading{} // would be taken for another path
 	}
 	return expr.Reading{Name: nameOf(path)}
@@ -137,8 +138,29 @@ func (p *planning) readVariable(path []string, m *module, partial *expr.Partial)
 	if !ok {
 		return expr.Reading{Known: true} // an error
 	}
-	return expr.Reading{Program: m.programs[i]}
+	program := m.programs[i]
+	if m.nullErrors && !program.Known(partial) {
+		return expr.Reading{Residual: func() (expr.Residual, error) { return p.orNull(program, m) }}
+	}
+	return expr.Reading{Program: program}
 }
+
+// orNull gives what is left of a variable that is null where it fails. No operator
+// of a plan tells where that is, so that what reads it may take nothing for granted.
+func (p *planning) orNull(program *expr.Program, m *module) (expr.Residual, error) {
+	partial := &expr.Partial{Frame: p.st.frame, Name: nameOf, Faithful: true}
+	partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
+	left, err := program.Residual(partial)
+	if err == nil && left.Operand == nil && left.Value.Kind() == value.Error {
+		err = errNullVariable
+	}
+	left.Boolean = false
+	return left, err
+}
+
+// errNullVariable is of a variable that is null where it fails, and that fails on
+// every resource, or is false on some.
+var errNullVariable = errors.New("a variable that may fail on every resource can't be part of a filter")
 
 // readRoles tells what the list of derived roles of the scope in progress stands
 // for.

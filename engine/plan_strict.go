@@ -35,6 +35,7 @@ func (p *planning) strictRows() *rowPlanner {
 	if p.rows == nil {
 		p.rows = &rowPlanner{state: p.st, reading: planning{budget: p.budget, st: p.st, req: p.req},
 			plans: map[int32]judgment{}, forms: map[origin]int32{}, formulas: newFormulas(p.budget)}
+		p.rows.inexact = true
 	}
 	return p.rows
 }
@@ -116,12 +117,12 @@ func (d *definiteFormulas) ofCondition(c *clause, truth bool) *formula {
 }
 
 // definiteLeaf spells a leaf by operators of plans.
-func definiteLeaf(of Operand, after ends) Operand {
+func definiteLeaf(e *expression, after ends) Operand {
 	switch after {
 	case inTrue:
-		return sure(of)
+		return sure(e.operand)
 	case inOther:
-		return negation(of)
+		return negation(e.operand)
 	}
-	return operation("or", of, negation(of))
+	return operation("or", e.operand, negation(e.operand))
 }

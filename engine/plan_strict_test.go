@@ -18,6 +18,7 @@ func TestStrictPlans(t *testing.T) {
 		hasOwner  = `(or ` + isOwner + ` (not ` + isOwner + `))`
 		isPublic  = `request.resource.attr.public`
 		hasPublic = `(or ` + isPublic + ` (not ` + isPublic + `))`
+		ifPublic  = `(if (has ` + isPublic + `) ` + isPublic + ` false)`
 		isGrade   = `(eq (index (struct (set-field "a" 1) (set-field "b" 2)) request.resource.attr.grade) 2)`
 		isListed  = `(in request.resource.attr.region [])`
 	)
@@ -53,6 +54,10 @@ func TestStrictPlans(t *testing.T) {
 		{"a role that may do all behind", []rule{{"ALLOW", "user", owner}, {"ALLOW", "guest", nil}}, hasOwner},
 		{"guarded", []rule{{"ALLOW", "user", "has(R.attr.owner) && " + owner}, {"ALLOW", "user", "has(R.attr.public) ? R.attr.public == true : false"}},
 			`(or (and (has request.resource.attr.owner) ` + isOwner + `) (if (has request.resource.attr.public) (eq request.resource.attr.public true) false))`},
+		{"guarded, and perhaps no boolean", []rule{{"ALLOW", "user", `(has(R.attr.public) ? R.attr.public : false) && P.id == "ann"`}, {"ALLOW", "user", nil}},
+			`(or ` + ifPublic + ` (not ` + ifPublic + `))`},
+		{"in a loop over one, and perhaps no boolean", []rule{{"DENY", "user", `["a"].exists(x, has(R.attr.public) ? R.attr.public : false)`}, {"ALLOW", "user", nil}},
+			`(not ` + ifPublic + `)`},
 		{"guarded by its lack", []rule{{"ALLOW", "user", "!has(R.attr.owner) || " + owner}, {"ALLOW", "user", nil}}, `(true)`},
 		{"guarded by something else", []rule{{"ALLOW", "user", "has(R.attr.public) && " + owner}, {"ALLOW", "user", nil}},
 			`(or (and (has request.resource.attr.public) ` + isOwner + `) (not (and (has request.resource.attr.public) ` + isOwner + `)))`},

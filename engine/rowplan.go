@@ -44,16 +44,16 @@ func (ps *PolicySet) PlanRows(ctx context.Context, req *PlanRequest) (*Plan, err
 }
 
 // rowLeaf spells a leaf by holds and errs.
-func rowLeaf(of Operand, after ends) Operand {
+func rowLeaf(e *expression, after ends) Operand {
 	switch after {
 	case inTrue:
-		return operation("holds", of)
+		return operation("holds", e.operand)
 	case inError:
-		return operation("errs", of)
-	case inTrue | inOther:
-		return operation("not", operation("errs", of))
+		return operation("errs", e.operand)
+	case e.ends &^ inError: // which is inOther alone where nothing is in a list
+		return operation("not", operation("errs", e.operand))
 	}
-	return operation("not", operation("holds", of)) // which nothing that can fail is after inOther alone
+	return operation("not", operation("holds", e.operand))
 }
 
 // A rowPlanner goes the way of Check for a resource of which not all is known.
@@ -630,8 +630,6 @@ func (r *rowReader) nullable(name string) expr.Reading {
 		switch {
 		case err != nil:
 			return expr.Residual{}, err
-		case left.Operand == nil && left.Value.Kind() == value.Error && r.forms != nil:
-			return expr.Residual{}, errNullVariable
 		case left.Operand == nil && left.Value.Kind() == value.Error || fails:
 			return expr.Residual{Value: value.OfNull()}, nil
 		case left.Operand != nil && !decided && mayFail(left.Operand):
@@ -640,10 +638,6 @@ func (r *rowReader) nullable(name string) expr.Reading {
 		return left, nil
 	}}
 }
-
-// errNullVariable is of a variable that may fail on every resource, or on some:
-// where it does it is null, which no operator of a plan tells.
-var errNullVariable = errors.New("a variable that may fail on every resource can't be part of a filter")
 
 // roleView shows a list of derived roles, or an error, as runtime.
 type roleView struct{ list value.Value }

@@ -97,6 +97,7 @@ const maxSize = 1 << 30
 type formulas struct {
 	budget
 	definite    bool // leaves are spelled by definiteLeaf
+	inexact     bool // expressions are residuals that are not exact
 	expressions []*expression
 	numbers     map[string]int32    // of expressions, by their JSON
 	joined      map[string]*formula // by operator and numbers of members
@@ -154,7 +155,7 @@ func (s *formulas) judgmentOf(e *Operand) judgment {
 	about, ok := s.numbers[text]
 	if !ok {
 		about = int32(len(s.expressions))
-		after := endsOf(e)
+		after := endsOf(e, !s.inexact)
 		s.expressions = append(s.expressions, &expression{operand: *e, size: len(text), ends: after, possible: after})
 		s.numbers[text] = about
 	}
@@ -162,9 +163,10 @@ func (s *formulas) judgmentOf(e *Operand) judgment {
 }
 
 // endsOf gives what the evaluation of an expression may end in, and perhaps more.
-func endsOf(e *Operand) ends {
+// Inexact residuals may end in a value that is no boolean where the expression fails.
+func endsOf(e *Operand, exact bool) ends {
 	out := inTrue | inOther
-	if mayFail(e) {
+	if mayFail(e) || !exact && !isTest(*e) {
 		out |= inError
 	}
 	if x := e.Expression; x != nil && x.Operator == "in" && isNothing(x.Operands[1]) {
@@ -442,12 +444,12 @@ func (s *formulas) forget(n int) {
 }
 
 // operand gives a formula as a filter has it, given the operands of leaves.
-func (s *formulas) operand(f *formula, leaf func(of Operand, after ends) Operand) Operand {
+func (s *formulas) operand(f *formula, leaf func(e *expression, after ends) Operand) Operand {
 	switch f.op {
 	case isNo, isYes:
 		return constant(value.OfBool(f == yes))
 	case isLeaf:
-		return leaf(s.expressions[f.about].operand, f.after)
+		return leaf(s.expressions[f.about], f.after)
 	}
 	operands := make([]Operand, len(f.of))
 	for i, m := range f.of {

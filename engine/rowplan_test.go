@@ -220,6 +220,32 @@ resourcePolicy:
 	}
 }
 
+// The filter of a rule that looks for an attribute in nothing asks whether there is
+// the attribute.
+func TestRowFiltersOfEmptyLists(t *testing.T) {
+	rules := func(condition string) string {
+		return header + "resourcePolicy:\n  resource: album\n  version: default\n  rules:\n" +
+			"    - {actions: [list], effect: EFFECT_DENY, roles: [user], condition: {match: {" + condition + "}}}\n" +
+			"    - {actions: [list], effect: EFFECT_ALLOW, roles: [user]}\n"
+	}
+	for condition, want := range map[string]string{
+		`expr: R.attr.region in P.attr.blocked`:                 `(not (errs (in request.resource.attr.region [])))`,
+		`none: {of: [{expr: R.attr.region in P.attr.blocked}]}`: `(false)`,
+		`expr: R.id in P.attr.blocked`:                          `(not (errs (in request.resource.id [])))`,
+		`expr: has(R.attr.region)`:                              `(not (holds (has request.resource.attr.region)))`,
+		`expr: "!(R.attr.region in P.attr.blocked)"`: `(and (not (errs (not (in request.resource.attr.region [])))) ` +
+			`(not (holds (not (in request.resource.attr.region [])))))`,
+	} {
+		plan, err := compileTexts(t, engine.Options{}, rules(condition)).PlanRows(t.Context(), &engine.PlanRequest{
+			Principal: engine.Principal{ID: "ann", Roles: []string{"user"}, Attr: value.Attributes{"blocked": []any{}}},
+			Resource:  engine.Resource{Kind: "album"}, Actions: []string{"list"},
+		})
+		if err != nil || plan.Debug() != want {
+			t.Errorf("%s: %v, %v, want %s", condition, plan, err, want)
+		}
+	}
+}
+
 // manyRules are policies of one kind with n rules for the action list, each with a
 // condition of its own that may fail, in many shapes.
 func manyRules(n int) string {

@@ -284,7 +284,7 @@ func expression(operator string, operands ...Operand) Operand {
 func (r *reducer) reading(n *fragment) (outcome, bool, error) {
 	at := r.Read(n.path)
 	switch {
-	case at.Program != nil && n.test:
+	case n.test && (at.Program != nil || at.Residual != nil):
 		return outcome{}, true, errHas
 	case at.Program != nil:
 		out, err := r.substituted(n, at.Program)
@@ -358,7 +358,7 @@ func (r *reducer) selection(n *fragment) (outcome, error) {
 		return outcome{}, err
 	}
 	if n.test {
-		return r.expression(boolKind, "has", op)
+		return r.has(n, op)
 	}
 	k := n.static
 	if from.kinds&isJSON != 0 {

@@ -21,13 +21,27 @@ import (
 
 // below gives what is selected by a name from an operand.
 func (r *reducer) below(op Operand, field string) (Operand, error) {
-	if r.Exact && (field == "" || strings.Contains(field, ".")) {
-		return Operand{}, refuse("the name %q", field)
+	if ambiguous(field) {
+		if r.Exact {
+			return Operand{}, refuse("the name %q", field)
+		}
+		return expression("index", op, Operand{Value: value.OfString(field)}), nil
 	}
 	if op.Variable != "" {
 		return Operand{Variable: op.Variable + "." + field}, nil
 	}
 	return expression("get-field", op, Operand{Variable: field}), nil
+}
+
+// ambiguous tells whether a name can't be told from several ones in what is selected.
+func ambiguous(name string) bool { return name == "" || strings.Contains(name, ".") }
+
+// has gives a test of what is selected.
+func (r *reducer) has(n *fragment, op Operand) (outcome, error) {
+	if ambiguous(n.field) {
+		return outcome{}, refuse("has() of the name %q", n.field)
+	}
+	return r.expression(boolKind, "has", op)
 }
 
 // joined gives a call with its operands, which may be of some kinds.
@@ -82,14 +96,17 @@ func setFields(pairs []Operand) []Operand {
 func (r *reducer) lambda(n *fragment, over outcome) (outcome, error) {
 	inner := r.among(n, &over)
 	var lambda []Operand
-	for _, a := range n.args[1:] {
+	for i, a := range n.args[1:] {
 		o, err := inner.reduce(a)
 		if err != nil {
 			return outcome{}, err
 		}
 		op, err := inner.shown(&o, false)
-		if err != nil {
+		switch {
+		case err != nil:
 			return outcome{}, err
+		case i == 0 && n.tests() && !r.Exact && !inner.kindsOf(&o).has(boolKind):
+			return outcome{}, refuse("a loop whose condition is no boolean")
 		}
 		lambda = append(lambda, op)
 	}
@@ -109,6 +126,11 @@ func (r *reducer) lambda(n *fragment, over outcome) (outcome, error) {
 		return outcome{}, err
 	}
 	return r.expression(n.static, n.macro, target, expression("lambda", lambda...))
+}
+
+// tests tells whether a loop has a condition, which is what comes first in it.
+func (n *fragment) tests() bool {
+	return len(n.args) > 2 || n.macro == "exists" || n.macro == "all" || n.macro == "exists_one" || n.macro == "filter"
 }
 
 // shown gives an outcome as an operand. Where it is compared, numbers of all
@@ -151,7 +173,7 @@ func (r *reducer) taken(n *fragment) (outcome, error) {
 				return outcome{}, err
 			}
 			return (&reducer{Partial: r.Partial}).taken(root)
-		case r.Exact:
+		case r.Exact || slices.ContainsFunc(n.path, ambiguous):
 			return outcome{}, refuse("%s as a whole", strings.Join(n.path, "."))
 		case n.test:
 			return r.expression(boolKind, "has", Operand{Variable: r.Name(n.path)})
@@ -190,7 +212,7 @@ func (r *reducer) taken(n *fragment) (outcome, error) {
 			return outcome{}, err
 		}
 		if n.test {
-			return r.expression(boolKind, "has", op)
+			return r.has(n, op)
 		}
 		return r.operand(op, n.static)
 	case callFragment:

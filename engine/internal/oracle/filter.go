@@ -113,6 +113,9 @@ func (o *operand) call() string {
 	}
 	switch op {
 	case "has":
+		if below := of[0].Expression; below != nil {
+			return "has(" + below.Operands[0].source() + "." + field(below.Operands[1].Variable) + ")"
+		}
 		return presenceSource(of[0].Variable)
 	case "not":
 		return "!(" + args[0] + ")"
