@@ -156,10 +156,10 @@ func (s *Server) overloaded(reason string) (err error) {
 func (s *Server) leave() { s.inFlight.Add(-1) }
 
 // await counts a call, which is in flight, among those that wait for the keys of
-// tokens, unless it is one too many. They are half of all calls at most: an issuer
-// that does not answer must not keep out who brings no tokens.
+// tokens, unless it is one too many. They are half of all calls at most, but one may
+// always wait: an issuer that does not answer must not keep out who brings no tokens.
 func (s *Server) await() error {
-	if n := s.waiting.Add(1); s.Limits.InFlight <= 0 || n <= int64(s.Limits.InFlight/2) {
+	if n := s.waiting.Add(1); s.Limits.InFlight <= 0 || n <= int64(max(s.Limits.InFlight/2, 1)) {
 		return nil
 	}
 	s.waiting.Add(-1)
