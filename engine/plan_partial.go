@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -148,19 +147,15 @@ func (p *planning) readVariable(path []string, m *module, partial *expr.Partial)
 // orNull gives what is left of a variable that is null where it fails. No operator
 // of a plan tells where that is, so that what reads it may take nothing for granted.
 func (p *planning) orNull(program *expr.Program, m *module) (expr.Residual, error) {
-	partial := &expr.Partial{Frame: p.st.frame, Name: nameOf, Faithful: true}
+	partial := &expr.Partial{Frame: p.st.frame, Name: nameOf, Part: true}
 	partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
 	left, err := program.Residual(partial)
 	if err == nil && left.Operand == nil && left.Value.Kind() == value.Error {
-		err = errNullVariable
+		left.Value = value.OfNull()
 	}
 	left.Boolean = false
 	return left, err
 }
-
-// errNullVariable is of a variable that is null where it fails, and that fails on
-// every resource, or is false on some.
-var errNullVariable = errors.New("a variable that may fail on every resource can't be part of a filter")
 
 // readRoles tells what the list of derived roles of the scope in progress stands
 // for.

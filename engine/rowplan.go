@@ -515,6 +515,8 @@ func mayFailWith(there []string, o Operand) bool {
 		return of.Expression != nil || strings.Contains(strings.TrimPrefix(of.Variable, attrPrefix), ".")
 	case "eq", "ne":
 		return any(there, e.Operands, false)
+	case "in":
+		return e.Operands[1].Value.Kind() != value.List || mayFailWith(there, e.Operands[0])
 	case "not":
 		return any(there, e.Operands, true)
 	case "and", "or":
@@ -534,7 +536,7 @@ func isTest(o Operand) bool {
 	case e.Operator == "if":
 		return isTest(e.Operands[1]) && isTest(e.Operands[2])
 	default:
-		return slices.Contains([]string{"has", "eq", "ne", "not", "and", "or"}, e.Operator)
+		return slices.Contains([]string{"has", "eq", "ne", "in", "not", "and", "or"}, e.Operator)
 	}
 }
 

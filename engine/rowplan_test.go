@@ -231,7 +231,7 @@ func TestRowFiltersOfEmptyLists(t *testing.T) {
 	for condition, want := range map[string]string{
 		`expr: R.attr.region in P.attr.blocked`:                 `(not (errs (in request.resource.attr.region [])))`,
 		`none: {of: [{expr: R.attr.region in P.attr.blocked}]}`: `(false)`,
-		`expr: R.id in P.attr.blocked`:                          `(not (errs (in request.resource.id [])))`,
+		`expr: R.id in P.attr.blocked`:                          `(true)`,
 		`expr: has(R.attr.region)`:                              `(not (holds (has request.resource.attr.region)))`,
 		`expr: "!(R.attr.region in P.attr.blocked)"`: `(and (not (errs (not (in request.resource.attr.region [])))) ` +
 			`(not (holds (not (in request.resource.attr.region [])))))`,

@@ -52,6 +52,10 @@ type Partial struct {
 	// error stays what it is, or is an error on every resource.
 	Faithful bool
 
+	// Part tells that an expression is part of another one, so that more matters of
+	// it than where it is true.
+	Part bool
+
 	programs map[*Program]bool // those that Known was asked about
 }
 
@@ -99,14 +103,17 @@ func (p *Program) Residual(k *Partial) (Residual, error) {
 		return Residual{}, err
 	}
 	r := reducer{Partial: k, root: root}
+	if k.Part {
+		r.root = nil
+	}
 	out, err := r.reduce(root)
-	if err == nil && out.unknown && !k.Exact && !k.Faithful {
+	if err == nil && out.unknown && !k.Exact && !k.Faithful && !k.Part {
 		out, err = r.turned(out)
 	}
 	switch {
 	case err != nil:
 		return Residual{}, err
-	case out.unknown && !k.Exact && !out.kinds.has(boolKind|opaqueKind):
+	case out.unknown && !k.Exact && !k.Part && !out.kinds.has(boolKind|opaqueKind):
 		return Residual{Value: r.never(value.OfNull())}, nil
 	case out.unknown:
 		return Residual{Operand: &out.op, Boolean: out.kinds.only(boolKind)}, nil
@@ -136,7 +143,7 @@ func (p *Program) Known(k *Partial) bool {
 // A reducer evaluates one expression in part.
 type reducer struct {
 	*Partial
-	root   *fragment     // the whole; nil within loops
+	root   *fragment     // the whole; nil within loops, and of a part
 	locals []value.Value // of loop variables; absent: unknown
 	kinds  []kinds       // of loop variables that are unknown
 }
