@@ -77,6 +77,8 @@ func TestPlanDifferences(t *testing.T) {
 		{"bind", `cel.bind(b, R.attr.x, b == 1)`, nil, false, `cel.bind`},
 		{"in a text", `R.attr.x in P.attr.key`, nil, false, `(false)`},
 		{"in a text, as Cerbos", `R.attr.x in P.attr.key`, nil, true, `(eq request.resource.attr.x "x")`},
+		{"in a text that is not known", `"x" in dyn(R.attr.y + "z")`, nil, true, `(false)`},
+		{"not known, in a text that is not known", `R.attr.x in dyn(R.attr.y + "z")`, nil, true, `(false)`},
 		{"not in a text", `!(R.attr.x in P.attr.key)`, nil, true, `(false)`},
 		{"in a text, with more", `R.attr.x in P.attr.key || R.attr.y`, nil, true, `request.resource.attr.y`},
 		{"in a number", `R.attr.x in P.attr.grades.a`, nil, true, `(false)`},

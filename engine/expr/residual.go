@@ -431,7 +431,7 @@ func (r *reducer) call(n *fragment) (outcome, error) {
 	}
 	if k.only(0) {
 		out := knownAs(noOverload)
-		if n.op == operators.In && n == r.root && r.kindsOf(&list[1]).has(stringKind) {
+		if n.op == operators.In && n == r.root && list[0].unknown && !list[1].unknown && r.kindsOf(&list[1]).has(stringKind) {
 			text, err := r.shown(&list[1], true)
 			if err != nil {
 				return outcome{}, err
