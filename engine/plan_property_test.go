@@ -11,9 +11,9 @@ import (
 )
 
 // inexact finds what the interpreter reads otherwise: timeSince, as filters do not
-// say when now is, type, since numbers are all of one type in JSON, and an index,
-// which may be none.
-var inexact = regexp.MustCompile(`\((timeSince|type|index) `)
+// say when now is, type, since numbers are all of one type in JSON, bytes, since what
+// they are compared with is base64, and an index, which may be none.
+var inexact = regexp.MustCompile(`\((timeSince|type|bytes|index) `)
 
 // A plan lets through no row that Check denies: for random policies and requests,
 // of which some attributes of the resource are known. The filter is read as CEL
