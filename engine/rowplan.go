@@ -482,7 +482,7 @@ func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Va
 	if p.set.options.LenientEvaluation {
 		j.errs = no
 	}
-	if !exact && left.Operand != nil && !c.readsRuntime && failing == nil {
+	if !exact && j.holds.op == isLeaf && !c.readsRuntime && failing == nil {
 		p.forms[origin{program, c.module}] = j.holds.about
 	}
 	return j, nil
