@@ -82,7 +82,8 @@ func TestPlansGrantNoMoreThanCheck(t *testing.T) {
 		rows := func(plan, check bool) int {
 			return seen[fmt.Sprintf("lenient %v: plan %v, check %v", lenient, plan, check)]
 		}
-		if rows(true, true) < int(sets) || rows(false, false) < int(sets) || rows(false, true) > rows(true, true) {
+		few := sets < 10 // to compare how often plans and checks agree
+		if rows(true, true) < int(sets) || rows(false, false) < int(sets) || !few && rows(false, true) > rows(true, true) {
 			t.Errorf("lenient %v: the test does not see enough", lenient)
 		}
 	}
