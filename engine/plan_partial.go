@@ -34,9 +34,8 @@ func (p *planning) leaf(program *expr.Program, m *module) (expr.Residual, error)
 	}
 	partial := p.partials[m]
 	if partial == nil {
-		partial = &expr.Partial{Frame: p.st.frame, Lenient: p.st.set.options.LenientEvaluation}
-		partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
-		partial.Name = nameOf
+		partial = p.partial(m)
+		partial.Lenient = p.st.set.options.LenientEvaluation
 		if p.partials == nil {
 			p.partials = map[*module]*expr.Partial{}
 		}
@@ -45,6 +44,13 @@ func (p *planning) leaf(program *expr.Program, m *module) (expr.Residual, error)
 	back := p.st.enter(m)
 	defer p.st.enter(back)
 	return program.Residual(partial)
+}
+
+// partial gives what is known to expressions with a module.
+func (p *planning) partial(m *module) *expr.Partial {
+	partial := &expr.Partial{Frame: p.st.frame, Name: nameOf}
+	partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
+	return partial
 }
 
 // read tells what a path stands for in an expression with a module.
@@ -122,7 +128,7 @@ func (p *planning) readResource(path, names []string) expr.Reading {
 			return expr.Reading{Known: true}
 		}
 	}
-	if slices.ContainsFunc(names, func(name string) bool { return name == "" || strings.Contains(name, ".") }) {
+	if slices.ContainsFunc(names, expr.Ambiguous) {
 		return expr.Reading{} // would be taken for another path
 	}
 	return expr.Reading{Name: nameOf(path)}
@@ -147,8 +153,8 @@ func (p *planning) readVariable(path []string, m *module, partial *expr.Partial)
 // orNull gives what is left of a variable that is null where it fails. No operator
 // of a plan tells where that is, so that what reads it may take nothing for granted.
 func (p *planning) orNull(program *expr.Program, m *module) (expr.Residual, error) {
-	partial := &expr.Partial{Frame: p.st.frame, Name: nameOf, Part: true}
-	partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
+	partial := p.partial(m)
+	partial.Part = true
 	left, err := program.Residual(partial)
 	if err == nil && left.Operand == nil && left.Value.Kind() == value.Error {
 		left.Value = value.OfNull()
@@ -207,10 +213,7 @@ func (p *planning) listKnown(step int) bool {
 // known tells whether all that a condition reads is known.
 func (p *planning) known(n *conditionNode, m *module) bool {
 	if n.op == policy.Expr {
-		partial := &expr.Partial{Frame: p.st.frame}
-		partial.Read = func(path []string) expr.Reading { return p.read(path, m, partial) }
-		partial.Name = nameOf
-		return n.program.Known(partial)
+		return n.program.Known(p.partial(m))
 	}
 	return !slices.ContainsFunc(n.of, func(member *conditionNode) bool { return !p.known(member, m) })
 }

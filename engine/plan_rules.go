@@ -32,8 +32,9 @@ func (ps *PolicySet) Plan(ctx context.Context, req *PlanRequest) (*Plan, error) 
 // are more than those of PlanRows, as each role and action is planned by itself.
 const maxPlanSteps = 5_000_000
 
-// begin prepares for a request. It gives false if no scope has policies.
-func (p *planning) begin() bool {
+// begin prepares for a request, for which there are some steps. It gives false if
+// no scope has policies.
+func (p *planning) begin(steps int) bool {
 	st, req := p.st, p.req
 	now := req.Now
 	if now.IsZero() {
@@ -45,13 +46,13 @@ func (p *planning) begin() bool {
 		return false
 	}
 	st.start()
-	st.frame.Limit(maxPlanSteps)
+	st.frame.Limit(steps)
 	return true
 }
 
 func (p *planning) plan() (*Plan, error) {
 	out := &Plan{unmatched: true}
-	if !p.begin() {
+	if !p.begin(maxPlanSteps) {
 		return out, nil
 	}
 	if !p.st.validate(true) {

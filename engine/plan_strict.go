@@ -33,9 +33,7 @@ func (a *actionPlan) strict(f Filter) (Filter, error) {
 // strictRows gives what tells which rows are allowed, for all actions.
 func (p *planning) strictRows() *rowPlanner {
 	if p.rows == nil {
-		p.rows = &rowPlanner{state: p.st, reading: planning{budget: p.budget, st: p.st, req: p.req},
-			plans: map[int32]judgment{}, forms: map[origin]int32{}, formulas: newFormulas(p.budget)}
-		p.rows.inexact = true
+		p.rows = newRowPlanner(planning{budget: p.budget, st: p.st, req: p.req})
 	}
 	return p.rows
 }

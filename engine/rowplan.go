@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"edict/engine/expr"
 	"edict/engine/policy"
@@ -33,8 +32,12 @@ import (
 // The Plan has no MatchedScopes.
 func (ps *PolicySet) PlanRows(ctx context.Context, req *PlanRequest) (*Plan, error) {
 	st := ps.states.Get().(*state)
-	p := newRowPlanner(ctx, st, req)
-	f, err := p.all(req.Actions)
+	p := newRowPlanner(planning{budget: budget{ctx, st.frame}, st: st, req: req, exact: true})
+	f := no // if no scope has policies
+	var err error
+	if p.reading.begin(maxRowSteps) {
+		f, err = p.all(req.Actions)
+	}
 	st.end()
 	ps.states.Put(st)
 	if err != nil {
@@ -64,8 +67,8 @@ type rowPlanner struct {
 	reading planning // of what is known
 	invalid []ValidationError
 
-	// Expressions by where they are from, in the form that Plan has; nil for
-	// PlanRows. Those are not among them of which there is more than one reading.
+	// Expressions by where they are from, but for those of which there is more than
+	// one reading. Plan wants to know.
 	forms map[origin]int32
 
 	step  int                // whose list of derived roles conditions see; -1: none
@@ -82,18 +85,9 @@ type judgment struct{ holds, errs *formula }
 // of formulas.
 const maxRowSteps = 500_000
 
-func newRowPlanner(ctx context.Context, st *state, req *PlanRequest) *rowPlanner {
-	b := budget{ctx, st.frame}
-	p := &rowPlanner{state: st, reading: planning{budget: b, st: st, req: req, exact: true}, plans: map[int32]judgment{},
-		formulas: newFormulas(b)}
-	st.decision = new(Decision)
-	st.find(&Request{Principal: req.Principal, Resource: req.Resource, Actions: req.Actions, AuxData: req.AuxData, Now: req.Now})
-	if st.req.Now.IsZero() {
-		st.req.Now = time.Now()
-	}
-	st.start()
-	st.frame.Limit(maxRowSteps)
-	return p
+// newRowPlanner gives a planner for a request that has begun by the time it is used.
+func newRowPlanner(reading planning) *rowPlanner {
+	return &rowPlanner{state: reading.st, reading: reading, forms: map[origin]int32{}, plans: map[int32]judgment{}, formulas: newFormulas(reading.budget)}
 }
 
 // restart has variables evaluated anew, by the steps that are left.
@@ -465,7 +459,7 @@ func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Va
 	p.restart()
 	p.frame.Set(slotRuntime, value.OfMapping(roleView{list}))
 	p.enter(c.module)
-	exact := p.forms == nil
+	exact := p.reading.exact
 	known := expr.Partial{Frame: p.frame, Read: r.read, Name: nameOf, Exact: exact, Faithful: !exact}
 	r.known = &known
 	left, err := program.Residual(&known)
@@ -482,7 +476,7 @@ func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Va
 	if p.set.options.LenientEvaluation {
 		j.errs = no
 	}
-	if !exact && j.holds.op == isLeaf && !c.readsRuntime && failing == nil {
+	if j.holds.op == isLeaf && !c.readsRuntime && failing == nil {
 		p.forms[origin{program, c.module}] = j.holds.about
 	}
 	return j, nil
@@ -491,7 +485,7 @@ func (p *rowPlanner) residual(c *condition, program *expr.Program, list value.Va
 // judge plans when what is left of an expression holds, and when it fails.
 func (p *rowPlanner) judge(left expr.Residual) judgment {
 	if left.Operand != nil {
-		return p.judgmentOf(left.Operand)
+		return p.judgmentOf(left.Operand, p.reading.exact)
 	}
 	return judgment{constantly(expr.IsTrue(left.Value)), constantly(left.Value.Kind() == value.Error)}
 }
@@ -506,7 +500,7 @@ func mayFailWith(there []string, o Operand) bool {
 	if e == nil {
 		return strings.HasPrefix(o.Variable, attrPrefix) && !slices.Contains(there, o.Variable)
 	}
-	any := func(there []string, of []Operand, tests bool) bool {
+	some := func(there []string, of []Operand, tests bool) bool {
 		return slices.ContainsFunc(of, func(o Operand) bool { return tests && !isTest(o) || mayFailWith(there, o) })
 	}
 	switch e.Operator {
@@ -514,16 +508,16 @@ func mayFailWith(there []string, o Operand) bool {
 		of := e.Operands[0]
 		return of.Expression != nil || strings.Contains(strings.TrimPrefix(of.Variable, attrPrefix), ".")
 	case "eq", "ne":
-		return any(there, e.Operands, false)
+		return some(there, e.Operands, false)
 	case "in":
 		return e.Operands[1].Value.Kind() != value.List || mayFailWith(there, e.Operands[0])
 	case "not":
-		return any(there, e.Operands, true)
+		return some(there, e.Operands, true)
 	case "and", "or":
-		return any(guards(there, o, e.Operator), e.Operands, true)
+		return some(guards(there, o, e.Operator), e.Operands, true)
 	case "if":
-		test, yes, no := e.Operands[:1], e.Operands[1], e.Operands[2]
-		return any(there, test, true) || mayFailWith(guards(there, test[0], "and"), yes) || mayFailWith(guards(there, test[0], "or"), no)
+		test, then, otherwise := e.Operands[:1], e.Operands[1], e.Operands[2]
+		return some(there, test, true) || mayFailWith(guards(there, test[0], "and"), then) || mayFailWith(guards(there, test[0], "or"), otherwise)
 	}
 	return true
 }

@@ -97,7 +97,6 @@ const maxSize = 1 << 30
 type formulas struct {
 	budget
 	definite    bool // leaves are spelled by definiteLeaf
-	inexact     bool // expressions are residuals that are not exact
 	expressions []*expression
 	numbers     map[string]int32    // of expressions, by their JSON
 	joined      map[string]*formula // by operator and numbers of members
@@ -144,8 +143,9 @@ func (s *formulas) add(f *formula) *formula {
 
 // judgmentOf tells by two leaves when an expression holds and when it fails.
 // Expressions are the same if their JSON is: as text for people, the name of an
-// attribute may look like other operands.
-func (s *formulas) judgmentOf(e *Operand) judgment {
+// attribute may look like other operands. Exact tells that the expression is an
+// exact residual.
+func (s *formulas) judgmentOf(e *Operand, exact bool) judgment {
 	encoded, err := e.AppendJSON(nil)
 	s.spend(len(encoded) / bytesPerStep)
 	text := string(encoded)
@@ -155,7 +155,7 @@ func (s *formulas) judgmentOf(e *Operand) judgment {
 	about, ok := s.numbers[text]
 	if !ok {
 		about = int32(len(s.expressions))
-		after := endsOf(e, !s.inexact)
+		after := endsOf(e, exact)
 		s.expressions = append(s.expressions, &expression{operand: *e, size: len(text), ends: after, possible: after})
 		s.numbers[text] = about
 	}

@@ -9,8 +9,9 @@
 //  3. How long a refusal takes does not depend on which part of the credentials
 //     was wrong, and no more than a few proofs are looked at at a time, of one
 //     address no more than one, so that guessing leaves processors for decisions
-//     and turns for others. Of one address a few more wait, and no others. No proof is quicker than others, since guesses would be
-//     judged by that, however many they are.
+//     and turns for others. Of one address a few more wait, and no others. No
+//     proof is quicker than others, since guesses would be judged by that, however
+//     many they are.
 //  4. A call tells of one set of policies: that which is in force once its proof is
 //     found to be right.
 package admin

@@ -21,7 +21,7 @@ import (
 
 // below gives what is selected by a name from an operand.
 func (r *reducer) below(op Operand, field string) (Operand, error) {
-	if ambiguous(field) {
+	if Ambiguous(field) {
 		if r.Exact {
 			return Operand{}, refuse("the name %q", field)
 		}
@@ -33,12 +33,12 @@ func (r *reducer) below(op Operand, field string) (Operand, error) {
 	return expression("get-field", op, Operand{Variable: field}), nil
 }
 
-// ambiguous tells whether a name can't be told from several ones in what is selected.
-func ambiguous(name string) bool { return name == "" || strings.Contains(name, ".") }
+// Ambiguous tells whether a name can't be told from several ones in a path.
+func Ambiguous(name string) bool { return name == "" || strings.Contains(name, ".") }
 
 // has gives a test of what is selected.
 func (r *reducer) has(n *fragment, op Operand) (outcome, error) {
-	if ambiguous(n.field) {
+	if Ambiguous(n.field) {
 		return outcome{}, refuse("has() of the name %q", n.field)
 	}
 	return r.expression(boolKind, "has", op)
@@ -173,7 +173,7 @@ func (r *reducer) taken(n *fragment) (outcome, error) {
 				return outcome{}, err
 			}
 			return (&reducer{Partial: r.Partial}).taken(root)
-		case r.Exact || slices.ContainsFunc(n.path, ambiguous):
+		case r.Exact || slices.ContainsFunc(n.path, Ambiguous):
 			return outcome{}, refuse("%s as a whole", strings.Join(n.path, "."))
 		case n.test:
 			return r.expression(boolKind, "has", Operand{Variable: r.Name(n.path)})
